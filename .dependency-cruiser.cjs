@@ -1,0 +1,49 @@
+// Imports go down the floors of docs/architecture.md, never up and never in a circle.
+const floors = [
+  { name: "call", may: [] },
+  { name: "chain", may: ["call"] },
+  { name: "middleware", may: ["chain", "call"] },
+  { name: "tls", may: ["chain", "call"] },
+  { name: "server", may: ["middleware", "tls", "chain", "call"] },
+  { name: "client", may: ["middleware", "tls", "chain", "call"] },
+  { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "call"] },
+];
+
+module.exports = {
+  forbidden: [
+    { name: "no-circles", severity: "error", from: {}, to: { circular: true } },
+    ...floors.map(({ name, may }) => ({
+      name: `${name}-imports-down`,
+      severity: "error",
+      from: { path: `^src/${name}/` },
+      to: { path: "^src/", pathNot: `^src/(${[name, ...may].join("|")})/` },
+    })),
+    {
+      name: "middlewares-do-not-import-each-other",
+      comment: "A middleware is a file or a folder of src/middleware; what two of them share lives on a floor below.",
+      severity: "error",
+      from: { path: "^src/middleware/([^/.]+)" },
+      to: { path: "^src/middleware/", pathNot: "^src/middleware/$1" },
+    },
+    {
+      name: "index-only-exports",
+      comment: "Nothing inside imports the public face.",
+      severity: "error",
+      from: { path: "^src/[^/]+/" },
+      to: { path: "^src/index" },
+    },
+    { name: "resolvable", severity: "error", from: {}, to: { couldNotResolve: true } },
+    {
+      name: "shipped-dependencies-only",
+      severity: "error",
+      from: { path: "^src/", pathNot: "^src/testing/" },
+      to: { dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"], dependencyTypesNot: ["npm-peer", "npm"] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: "tsconfig.json" },
+    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "types", "node", "default"] },
+  },
+};

@@ -1,0 +1,217 @@
+// What one RPC is, for layers and handlers: the method, the peer, the verified principal, the time left.
+import { randomUUID } from "node:crypto";
+import { Metadata, type MetadataValue } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import type { MethodInfo } from "./method.ts";
+import type { Peer } from "./peer.ts";
+import type { Identity, Principal } from "./principal.ts";
+
+/** The caller's metadata, to read. Every value in it is what the caller claims, nothing more. */
+export interface ReadonlyMetadata {
+  get(key: string): MetadataValue[];
+  getMap(): Record<string, MetadataValue>;
+}
+
+/** What a handler sees of its call. */
+export interface SecurityContext {
+  readonly method: MethodInfo;
+  readonly peer: Peer;
+  /** The verified caller. Undefined for health probes, which carry no identity. */
+  readonly principal?: Principal;
+  /** The application that speaks for `principal`, where both were verified. */
+  readonly actor?: Principal;
+  /** The caller's `x-request-id` where it is short and plain, else one of ours. */
+  readonly requestId: string;
+  /** When the call ends at the latest, in milliseconds since the epoch; `Infinity` where nothing limits it. */
+  readonly deadline: number;
+  /** Aborted when the call ends before its handler did: cancelled, out of time, connection lost. */
+  readonly signal: AbortSignal;
+  /** A child logger that carries the request's id and the method. */
+  readonly log: Logger;
+}
+
+/** A key for `CallContext.get` and `set`: its type is the type of the value. */
+export class ContextKey<T> {
+  readonly name: string;
+  /** Types only: what the key holds. */
+  declare readonly holds: T;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+}
+
+/** Who allowed or denied, by which rule; kept for log and audit. */
+export interface RecordedDecision {
+  readonly effect: "allow" | "deny";
+  readonly rule: string;
+  readonly reason?: string;
+}
+
+/** What a layer sees of a call. */
+export interface CallContext extends SecurityContext {
+  /** Unique for each call, ours alone: never taken from the caller. Error ids and audit records use it. */
+  readonly id: string;
+  readonly metadata: ReadonlyMetadata;
+  /** Size of the caller's metadata as RFC 9113 section 10.5.1 counts: name + value + 32 for each field. */
+  readonly metadataBytes: number;
+  /** What the caller's `grpc-timeout` said, in milliseconds; undefined where it sent none. */
+  readonly timeoutMs: number | undefined;
+  /** When the call arrived, in milliseconds since the epoch. */
+  readonly startedAt: number;
+  /** Sent with the first response message or before it. */
+  readonly responseHeaders: Metadata;
+  /** Sent with the status. */
+  readonly trailers: Metadata;
+  /** The decision that let the call in or refused it, once there is one. */
+  readonly decision: RecordedDecision | undefined;
+  /** The W3C trace id of the call, where the caller sent a valid `traceparent`. */
+  readonly traceId: string | undefined;
+  get<T>(key: ContextKey<T>): T | undefined;
+  set<T>(key: ContextKey<T>, value: T): void;
+}
+
+/** What the seam knows of a call when it arrives. */
+export interface CallArrival {
+  readonly method: MethodInfo;
+  readonly peer: Peer;
+  readonly metadata: Metadata;
+  readonly metadataBytes: number;
+  readonly timeoutMs: number | undefined;
+  readonly logger: Logger;
+}
+
+const plainRequestId = /^[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}$/;
+/** W3C Trace Context section 3.2: version, trace-id, parent-id, flags; an all-zero trace-id is invalid. */
+const traceparent = /^(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:$|-)/;
+
+/** The context of one call. What it may never need (ids, logger, signal, own state) is made when first asked for. */
+export class Call implements CallContext {
+  readonly method: MethodInfo;
+  readonly peer: Peer;
+  readonly metadata: Metadata;
+  readonly metadataBytes: number;
+  readonly timeoutMs: number | undefined;
+  readonly startedAt: number;
+  deadline: number;
+  declare principal?: Principal;
+  declare actor?: Principal;
+  decision: RecordedDecision | undefined = undefined;
+  #logger: Logger;
+  #log: Logger | undefined = undefined;
+  #id: string | undefined = undefined;
+  #requestId: string | undefined = undefined;
+  #responseHeaders: Metadata | undefined = undefined;
+  #trailers: Metadata | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #abortReason: unknown = undefined;
+  #state: Map<ContextKey<unknown>, unknown> | undefined = undefined;
+
+  constructor(arrival: CallArrival) {
+    this.method = arrival.method;
+    this.peer = arrival.peer;
+    this.metadata = arrival.metadata;
+    this.metadataBytes = arrival.metadataBytes;
+    this.timeoutMs = arrival.timeoutMs;
+    this.startedAt = Date.now();
+    this.deadline = arrival.timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.startedAt + arrival.timeoutMs;
+    this.#logger = arrival.logger;
+  }
+
+  get id(): string {
+    this.#id ??= randomUUID();
+    return this.#id;
+  }
+
+  get requestId(): string {
+    this.#requestId ??= this.#acceptedRequestId() ?? this.id;
+    return this.#requestId;
+  }
+
+  #acceptedRequestId(): string | undefined {
+    const values = this.metadata.get("x-request-id");
+    const sent = values[0];
+    return values.length === 1 && typeof sent === "string" && plainRequestId.test(sent) ? sent : undefined;
+  }
+
+  get traceId(): string | undefined {
+    const sent = this.metadata.get("traceparent")[0];
+    return typeof sent === "string" && sent.length <= 512 ? traceparent.exec(sent)?.[1] : undefined;
+  }
+
+  get log(): Logger {
+    this.#log ??= this.#logger.child({ request_id: this.requestId, method: this.method.path });
+    return this.#log;
+  }
+
+  get responseHeaders(): Metadata {
+    this.#responseHeaders ??= new Metadata();
+    return this.#responseHeaders;
+  }
+
+  get trailers(): Metadata {
+    this.#trailers ??= new Metadata();
+    return this.#trailers;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  get<T>(key: ContextKey<T>): T | undefined {
+    return this.#state?.get(key) as T | undefined;
+  }
+
+  set<T>(key: ContextKey<T>, value: T): void {
+    this.#state ??= new Map();
+    this.#state.set(key, value);
+  }
+
+  /** For the chain: response headers that layers set, or undefined where none did. */
+  takeResponseHeaders(): Metadata | undefined {
+    return this.#responseHeaders;
+  }
+
+  /** For the chain: trailers that layers set, or undefined where none did. */
+  takeTrailers(): Metadata | undefined {
+    return this.#trailers;
+  }
+
+  /** For the chain: the call is over for the handler. */
+  abort(reason: unknown): void {
+    this.#abortReason ??= reason;
+    this.#controller?.abort(reason);
+  }
+}
+
+// What only our own layers may change. Not exported to users: a principal is set by the authentication layer alone.
+
+export function setIdentity(context: CallContext, identity: Identity): void {
+  const call = own(context);
+  call.principal = identity.principal;
+  if (identity.actor !== undefined) call.actor = identity.actor;
+}
+
+/** Ends the call at `epochMs` at the latest. A deadline only ever comes nearer. */
+export function capDeadline(context: CallContext, epochMs: number): void {
+  const call = own(context);
+  if (epochMs < call.deadline) call.deadline = epochMs;
+}
+
+export function recordDecision(context: CallContext, decision: RecordedDecision): void {
+  own(context).decision = decision;
+}
+
+/** Takes headers out of what the handler will see: nobody verified what they claim. */
+export function removeMetadata(context: CallContext, key: string): void {
+  own(context).metadata.remove(key);
+}
+
+function own(context: CallContext): Call {
+  if (context instanceof Call) return context;
+  throw new TypeError("this layer was given a call that the chain did not make");
+}

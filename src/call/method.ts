@@ -1,0 +1,38 @@
+// What is known of a method before any call: its path, its parts, its kind.
+
+export type MethodKind = "unary" | "client_stream" | "server_stream" | "bidi_stream";
+
+export interface MethodInfo {
+  /** `/package.Service/Method`. For an unknown method: what the caller sent. */
+  readonly path: string;
+  /** `package.Service` */
+  readonly service: string;
+  /** `Method` */
+  readonly name: string;
+  readonly kind: MethodKind;
+  /** Is a handler registered for it? An unknown method passes the chain too (C8). */
+  readonly known: boolean;
+}
+
+export function methodInfo(path: string, kind: MethodKind, known: boolean): MethodInfo {
+  const slash = path.indexOf("/", 1);
+  const [service, name] = slash < 0 ? ["", path.slice(1)] : [path.slice(1, slash), path.slice(slash + 1)];
+  return Object.freeze({ path, service, name, kind, known });
+}
+
+/** The methods a health probe calls: exactly these need no credentials and skip the limits (A10). */
+const probes: ReadonlySet<string> = new Set(["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]);
+
+export function isHealthProbe(method: MethodInfo): boolean {
+  return method.known && probes.has(method.path);
+}
+
+/** Does the caller send a stream of messages? */
+export function streamsRequests(kind: MethodKind): boolean {
+  return kind === "client_stream" || kind === "bidi_stream";
+}
+
+/** Does the server send a stream of messages? */
+export function streamsResponses(kind: MethodKind): boolean {
+  return kind === "server_stream" || kind === "bidi_stream";
+}

@@ -1,0 +1,33 @@
+// The other end of the connection: its address, and the identity of its verified certificate.
+
+/** A client certificate that verified against the server's CA (T2, T5). */
+export interface PeerCertificate {
+  /**
+   * The name the certificate identifies: the URI SAN (a SPIFFE ID), else the first DNS SAN, else the subject's CN.
+   * Undefined where it names nobody, or more than one URI (a SPIFFE X.509-SVID has exactly one).
+   */
+  readonly name: string | undefined;
+  readonly uris: readonly string[];
+  readonly dnsNames: readonly string[];
+  readonly commonName: string | undefined;
+  /** Hexadecimal, upper case, without separators. */
+  readonly serialNumber: string;
+  /** The issuer's distinguished name, one `key=value` a line, as Node gives it. */
+  readonly issuer: string;
+  /** SHA-256 of the DER form: hexadecimal, upper case, colons between bytes. */
+  readonly fingerprint256: string;
+  /** Milliseconds since the epoch. */
+  readonly notBefore: number;
+  /** Milliseconds since the epoch. The identity is not valid after it. */
+  readonly notAfter: number;
+}
+
+export interface Peer {
+  /** The remote IP address, or `unix` for a Unix socket. */
+  readonly address: string;
+  readonly port: number | undefined;
+  /** Is the connection encrypted? */
+  readonly secure: boolean;
+  /** Present only where the chain verified and the certificate is within its time now. */
+  readonly certificate: PeerCertificate | undefined;
+}

@@ -1,0 +1,56 @@
+/**
+ * The contract of a layer.
+ *
+ * The chain runs as an onion around the handler. For each call `onCall` hooks run in the order of the layers, then
+ * each inbound message passes all `onRequest` hooks before the handler sees it, each outbound message passes
+ * `onResponse`, and when the HTTP/2 stream is finished `onEnd` hooks run once, in reverse order, for every layer whose
+ * `onCall` was entered.
+ *
+ * - A hook that throws, or whose promise rejects, refuses the call: a `StatusError` says what the caller is told,
+ *   anything else is a bug and becomes INTERNAL with an error id. In a layer with `watches: true` a failure is
+ *   reported once and affects nothing.
+ * - A hook that returns nothing costs no promise and no microtask. Return a promise only where you must wait; the
+ *   chain waits for it (at most `checkTimeoutMs` in `onCall` and `onRequest`), and drops its answer if the call ended
+ *   in the meantime.
+ * - One layer object serves every call at once: keep what belongs to a call in `call.set(key, value)`.
+ */
+import type { status } from "@grpc/grpc-js";
+import type { CallContext } from "../call/context.ts";
+import type { MethodInfo } from "../call/method.ts";
+
+export interface Outcome {
+  /** The status that left, or would have left: CANCELLED where the caller went away first. */
+  readonly code: status;
+  /** What the caller was told. */
+  readonly details: string;
+  /**
+   * Who ended the call: the handler; a layer that refused; the caller who cancelled; the deadline; or `transport`:
+   * a lost connection, or grpc-js itself (a message too large, a message it could not decode).
+   */
+  readonly endedBy: "handler" | "layer" | "caller" | "deadline" | "transport";
+  /** The layer that refused. */
+  readonly layer?: string;
+  /** Did the status reach the caller's side of the stream? */
+  readonly delivered: boolean;
+  readonly durationMs: number;
+  /** What went wrong, for the log; never for the caller. */
+  readonly cause?: unknown;
+  /** The id in the caller's text, where the text is `internal error (id …)`. */
+  readonly errorId?: string;
+}
+
+export interface Middleware {
+  readonly name: string;
+  /** `true` for a layer that only looks: its failures never affect a call. */
+  readonly watches?: boolean;
+  /** Asked once for each method when the chain is built: does this layer have a part in it? Default: yes. */
+  appliesTo?(method: MethodInfo): boolean;
+  /** The metadata is here, no message yet. Throw to refuse. */
+  onCall?(call: CallContext): void | Promise<void>;
+  /** Each inbound message, in order. Throw to refuse. */
+  onRequest?(message: unknown, call: CallContext): void | Promise<void>;
+  /** Each outbound message. */
+  onResponse?(message: unknown, call: CallContext): void;
+  /** Once, when the stream is finished. */
+  onEnd?(call: CallContext, outcome: Outcome): void;
+}
