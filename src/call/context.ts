@@ -57,6 +57,8 @@ export interface CallContext extends SecurityContext {
   readonly metadataBytes: number;
   /** What the caller's `grpc-timeout` said, in milliseconds; undefined where it sent none. */
   readonly timeoutMs: number | undefined;
+  /** The caller sent a `grpc-timeout` that the gRPC specification does not allow. */
+  readonly malformedTimeout: boolean;
   /** When the call arrived, in milliseconds since the epoch. */
   readonly startedAt: number;
   /** Sent with the first response message or before it. */
@@ -77,7 +79,7 @@ export interface CallArrival {
   readonly peer: Peer;
   readonly metadata: Metadata;
   readonly metadataBytes: number;
-  readonly timeoutMs: number | undefined;
+  readonly timeoutMs: number | undefined | "malformed";
   readonly logger: Logger;
 }
 
@@ -92,6 +94,7 @@ export class Call implements CallContext {
   readonly metadata: Metadata;
   readonly metadataBytes: number;
   readonly timeoutMs: number | undefined;
+  readonly malformedTimeout: boolean;
   readonly startedAt: number;
   deadline: number;
   declare principal?: Principal;
@@ -112,9 +115,10 @@ export class Call implements CallContext {
     this.peer = arrival.peer;
     this.metadata = arrival.metadata;
     this.metadataBytes = arrival.metadataBytes;
-    this.timeoutMs = arrival.timeoutMs;
+    this.malformedTimeout = arrival.timeoutMs === "malformed";
+    this.timeoutMs = arrival.timeoutMs === "malformed" ? undefined : arrival.timeoutMs;
     this.startedAt = Date.now();
-    this.deadline = arrival.timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.startedAt + arrival.timeoutMs;
+    this.deadline = this.timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.startedAt + this.timeoutMs;
     this.#logger = arrival.logger;
   }
 

@@ -22,7 +22,11 @@ export type StatusErrorDetail =
   | { readonly typeUrl: string; readonly value: Uint8Array };
 
 /** Encodes `google.rpc.Status { code, message, details }`. */
-export function encodeStatusDetails(code: number, message: string, details: readonly StatusErrorDetail[]): Buffer {
+export function encodeStatusDetails(
+  code: number,
+  message: string,
+  details: readonly StatusErrorDetail[],
+): Buffer {
   return Buffer.concat([
     varintField(1, code),
     stringField(2, message),
@@ -31,15 +35,22 @@ export function encodeStatusDetails(code: number, message: string, details: read
 }
 
 function encodeAny(detail: StatusErrorDetail): Buffer {
-  if ("typeUrl" in detail) return Buffer.concat([stringField(1, detail.typeUrl), bytesField(2, detail.value)]);
-  return Buffer.concat([stringField(1, `type.googleapis.com/${detail.type}`), bytesField(2, encodeDetail(detail))]);
+  if ("typeUrl" in detail)
+    return Buffer.concat([stringField(1, detail.typeUrl), bytesField(2, detail.value)]);
+  return Buffer.concat([
+    stringField(1, `type.googleapis.com/${detail.type}`),
+    bytesField(2, encodeDetail(detail)),
+  ]);
 }
 
 function encodeDetail(detail: Exclude<StatusErrorDetail, { typeUrl: string }>): Buffer {
   switch (detail.type) {
     case "google.rpc.RetryInfo": {
       const ms = Math.max(0, Math.ceil(detail.retryDelayMs));
-      const duration = Buffer.concat([varintField(1, Math.floor(ms / 1000)), varintField(2, (ms % 1000) * 1_000_000)]);
+      const duration = Buffer.concat([
+        varintField(1, Math.floor(ms / 1000)),
+        varintField(2, (ms % 1000) * 1_000_000),
+      ]);
       return bytesField(1, duration);
     }
     case "google.rpc.BadRequest":

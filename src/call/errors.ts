@@ -1,7 +1,8 @@
 // The errors that are thrown on purpose. Each says what was wrong, where, and what to do about it.
-import type { StatusErrorDetail } from "./error-details.ts";
+
 import type { Metadata } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
+import type { StatusErrorDetail } from "./error-details.ts";
 import { publicText } from "./status.ts";
 
 /**
@@ -14,7 +15,12 @@ export class ConfigError extends Error {
 
   constructor(problems: string | readonly string[], options?: ErrorOptions) {
     const list = typeof problems === "string" ? [problems] : problems;
-    super(list.length === 1 ? `${list[0]}` : `${list.length} problems:\n${list.map((p) => `  - ${p}`).join("\n")}`, options);
+    super(
+      list.length === 1
+        ? `${list[0]}`
+        : `${list.length} problems:\n${list.map((p) => `  - ${p}`).join("\n")}`,
+      options,
+    );
     this.name = "ConfigError";
     this.problems = list;
   }
@@ -71,18 +77,20 @@ export class StatusError extends Error {
   readonly code: status;
   readonly details: string;
   readonly errorDetails: readonly StatusErrorDetail[];
-  readonly metadata: Metadata | undefined;
+  declare readonly metadata?: Metadata;
 
   constructor(code: status, message: string = publicText(code), options: StatusErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     if (!Number.isInteger(code) || code < status.CANCELLED || code > status.UNAUTHENTICATED) {
-      throw new TypeError(`StatusError: code must be a gRPC status from 1 (CANCELLED) to 16 (UNAUTHENTICATED), got ${String(code)}`);
+      throw new TypeError(
+        `StatusError: code must be a gRPC status from 1 (CANCELLED) to 16 (UNAUTHENTICATED), got ${String(code)}`,
+      );
     }
     this.name = "StatusError";
     this.code = code;
     this.details = message;
     this.errorDetails = options.errorDetails ?? [];
-    this.metadata = options.metadata;
+    if (options.metadata !== undefined) this.metadata = options.metadata;
   }
 
   /**

@@ -10,7 +10,10 @@ import { ConfigError } from "./errors.ts";
 export function parseOptions<S extends z.ZodType>(schema: S, options: unknown, where: string): z.output<S> {
   const result = schema.safeParse(options);
   if (result.success) return result.data;
-  throw new ConfigError(result.error.issues.flatMap((issue) => describeIssue(issue, where)), { cause: result.error });
+  throw new ConfigError(
+    result.error.issues.flatMap((issue) => describeIssue(issue, where)),
+    { cause: result.error },
+  );
 }
 
 function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
@@ -19,7 +22,11 @@ function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
     return issue.keys.map((key) => `${path === "" ? key : `${path}.${key}`}: unknown option`);
   }
   if (issue.code === "invalid_union") {
-    const branches = issue.errors.flatMap((errors) => errors.flatMap((inner) => describeIssue({ ...inner, path: [...issue.path, ...inner.path] } as z.core.$ZodIssue, where)));
+    const branches = issue.errors.flatMap((errors) =>
+      errors.flatMap((inner) =>
+        describeIssue({ ...inner, path: [...issue.path, ...inner.path] } as z.core.$ZodIssue, where),
+      ),
+    );
     const distinct = [...new Set(branches)];
     return distinct.length === 0 ? [`${path || "options"}: ${issue.message}`] : distinct;
   }

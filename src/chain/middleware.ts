@@ -45,6 +45,11 @@ export interface Middleware {
   readonly watches?: boolean;
   /** Asked once for each method when the chain is built: does this layer have a part in it? Default: yes. */
   appliesTo?(method: MethodInfo): boolean;
+  /**
+   * Asked after `onCall`, for methods with a request stream: does `onRequest` decide on the first message whether this
+   * call may happen at all? The handler is then held until its first message has passed (C13).
+   */
+  needsMessage?(call: CallContext): boolean;
   /** The metadata is here, no message yet. Throw to refuse. */
   onCall?(call: CallContext): void | Promise<void>;
   /** Each inbound message, in order. Throw to refuse. */

@@ -1,0 +1,88 @@
+// What a log line may say about an error: its type, message, stack, code and causes, and nothing it carries besides.
+// Errors of HTTP clients and database drivers carry requests, headers and passwords as properties.
+import { redactSecrets } from "./redaction.ts";
+
+export interface ErrorDescription {
+  /** The error's name; for a thrown value that is no object, its `typeof`. */
+  type: string;
+  message: string;
+  stack?: string;
+  /** `ECONNREFUSED`, a gRPC status, … */
+  code?: string | number;
+  cause?: ErrorDescription;
+  /** The first errors of an `AggregateError`, as a connection that failed on several addresses throws it. */
+  aggregateErrors?: ErrorDescription[];
+}
+
+export interface DescribeErrorOptions {
+  /** `false` leaves out the stacks, which cost the most. Default: true. */
+  readonly stack?: boolean;
+}
+
+const longestName = 128;
+const longestMessage = 1_024;
+const longestStack = 8_192;
+const deepestCause = 5;
+const mostAggregated = 3;
+
+/**
+ * Describes whatever was thrown as a plain object of bounded size: no own properties of the error beside those of
+ * `ErrorDescription`, secrets in texts replaced (see `redactSecrets`). Never throws, whatever it is given: getters that
+ * throw, circles of causes and revoked proxies included.
+ */
+export function describeError(error: unknown, options: DescribeErrorOptions = {}): ErrorDescription {
+  return describe(error, options.stack ?? true, []);
+}
+
+function describe(error: unknown, withStack: boolean, outer: readonly object[]): ErrorDescription {
+  // Without a prototype: pino's own error serializer takes the name of the constructor where there is one.
+  const description: ErrorDescription = Object.assign(Object.create(null), {
+    type: typeof error,
+    message: "",
+  });
+  if ((typeof error !== "object" && typeof error !== "function") || error === null) {
+    if (error === null) description.type = "null";
+    description.message = redactSecrets(String(error), longestMessage);
+    return description;
+  }
+
+  description.type = redactSecrets(typeName(error), longestName);
+  description.message = redactSecrets(text(error, "message") ?? text(error, "details") ?? "", longestMessage);
+  const code = read(error, "code");
+  if (typeof code === "number") description.code = code;
+  if (typeof code === "string") description.code = redactSecrets(code, longestName);
+  const stack = withStack ? text(error, "stack") : undefined;
+  if (stack !== undefined) description.stack = redactSecrets(stack, longestStack);
+
+  if (outer.length >= deepestCause) return description;
+  const path = [...outer, error];
+  const cause = read(error, "cause");
+  if (cause !== undefined && cause !== null && !path.includes(Object(cause))) {
+    description.cause = describe(cause, withStack, path);
+  }
+  const errors = read(error, "errors");
+  if (outer.length === 0 && Array.isArray(errors)) {
+    description.aggregateErrors = errors
+      .slice(0, mostAggregated)
+      .map((each) => describe(each, withStack, path));
+  }
+  return description;
+}
+
+function typeName(error: object): string {
+  const maker = read(error, "constructor");
+  return text(error, "name") ?? (typeof maker === "function" ? text(maker, "name") : undefined) ?? "object";
+}
+
+function text(target: object, key: string): string | undefined {
+  const value = read(target, key);
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function read(target: object, key: string): unknown {
+  try {
+    return Reflect.get(target, key);
+  } catch {
+    return undefined;
+  }
+}

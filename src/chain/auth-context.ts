@@ -1,0 +1,32 @@
+// What `call.getAuthContext()` returns behind the wall. Every wrapper of a call forwards it, so it leads from a handler's
+// call, however wrapped, back to the secured call and its context.
+import type { PeerCertificate } from "node:tls";
+import type { BaseCall } from "./grpc-js.ts";
+
+export class CallAuthContext {
+  readonly #owner: object;
+  readonly #base: BaseCall;
+
+  constructor(owner: object, base: BaseCall) {
+    this.#owner = owner;
+    this.#base = base;
+  }
+
+  get transportSecurityType(): string | undefined {
+    return this.#base.getAuthContext().transportSecurityType;
+  }
+
+  /** Node converts the certificate anew on each read; `securityContext(call).peer.certificate` does not. */
+  get sslPeerCertificate(): PeerCertificate | undefined {
+    return this.#base.getAuthContext().sslPeerCertificate;
+  }
+
+  /** Whose context this is, found from a handler's `call`; undefined where that did not pass the wall. */
+  static ownerOf(handlerCall: unknown): object | undefined {
+    if (typeof handlerCall !== "object" || handlerCall === null || !("getAuthContext" in handlerCall))
+      return undefined;
+    if (typeof handlerCall.getAuthContext !== "function") return undefined;
+    const context: unknown = handlerCall.getAuthContext();
+    return context instanceof CallAuthContext ? context.#owner : undefined;
+  }
+}

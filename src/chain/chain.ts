@@ -1,0 +1,121 @@
+/**
+ * How layers become one grpc-js interceptor. Made once at start; for each method the layers that have a part in it are
+ * looked up once, so that a call only walks ready-made lists.
+ */
+import { performance } from "node:perf_hooks";
+import type { ServerInterceptor } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import type { CallContext } from "../call/context.ts";
+import { describeError } from "../call/error-description.ts";
+import { type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
+import { asInterceptor, type PartialStatus } from "./grpc-js.ts";
+import type { Middleware } from "./middleware.ts";
+import type { ChainServices, Plan } from "./plan.ts";
+import type { Recovery } from "./recovery.ts";
+import { SecuredCall } from "./secured-call.ts";
+
+export interface ChainOptions {
+  /** In the order in which they run. */
+  readonly layers: readonly Middleware[];
+  readonly recovery: Recovery;
+  /** How long one hook may take to answer. */
+  readonly checkTimeoutMs: number;
+  readonly logger: Logger;
+}
+
+/** A layer that fails is reported once in this time, not once a call. */
+const reportEveryMs = 60_000;
+/** What of an unknown method's path is kept: a caller may send 8 KiB of it. */
+const longestUnknownPath = 256;
+
+export class Chain implements ChainServices {
+  readonly #layers: readonly Middleware[];
+  readonly #plans: Map<string, Plan> = new Map();
+  readonly #lastReport: Map<string, number> = new Map();
+  #codecFailure: unknown = undefined;
+  readonly recovery: Recovery;
+  readonly checkTimeoutMs: number;
+  readonly logger: Logger;
+  readonly interceptor: ServerInterceptor;
+
+  constructor(options: ChainOptions) {
+    this.#layers = options.layers;
+    this.recovery = options.recovery;
+    this.checkTimeoutMs = options.checkTimeoutMs;
+    this.logger = options.logger;
+    this.interceptor = asInterceptor(
+      (definition, base) => new SecuredCall(this, this.#planFor(definition.path), base),
+    );
+  }
+
+  /** Looks up the layers of each method. A method that is not prepared is unknown. */
+  prepare(methods: Iterable<MethodInfo>): void {
+    this.#plans.clear();
+    for (const method of methods) this.#plans.set(method.path, this.#plan(method));
+  }
+
+  #planFor(path: string): Plan {
+    return this.#plans.get(path) ?? this.#plan(unknownMethod(path));
+  }
+
+  #plan(method: MethodInfo): Plan {
+    const layers = this.#layers.filter((layer) => layer.appliesTo?.(method) ?? true);
+    return {
+      method,
+      layers,
+      onRequest: layers.filter((layer) => layer.onRequest !== undefined),
+      onResponse: layers.filter((layer) => layer.onResponse !== undefined),
+      holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
+    };
+  }
+
+  /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
+  reportLayerFailure(layer: Middleware, error: unknown): void {
+    if (!this.#dueNow(`layer ${layer.name}`)) return;
+    this.logger.error(
+      { layer: layer.name, err: describeError(error) },
+      "a layer failed; calls are not affected",
+    );
+  }
+
+  /** A handler failed after its call had ended: too late for the caller, not for the log. */
+  reportLateFailure(call: CallContext, error: unknown, unexpected: boolean): void {
+    const line = { call_id: call.id, err: describeError(error) };
+    if (unexpected) call.log.warn(line, "the handler failed after it had answered");
+    else call.log.debug(line, "the handler failed after its call had ended");
+  }
+
+  reportDroppedMetadata(call: CallContext, key: string): void {
+    if (!this.#dueNow(`metadata ${call.method.path}`)) return;
+    call.log.warn({ key }, "response metadata that HTTP/2 or gRPC does not allow was left out");
+  }
+
+  /** Notes why a message could not be (de)serialized: grpc-js says, in the same tick, only that it could not. */
+  noteCodecFailure(error: unknown): void {
+    this.#codecFailure = error;
+  }
+
+  /** Gives a status of grpc-js's own the error behind it, where there is one. */
+  explain(sent: PartialStatus): PartialStatus {
+    const failure = this.#codecFailure;
+    if (failure === undefined) return sent;
+    this.#codecFailure = undefined;
+    return {
+      ...sent,
+      details: `${sent.details}: ${failure instanceof Error ? failure.message : String(failure)}`,
+    };
+  }
+
+  #dueNow(what: string): boolean {
+    const now = performance.now();
+    const last = this.#lastReport.get(what);
+    if (last !== undefined && now - last < reportEveryMs) return false;
+    this.#lastReport.set(what, now);
+    return true;
+  }
+}
+
+/** A method that nobody registered; nothing is known of its kind, so it is taken for the most general one. */
+function unknownMethod(path: string): MethodInfo {
+  return methodInfo(path.slice(0, longestUnknownPath), "bidi_stream", false);
+}

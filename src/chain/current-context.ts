@@ -1,0 +1,44 @@
+// The call's context, found from a handler's `call` or from anywhere below the handler.
+import { AsyncLocalStorage } from "node:async_hooks";
+import { status } from "@grpc/grpc-js";
+import type { SecurityContext } from "../call/context.ts";
+import { StatusError } from "../call/errors.ts";
+import type { Principal } from "../call/principal.ts";
+import { texts } from "../call/status.ts";
+import { securedCallOf } from "./secured-call.ts";
+
+export const contextStorage: AsyncLocalStorage<SecurityContext> = new AsyncLocalStorage();
+
+/**
+ * The context of a handler's call: method, peer, verified principal, time left.
+ * Throws an `Error` where `call` did not pass a chain of this library.
+ */
+export function securityContext(call: object): SecurityContext {
+  const secured = securedCallOf(call);
+  if (secured === undefined) {
+    throw new Error(
+      "securityContext: this call did not pass a Palisade chain; register the service on createSecureServer",
+    );
+  }
+  return secured.context;
+}
+
+/** The same anywhere below a handler, in its listeners too; undefined outside of a call. */
+export function currentContext(): SecurityContext | undefined {
+  return contextStorage.getStore();
+}
+
+/**
+ * The verified caller, or a thrown UNAUTHENTICATED where there is none: a health probe, or a caller who showed no
+ * credential to a public method.
+ *
+ * @example
+ * const { subject, tenant } = requirePrincipal(call);
+ */
+export function requirePrincipal(call: object): Principal {
+  const { principal } = securityContext(call);
+  if (principal === undefined || principal.kind === "anonymous") {
+    throw new StatusError(status.UNAUTHENTICATED, texts.missingCredentials);
+  }
+  return principal;
+}

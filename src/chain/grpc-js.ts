@@ -1,0 +1,504 @@
+/**
+ * The seam: the only file that touches what grpc-js does not document. Each function is small and typed, names what it
+ * relies on, and was last seen to hold for grpc-js 1.14.7 (test/chain/grpc-js.test.ts is the contract test).
+ * `checkSeam` runs when a chain is made, so that a grpc-js that changed stops a server at start, not in a call.
+ */
+import { EventEmitter } from "node:events";
+import {
+  constants,
+  type Http2SecureServer,
+  type Http2Server,
+  type Http2Session,
+  type IncomingHttpHeaders,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from "node:http2";
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import {
+  Metadata,
+  type Server,
+  type ServerInterceptingCall,
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  type ServerMethodDefinition,
+  type UntypedHandleCall,
+} from "@grpc/grpc-js";
+import { ConfigError } from "../call/errors.ts";
+import type { MethodKind } from "../call/method.ts";
+import type { Peer, PeerCertificate } from "../call/peer.ts";
+
+/** grpc-js exports neither this interface nor `PartialStatusObject`. */
+export interface InboundListener {
+  onReceiveMetadata(metadata: Metadata): void;
+  onReceiveMessage(message: unknown): void;
+  onReceiveHalfClose(): void;
+  onCancel(): void;
+}
+
+export interface PartialStatus {
+  readonly code: number;
+  readonly details: string;
+  readonly metadata?: Metadata | null | undefined;
+}
+
+/** What stands behind an interceptor's call: the base call, with the fields that we use of it. */
+export interface BaseCall extends ServerInterceptingCallInterface {
+  readonly stream: ServerHttp2Stream;
+  deadlineTimer: NodeJS.Timeout | null;
+  receivedHalfClose: boolean;
+  sendStatus(status: PartialStatus): void;
+}
+
+/** One intercepting call of ours, as grpc-js wants it: it is handed to `_runHandlerForCall`, which only calls methods. */
+export type OwnInterceptingCall = ServerInterceptingCallInterface;
+
+export type GrpcHandlerType = "unary" | "clientStream" | "serverStream" | "bidi";
+
+export interface RegisteredHandler {
+  readonly func: UntypedHandleCall;
+  readonly serialize: (value: unknown) => Buffer;
+  readonly deserialize: (bytes: Buffer) => unknown;
+  readonly type: GrpcHandlerType;
+  readonly path: string;
+}
+
+interface ServerInside {
+  createHttp2Server(credentials: unknown): Http2Server | Http2SecureServer;
+  _retrieveHandler(path: string): RegisteredHandler | null;
+  readonly commonServerOptions: Record<string, unknown>;
+}
+
+/** What the caller's HEADERS frame said that grpc-js would not tell. */
+export interface Arrival {
+  /** RFC 9113 section 10.5.1: name + value + 32 for each field, pseudo-header fields included. */
+  readonly metadataBytes: number;
+  /** Milliseconds; undefined: no `grpc-timeout`; "malformed": one that the gRPC specification does not allow. */
+  readonly timeoutMs: number | undefined | "malformed";
+}
+
+/** A connection as we know it: computed once, when it is accepted. */
+export interface Connection {
+  readonly peer: Peer;
+}
+
+// Kept on the stream and the session themselves: a property is cheaper per call than a WeakMap, and goes with them.
+const arrivalKey: unique symbol = Symbol("palisade.arrival");
+const connectionKey: unique symbol = Symbol("palisade.connection");
+
+interface MarkedStream {
+  [arrivalKey]?: Arrival;
+}
+
+interface MarkedSession {
+  [connectionKey]?: Connection;
+}
+
+/** Throws where this grpc-js is not the one the seam was made for. */
+export function checkSeam(server: Server): void {
+  const inside = server as unknown as Partial<ServerInside>;
+  const missing = [
+    typeof inside.createHttp2Server === "function" ? "" : "Server.createHttp2Server",
+    typeof inside._retrieveHandler === "function" ? "" : "Server._retrieveHandler",
+    typeof inside.commonServerOptions === "object" ? "" : "Server.commonServerOptions",
+  ].filter((name) => name !== "");
+  if (missing.length === 0) return;
+  throw new ConfigError(
+    `this version of @grpc/grpc-js lacks ${missing.join(", ")}; use a version that this release was tested with (1.14.7)`,
+  );
+}
+
+/** Turns a call of ours into what an interceptor has to return: grpc-js types it as its own class, but only calls methods. */
+export function asInterceptor(
+  make: (definition: ServerMethodDefinition<unknown, unknown>, base: BaseCall) => OwnInterceptingCall,
+): ServerInterceptor {
+  return (definition, base) => make(definition, asBaseCall(base)) as unknown as ServerInterceptingCall;
+}
+
+/** grpc-js exports no type for it, and means "absent" where our getters say undefined. */
+export function asAuthContext(context: {
+  readonly transportSecurityType: string | undefined;
+  readonly sslPeerCertificate: unknown;
+}): ReturnType<ServerInterceptingCallInterface["getAuthContext"]> {
+  return context as ReturnType<ServerInterceptingCallInterface["getAuthContext"]>;
+}
+
+function asBaseCall(call: ServerInterceptingCallInterface): BaseCall {
+  if ("stream" in call && typeof call.stream === "object" && call.stream !== null) return call as BaseCall;
+  throw new ConfigError("the chain must be the first interceptor of its server, next to the base call");
+}
+
+/**
+ * Shows every status: those that the base call sends by itself (messages too large, decompression, serialization,
+ * failed writes) go through `this.sendStatus`, so an own property sees them. Returns nothing; send with `sendOn`.
+ */
+export function interceptOwnStatuses(base: BaseCall, receiver: OwnStatusReceiver): void {
+  const owned = base as OwnedBaseCall;
+  owned.palisade = receiver;
+  owned.sendStatus = sendToReceiver;
+  // Our own timer ends the call (L6): the base call's counts in 32 bits and answers with its own text.
+  if (base.deadlineTimer !== null) {
+    clearTimeout(base.deadlineTimer);
+    base.deadlineTimer = null;
+  }
+}
+
+export interface OwnStatusReceiver {
+  onBaseStatus(status: PartialStatus): void;
+}
+
+interface OwnedBaseCall extends BaseCall {
+  palisade: OwnStatusReceiver;
+}
+
+function sendToReceiver(this: OwnedBaseCall, status: PartialStatus): void {
+  this.palisade.onBaseStatus(status);
+}
+
+/** Sends a status for real, past our own property. */
+export function sendOn(base: BaseCall, status: PartialStatus): void {
+  const prototype = Object.getPrototypeOf(base) as BaseCall;
+  prototype.sendStatus.call(base, status);
+}
+
+/** How many values a `Metadata` holds, without building a map of it. */
+export function isEmptyMetadata(metadata: Metadata): boolean {
+  const { internalRepr } = metadata as unknown as { internalRepr?: Map<string, unknown> };
+  return internalRepr === undefined ? Object.keys(metadata.getMap()).length === 0 : internalRepr.size === 0;
+}
+
+/** Every key with all its values. */
+export function metadataEntries(metadata: Metadata): readonly (readonly [string, readonly unknown[]])[] {
+  return Object.keys(metadata.toJSON()).map((key) => [key, metadata.get(key)] as const);
+}
+
+/** Our own `commonServerOptions`: HTTP/2 options of every port, plaintext ones too, which ignore the credentials'. */
+export function setHttp2Options(
+  server: Server,
+  options: { readonly maxConcurrentStreams: number; readonly maxHeaderListBytes: number },
+): void {
+  const inside = server as unknown as ServerInside;
+  Object.assign(inside.commonServerOptions, {
+    settings: {
+      maxConcurrentStreams: options.maxConcurrentStreams,
+      maxHeaderListSize: options.maxHeaderListBytes,
+    },
+  });
+}
+
+export interface ConnectionEvents {
+  /** Reads the identity of a verified client certificate (T2, T5). */
+  readonly certificateOf: (socket: TLSSocket) => PeerCertificate | undefined;
+  /** A reason to refuse the connection before any HTTP/2 is spoken on it, or undefined. */
+  readonly refuse: (socket: Socket) => string | undefined;
+  /** Something was refused before a call existed: TLS, HTTP/2, content type (C8). */
+  readonly onRefusedBelow: (reason: RefusedBelow, address: string, detail: string) => void;
+}
+
+export type RefusedBelow =
+  | "tls_handshake"
+  | "certificate"
+  | "unknown_protocol"
+  | "http2_error"
+  | "content_type";
+
+/** The open connections of a server. */
+export interface Connections {
+  /** Ends them all at once. `Server.forceShutdown` forgets every connection where channelz is off. */
+  destroyAll(): void;
+}
+
+/** Wraps `createHttp2Server`, through which every port of this server is made. */
+export function watchConnections(server: Server, events: ConnectionEvents): Connections {
+  const sessions = new Set<ServerHttp2Session>();
+  const inside = server as unknown as ServerInside;
+  const create = inside.createHttp2Server;
+  inside.createHttp2Server = function createWatchedHttp2Server(credentials) {
+    const http2Server = create.call(this, credentials);
+    watchHttp2Server(http2Server, events, sessions);
+    return http2Server;
+  };
+  return {
+    destroyAll() {
+      for (const session of sessions) session.destroy();
+    },
+  };
+}
+
+function watchHttp2Server(
+  http2Server: Http2Server | Http2SecureServer,
+  events: ConnectionEvents,
+  sessions: Set<ServerHttp2Session>,
+): void {
+  const emitter: EventEmitter = http2Server;
+  const secure = emitter.listenerCount("secureConnection") > 0;
+  const accepted = secure ? "secureConnection" : "connection";
+
+  // Node's own listener turns the socket into an HTTP/2 session, so a socket is refused by not handing it on.
+  // The session is made and announced synchronously: while it is, `accepting` is its socket.
+  let accepting: Socket | undefined;
+  const handOn = emitter.listeners(accepted);
+  emitter.removeAllListeners(accepted);
+  emitter.on(accepted, (socket: Socket) => {
+    const reason = events.refuse(socket);
+    if (reason !== undefined) {
+      events.onRefusedBelow("certificate", addressOf(socket), reason);
+      socket.destroy();
+      return;
+    }
+    accepting = socket;
+    try {
+      for (const listener of handOn) Reflect.apply(listener, http2Server, [socket]);
+    } finally {
+      accepting = undefined;
+    }
+  });
+
+  emitter.prependListener("session", (session: ServerHttp2Session) => {
+    const socket = accepting;
+    const peer = new ConnectionPeer(
+      socket,
+      socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
+    );
+    (session as MarkedSession)[connectionKey] = { peer };
+    sessions.add(session);
+    session.once("close", () => sessions.delete(session));
+    session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
+  });
+  emitter.prependListener(
+    "stream",
+    (
+      stream: ServerHttp2Stream,
+      headers: IncomingHttpHeaders,
+      _flags: number,
+      rawHeaders: readonly string[],
+    ) => {
+      (stream as MarkedStream)[arrivalKey] = readArrival(headers, rawHeaders);
+      const contentType = headers["content-type"];
+      if (typeof contentType === "string" && contentType.startsWith("application/grpc")) return;
+      // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
+      events.onRefusedBelow(
+        "content_type",
+        connectionOf(stream.session).peer.address,
+        "not application/grpc",
+      );
+      stream.once("finish", () => stream.close(constants.NGHTTP2_NO_ERROR));
+    },
+  );
+  emitter.on("tlsClientError", (error: Error & { code?: string }, socket: TLSSocket) => {
+    const reason = socket.authorizationError;
+    const detail = reason
+      ? String(reason instanceof Error ? reason.message : reason)
+      : (error.code ?? error.message);
+    events.onRefusedBelow(reason ? "certificate" : "tls_handshake", addressOf(socket), detail);
+  });
+  emitter.on("unknownProtocol", (socket: Socket) => {
+    events.onRefusedBelow(
+      "unknown_protocol",
+      addressOf(socket),
+      "the client did not agree on HTTP/2 (ALPN h2)",
+    );
+    socket.destroy();
+  });
+  emitter.on("sessionError", () => {
+    // Each session's own listener has reported it; without a listener here Node has nothing else to do with it either.
+  });
+}
+
+function addressOf(socket: Socket): string {
+  return socket.remoteAddress ?? "unknown";
+}
+
+class ConnectionPeer implements Peer {
+  readonly address: string;
+  readonly port: number | undefined;
+  readonly secure: boolean;
+  readonly #certificate: PeerCertificate | undefined;
+
+  constructor(socket: Socket | undefined, certificate: PeerCertificate | undefined) {
+    this.address = socket === undefined ? "unknown" : (socket.remoteAddress ?? "unix");
+    this.port = socket?.remotePort;
+    this.secure = socket instanceof TLSSocket;
+    this.#certificate = certificate;
+  }
+
+  /** A connection may outlive its certificate; the identity does not. */
+  get certificate(): PeerCertificate | undefined {
+    const certificate = this.#certificate;
+    return certificate !== undefined && Date.now() <= certificate.notAfter ? certificate : undefined;
+  }
+}
+
+const unknownConnection: Connection = { peer: new ConnectionPeer(undefined, undefined) };
+
+/** What is known of the connection a stream runs on. */
+export function connectionOf(session: Http2Session | undefined): Connection {
+  return (session as MarkedSession | undefined)?.[connectionKey] ?? unknownConnection;
+}
+
+const noArrival: Arrival = { metadataBytes: 0, timeoutMs: undefined };
+
+export function arrivalOf(stream: ServerHttp2Stream): Arrival {
+  return (stream as MarkedStream)[arrivalKey] ?? noArrival;
+}
+
+/**
+ * Reads what the chain needs from the raw header fields, and takes `grpc-timeout` away from grpc-js, whose own reading
+ * overflows 32 bits, accepts trailing garbage and echoes a malformed value.
+ */
+function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): Arrival {
+  let metadataBytes = 0;
+  let authorizations: string[] | undefined;
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? "";
+    const value = rawHeaders[i + 1] ?? "";
+    metadataBytes += name.length + value.length + 32;
+    if (name === "authorization") {
+      authorizations ??= [];
+      authorizations.push(value);
+    }
+  }
+  // Node keeps the first of two `authorization` fields and drops the other; whoever checks credentials must see both.
+  if (authorizations !== undefined && authorizations.length > 1) {
+    (headers as Record<string, string | string[]>)["authorization"] = authorizations;
+  }
+  const timeout = headers["grpc-timeout"];
+  if (timeout === undefined) return { metadataBytes, timeoutMs: undefined };
+  delete headers["grpc-timeout"];
+  return { metadataBytes, timeoutMs: parseTimeout(timeout) };
+}
+
+const timeoutSyntax = /^([0-9]{1,8})([HMSmun])$/;
+const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** gRPC over HTTP/2, "Timeout": at most eight digits and a unit. */
+export function parseTimeout(value: string | string[]): number | "malformed" {
+  const match = typeof value === "string" ? timeoutSyntax.exec(value) : null;
+  const unit = match === null ? undefined : unitMs[match[2] ?? ""];
+  return match === null || unit === undefined ? "malformed" : Number(match[1]) * unit;
+}
+
+/** Lets methods that nobody registered pass the chain (C8): `fallback` stands in as their handler. */
+export function handleUnknownMethods(server: Server, fallback: (path: string) => RegisteredHandler): void {
+  const inside = server as unknown as ServerInside;
+  const retrieve = inside._retrieveHandler;
+  inside._retrieveHandler = function retrieveOrFallBack(path) {
+    return retrieve.call(this, path) ?? fallback(path);
+  };
+}
+
+const kinds: Readonly<Record<GrpcHandlerType, MethodKind>> = {
+  unary: "unary",
+  clientStream: "client_stream",
+  serverStream: "server_stream",
+  bidi: "bidi_stream",
+};
+
+export function methodKind(type: GrpcHandlerType): MethodKind {
+  return kinds[type];
+}
+
+/**
+ * Node's switch for catching rejections of async listeners. Public API sets it only in a constructor's options, and
+ * grpc-js constructs the call objects; the symbol is found on an emitter made with the option.
+ */
+const captureSwitch = Object.getOwnPropertySymbols(new EventEmitter({ captureRejections: true })).find(
+  (symbol) => symbol.description === "kCapture",
+);
+
+/** Makes an emitter report rejections of its async listeners to `onRejection`. False where this Node has no such switch. */
+export function captureRejections(
+  emitter: EventEmitter,
+  onRejection: (error: unknown, event: string) => void,
+): boolean {
+  if (captureSwitch === undefined) return false;
+  const open = emitter as unknown as Record<symbol, unknown>;
+  open[captureSwitch] = true;
+  open[EventEmitter.captureRejectionSymbol] = onRejection;
+  return true;
+}
+
+/** Was the stream ended by the caller (RST_STREAM) or by the loss of its connection? */
+export function endedByCaller(stream: ServerHttp2Stream, session: Http2Session | undefined): boolean {
+  if (stream.rstCode !== constants.NGHTTP2_CANCEL && stream.rstCode !== constants.NGHTTP2_NO_ERROR)
+    return false;
+  return session !== undefined && !session.destroyed && !session.closed;
+}
+
+/** Closes the stream without an error, so that a caller who never half-closes frees it (RFC 9113 section 8.1). */
+export function releaseStream(base: BaseCall): void {
+  const { stream } = base;
+  if (stream.closed || stream.destroyed || base.receivedHalfClose) return;
+  stream.close(constants.NGHTTP2_NO_ERROR);
+}
+
+/** Cuts the stream: nobody is reading what it still holds. */
+export function cutStream(stream: ServerHttp2Stream): void {
+  if (!stream.closed && !stream.destroyed) stream.close(constants.NGHTTP2_CANCEL);
+}
+
+/** Connection-specific fields (RFC 9113 section 8.2.2) and those that grpc-js itself writes. */
+const reservedHeaders: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+  "http2-settings",
+  "te",
+  "host",
+  "content-type",
+  "content-length",
+  "grpc-status",
+  "grpc-message",
+  "grpc-encoding",
+  "grpc-accept-encoding",
+]);
+
+/**
+ * Takes out of response metadata what HTTP/2 or Node would throw at: such a throw happens inside an event of the
+ * stream, where it ends the process or leaves the caller waiting (C3, C5). `onDropped` hears each key.
+ */
+export function cleanMetadata(metadata: unknown, onDropped: (key: string) => void): Metadata | undefined {
+  if (metadata === undefined || metadata === null) return undefined;
+  if (!(metadata instanceof Metadata)) {
+    onDropped("(not a grpc.Metadata)");
+    return undefined;
+  }
+  if (isEmptyMetadata(metadata)) return metadata;
+  const clean = new Metadata(metadata.getOptions());
+  for (const [key, values] of metadataEntries(metadata)) {
+    if (reservedHeaders.has(key) || key.startsWith(":")) {
+      onDropped(key);
+      continue;
+    }
+    for (const value of sendableValues(key, values, onDropped)) {
+      try {
+        clean.add(key, value);
+      } catch {
+        onDropped(key);
+      }
+    }
+  }
+  return clean;
+}
+
+/** Node refuses to send these more than once (`ERR_HTTP2_HEADER_SINGLE_VALUE`). */
+const singleValueHeaders: ReadonlySet<string> = new Set(
+  `access-control-allow-credentials access-control-max-age access-control-request-method age authorization
+  content-encoding content-language content-length content-location content-md5 content-range content-type date dnt
+  etag expires from host if-match if-modified-since if-none-match if-range if-unmodified-since last-modified location
+  max-forwards proxy-authorization range referer retry-after tk upgrade-insecure-requests user-agent
+  x-content-type-options`.split(/\s+/),
+);
+
+function sendableValues(
+  key: string,
+  values: readonly unknown[],
+  onDropped: (key: string) => void,
+): readonly (string | Buffer)[] {
+  const sendable = values.filter((value) => typeof value === "string" || Buffer.isBuffer(value));
+  const few = singleValueHeaders.has(key) ? sendable.slice(0, 1) : sendable;
+  if (few.length < values.length) onDropped(key);
+  return few;
+}

@@ -1,0 +1,186 @@
+/**
+ * What a handler may be, and the guard around it (C3). Whatever a handler, its listeners, its promise or its stream do,
+ * the process goes on and the caller gets a status.
+ *
+ * The guard gives the handler's call object its own `emit`: every listener runs inside it, so a throw is caught without
+ * wrapping any listener, and Node's `captureRejections` reports those that are async functions.
+ */
+import { EventEmitter } from "node:events";
+import type { Duplex, Readable, Writable } from "node:stream";
+import type { UntypedHandleCall } from "@grpc/grpc-js";
+import type { MethodKind } from "../call/method.ts";
+import { contextStorage } from "./current-context.ts";
+import { captureRejections } from "./grpc-js.ts";
+import { type SecuredCall, securedCallOf } from "./secured-call.ts";
+
+type HandlerCall = EventEmitter & object;
+type Callback = (error: unknown, value?: unknown, trailers?: unknown) => void;
+type Handler = (call: HandlerCall, callback?: Callback) => unknown;
+
+const securedKey: unique symbol = Symbol("palisade.secured");
+
+interface Guarded extends EventEmitter {
+  readonly [securedKey]: SecuredCall;
+}
+
+/** Puts the guard around a handler of the given kind. */
+export function guardHandler(handler: UntypedHandleCall, kind: MethodKind): UntypedHandleCall {
+  const inner = handler as unknown as Handler;
+  const answersByCallback = kind === "unary" || kind === "client_stream";
+  const guarded = answersByCallback ? guardAnswering(inner) : guardStreaming(inner);
+  return guarded as unknown as UntypedHandleCall;
+}
+
+function guardAnswering(handler: Handler): Handler {
+  // Declared with the call alone, it can only answer by its promise.
+  const promiseOnly = handler.length === 1;
+  return function guardedHandler(call) {
+    const secured = guardCall(call);
+    const result = run(secured, handler, call, (error, value, trailers) =>
+      secured.reply(error, value, trailers),
+    );
+    if (!isThenable(result)) return;
+    secured.handlerPending();
+    result.then(
+      (value) => {
+        if (!secured.replied && (value !== undefined || promiseOnly))
+          secured.reply(undefined, value, undefined);
+        secured.handlerSettled();
+      },
+      (error: unknown) => secured.fail(error, "thrown"),
+    );
+  };
+}
+
+function guardStreaming(handler: Handler): Handler {
+  return function guardedHandler(call) {
+    const secured = guardCall(call);
+    const result = run(secured, handler, call, undefined);
+    if (!isThenable(result)) return;
+    secured.handlerPending();
+    result.then(
+      () => {
+        secured.handlerSettled();
+        if (!secured.ended && isAbandoned(call as Duplex)) {
+          secured.fail(
+            new Error("the handler's promise settled, but it never ended its call: call.end() is missing"),
+            "thrown",
+          );
+        }
+      },
+      (error: unknown) => secured.fail(error, "thrown"),
+    );
+  };
+}
+
+function run(
+  secured: SecuredCall,
+  handler: Handler,
+  call: HandlerCall,
+  callback: Callback | undefined,
+): unknown {
+  try {
+    return contextStorage.run(secured.context, handler, call, callback);
+  } catch (error) {
+    secured.fail(error, "thrown");
+    return undefined;
+  }
+}
+
+/** Can nothing end the stream any more? Nobody ended it, and nobody listens: no listener, no pipe, no open loop. */
+function isAbandoned(call: Duplex): boolean {
+  if (call.writableEnded) return false;
+  return call.eventNames().every((event) => event === "error") && call.listenerCount("error") <= 1;
+}
+
+function guardCall(call: HandlerCall): SecuredCall {
+  const secured = securedCallOf(call);
+  if (secured === undefined) throw new Error("a guarded handler was called past the chain");
+  const open = call as HandlerCall & { [securedKey]?: SecuredCall };
+  open[securedKey] = secured;
+  const captured = captureRejections(call, onRejection);
+  open.emit = captured ? guardedEmit : guardedEmitByHand;
+  if ("write" in call) guardWrites(call as unknown as Writable);
+  if ("iterator" in call) guardLoops(call as unknown as Readable);
+  return secured;
+}
+
+function onRejection(this: Guarded, error: unknown): void {
+  this[securedKey].fail(error, "thrown");
+}
+
+function guardedEmit(this: Guarded, event: string | symbol, ...args: unknown[]): boolean {
+  return emitGuarded(this, event, args, emitBase);
+}
+
+function emitBase(call: Guarded, event: string | symbol, args: unknown[]): boolean {
+  return EventEmitter.prototype.emit.call(call, event, ...args);
+}
+
+/** For a Node without the switch that captureRejections needs. */
+function guardedEmitByHand(this: Guarded, event: string | symbol, ...args: unknown[]): boolean {
+  return emitGuarded(this, event, args, emitEach);
+}
+
+function emitEach(call: Guarded, event: string | symbol, args: unknown[]): boolean {
+  const listeners = call.rawListeners(event);
+  if (event === "error" && listeners.length === 0) throw args[0];
+  for (const listener of listeners) {
+    const result: unknown = Reflect.apply(listener, call, args);
+    if (isThenable(result))
+      result.then(undefined, (error: unknown) => call[securedKey].fail(error, "thrown"));
+  }
+  return listeners.length > 0;
+}
+
+type Emit = (call: Guarded, event: string | symbol, args: unknown[]) => boolean;
+
+function emitGuarded(call: Guarded, event: string | symbol, args: unknown[], emit: Emit): boolean {
+  const secured = call[securedKey];
+  if (event === "error") secured.noteStreamFailure(args[0]);
+  try {
+    if (contextStorage.getStore() === secured.context) return emit(call, event, args);
+    return contextStorage.run(secured.context, emit, call, event, args);
+  } catch (error) {
+    // Without a listener an emitter throws the error itself: the handler's word, not a listener's failure.
+    if (event === "error" && call.listenerCount("error") === 0) secured.failStream();
+    else secured.fail(error, "thrown");
+    return true;
+  } finally {
+    if (event === "close") secured.streamDestroyed();
+  }
+}
+
+/** The callback of a `write` is no listener: Node calls it from a tick of its own, where a throw ends the process. */
+function guardWrites(call: Writable): void {
+  const write = call.write;
+  call.write = function guardedWrite(this: Writable & Guarded, ...args: unknown[]): boolean {
+    const last = args.length - 1;
+    const callback = args[last];
+    if (typeof callback === "function") {
+      const secured = this[securedKey];
+      args[last] = (...results: unknown[]) => {
+        try {
+          const result: unknown = contextStorage.run(secured.context, () =>
+            Reflect.apply(callback, undefined, results),
+          );
+          if (isThenable(result)) result.then(undefined, (error: unknown) => secured.fail(error, "thrown"));
+        } catch (error) {
+          secured.fail(error, "thrown");
+        }
+      };
+    }
+    return Reflect.apply(write, this, args) as boolean;
+  } as Writable["write"];
+}
+
+/** Leaving a `for await` destroys the stream, and with it the only way to answer. Here it only ends the reading. */
+function guardLoops(call: Readable): void {
+  call[Symbol.asyncIterator] = function readWithoutDestroying(this: Readable) {
+    return this.iterator({ destroyOnReturn: false });
+  } as Readable[typeof Symbol.asyncIterator];
+}
+
+function isThenable(value: unknown): value is Promise<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}

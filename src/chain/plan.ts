@@ -1,0 +1,31 @@
+// What one call needs from its chain: the ready-made lists of its method, and the services that all calls share.
+import type { Logger } from "pino";
+import type { CallContext } from "../call/context.ts";
+import type { MethodInfo } from "../call/method.ts";
+import type { PartialStatus } from "./grpc-js.ts";
+import type { Middleware } from "./middleware.ts";
+import type { Recovery } from "./recovery.ts";
+
+/** What a method's calls walk through. */
+export interface Plan {
+  readonly method: MethodInfo;
+  readonly layers: readonly Middleware[];
+  readonly onRequest: readonly Middleware[];
+  readonly onResponse: readonly Middleware[];
+  /** The layers that may decide on the first message, where a stream handler would start without one (C13). */
+  readonly holding: readonly Middleware[];
+}
+
+export interface ChainServices {
+  readonly recovery: Recovery;
+  /** How long one hook may take to answer. */
+  readonly checkTimeoutMs: number;
+  readonly logger: Logger;
+  /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
+  reportLayerFailure(layer: Middleware, error: unknown): void;
+  /** A handler failed after its call had ended: too late for the caller, not for the log. */
+  reportLateFailure(call: CallContext, error: unknown, unexpected: boolean): void;
+  reportDroppedMetadata(call: CallContext, key: string): void;
+  /** Gives a status of grpc-js's own the error behind it, where there is one. */
+  explain(sent: PartialStatus): PartialStatus;
+}

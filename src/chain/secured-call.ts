@@ -1,0 +1,615 @@
+/**
+ * One RPC behind the wall: all layers fused into one intercepting call. It is *checking* until every `onCall` hook said
+ * yes, then *open* while messages pass `onRequest` and `onResponse`, then *ended* by the first status, whoever sent it.
+ * After it ended no hook and no handler starts, and it holds nothing (C10 to C13).
+ */
+
+import type { Http2Session, ServerHttp2Stream } from "node:http2";
+import { performance } from "node:perf_hooks";
+import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
+import { Call } from "../call/context.ts";
+import { encodeStatusDetails } from "../call/error-details.ts";
+import { StatusError } from "../call/errors.ts";
+import { texts } from "../call/status.ts";
+import { CallAuthContext } from "./auth-context.ts";
+import {
+  arrivalOf,
+  asAuthContext,
+  type BaseCall,
+  cleanMetadata,
+  connectionOf,
+  cutStream,
+  endedByCaller,
+  type InboundListener,
+  interceptOwnStatuses,
+  isEmptyMetadata,
+  type OwnStatusReceiver,
+  type PartialStatus,
+  releaseStream,
+  sendOn,
+} from "./grpc-js.ts";
+import type { Middleware, Outcome } from "./middleware.ts";
+import type { ChainServices, Plan } from "./plan.ts";
+import type { FailureSource, PublicStatus } from "./recovery.ts";
+
+const CHECKING = 0;
+const OPEN = 1;
+const ENDED = 2;
+type State = typeof CHECKING | typeof OPEN | typeof ENDED;
+
+type EndedBy = Outcome["endedBy"];
+
+interface Ending {
+  readonly status: PublicStatus;
+  readonly endedBy: EndedBy;
+  readonly layer: string | undefined;
+}
+
+/** Node's timers count in 31 bits; a longer wait is taken in steps. */
+const longestTimerMs = 2 ** 31 - 1;
+/** A caller's header limit is often 8 KiB: a text beyond this would lose the whole status. */
+const longestDetails = 1024;
+/** How long a status may wait for a caller who does not read, where the call has no deadline left to bound it. */
+const lingerMs = 10_000;
+
+export class SecuredCall implements ServerInterceptingCallInterface, InboundListener, OwnStatusReceiver {
+  readonly #chain: ChainServices;
+  readonly #base: BaseCall;
+  readonly #stream: ServerHttp2Stream;
+  readonly #session: Http2Session | undefined;
+  readonly #startedAt: number = performance.now();
+  #plan: Plan;
+  #context: Call | undefined = undefined;
+  #listener: InboundListener | undefined = undefined;
+  #state: State = CHECKING;
+  #entered = 0;
+  #handlerStarted = false;
+  #heldBy: Middleware | undefined = undefined;
+  #metadata: Metadata | undefined = undefined;
+  #headersSent = false;
+  #replied = false;
+  #ending: Ending | undefined = undefined;
+  #streamFailure: PublicStatus | undefined = undefined;
+  #cancelForwarded = false;
+  #handlerPending = false;
+  #streamDestroyed = false;
+  #deadlineTimer: NodeJS.Timeout | undefined = undefined;
+  #armedFor: number = Number.POSITIVE_INFINITY;
+  #checkTimer: NodeJS.Timeout | undefined = undefined;
+  #authContext: CallAuthContext | undefined = undefined;
+  #lateFailureReported = false;
+
+  constructor(chain: ChainServices, plan: Plan, base: BaseCall) {
+    this.#chain = chain;
+    this.#plan = plan;
+    this.#base = base;
+    this.#stream = base.stream;
+    this.#session = base.stream.session;
+    interceptOwnStatuses(base, this);
+  }
+
+  /** The context of the call. There is one from the moment its metadata arrived, so in every handler and listener. */
+  get context(): Call {
+    if (this.#context === undefined) throw new Error("the call has no context before its metadata arrived");
+    return this.#context;
+  }
+
+  get ended(): boolean {
+    return this.#state === ENDED;
+  }
+
+  // --- from grpc-js's handler side -------------------------------------------------------------------------------
+
+  start(listener: InboundListener): void {
+    this.#listener = listener;
+    this.#base.start(this);
+  }
+
+  startRead(): void {
+    this.#base.startRead();
+  }
+
+  sendMetadata(metadata: Metadata): void {
+    if (this.#state === ENDED || this.#headersSent) return;
+    this.#sendHeaders(metadata);
+  }
+
+  sendMessage(message: unknown, callback: () => void): void {
+    if (this.#state === ENDED) {
+      process.nextTick(callback);
+      return;
+    }
+    const hooks = this.#plan.onResponse;
+    for (let i = 0; i < hooks.length; i++) {
+      const layer = hooks[i] as Middleware;
+      try {
+        layer.onResponse?.(message, this.context);
+      } catch (error) {
+        if (this.#watcherFailed(layer, error)) continue;
+        this.#refuse(layer, error);
+        return;
+      }
+    }
+    if (!this.#headersSent && this.#context?.takeResponseHeaders() !== undefined)
+      this.#sendHeaders(undefined);
+    this.#headersSent = true;
+    this.#base.sendMessage(message, callback);
+  }
+
+  sendStatus(sent: PartialStatus): void {
+    if (this.#state === ENDED) return;
+    if (this.#streamFailure !== undefined) {
+      this.#end(this.#streamFailure, "handler", undefined);
+    } else if (sent.code === status.OK) {
+      this.#end({ code: status.OK, details: "OK", ...trailersOf(sent.metadata) }, "handler", undefined);
+    } else {
+      this.#end({ ...this.#recover(sent, "given"), ...trailersOf(sent.metadata) }, "handler", undefined);
+    }
+  }
+
+  getPeer(): string {
+    return this.#base.getPeer();
+  }
+
+  getDeadline(): number {
+    return this.context.deadline;
+  }
+
+  getHost(): string {
+    return this.#base.getHost();
+  }
+
+  getAuthContext(): ReturnType<ServerInterceptingCallInterface["getAuthContext"]> {
+    this.#authContext ??= new CallAuthContext(this, this.#base);
+    return asAuthContext(this.#authContext);
+  }
+
+  getConnectionInfo(): ReturnType<ServerInterceptingCallInterface["getConnectionInfo"]> {
+    return this.#base.getConnectionInfo();
+  }
+
+  getMetricsRecorder(): ReturnType<ServerInterceptingCallInterface["getMetricsRecorder"]> {
+    return this.#base.getMetricsRecorder();
+  }
+
+  // --- from the guard around the handler ---------------------------------------------------------------------------
+
+  /** The handler's answer, whether by callback or by promise; only the first one counts. */
+  reply(error: unknown, value: unknown, trailers: unknown): void {
+    if (this.#replied) {
+      this.#reportLate(new Error("the handler called its callback twice; the second call is ignored"));
+      return;
+    }
+    this.#replied = true;
+    if (error !== undefined && error !== null) {
+      this.fail(error, "given", trailers);
+      return;
+    }
+    this.sendMessage(value, () => {
+      this.sendStatus({ code: status.OK, details: "OK", metadata: trailers as Metadata | null | undefined });
+    });
+  }
+
+  get replied(): boolean {
+    return this.#replied;
+  }
+
+  /** The handler, one of its listeners, its promise or its stream failed. */
+  fail(error: unknown, source: FailureSource, trailers?: unknown): void {
+    if (this.#state === ENDED) {
+      this.#reportLate(error);
+      return;
+    }
+    if (this.#replied && source === "thrown") {
+      // It answered first; the answer stands.
+      this.#reportLate(error);
+      return;
+    }
+    this.#replied = true;
+    this.#end({ ...this.#recover(error, source), ...trailersOf(trailers) }, "handler", undefined);
+  }
+
+  /** The handler's stream emitted an error; grpc-js ends it, after what was written has left, with the status noted here. */
+  noteStreamFailure(error: unknown): void {
+    if (this.#state === ENDED) this.#reportLate(error);
+    else this.#streamFailure ??= this.#recover(error, "given");
+  }
+
+  /**
+   * The handler's stream was destroyed, so no status will come from it. The handler itself may still have a word: in the
+   * callback of a failed `pipeline`, or after the `await` of one.
+   */
+  streamDestroyed(): void {
+    if (this.#state === ENDED) return;
+    this.#streamDestroyed = true;
+    if (!this.#handlerPending) setImmediate(() => this.failStream());
+  }
+
+  /** Ends the call with what its stream failed of. */
+  failStream(): void {
+    if (this.#state === ENDED || this.#replied) return;
+    if (this.#streamFailure !== undefined) this.#end(this.#streamFailure, "handler", undefined);
+    else this.fail(new Error("the handler destroyed its call without a status"), "thrown");
+  }
+
+  /** The handler returned a promise: until it settles, the handler has not said its last word. */
+  handlerPending(): void {
+    this.#handlerPending = true;
+  }
+
+  handlerSettled(): void {
+    this.#handlerPending = false;
+    if (this.#streamDestroyed) this.failStream();
+  }
+
+  #reportLate(error: unknown): void {
+    if (this.#lateFailureReported) return;
+    this.#lateFailureReported = true;
+    this.#chain.reportLateFailure(
+      this.context,
+      error,
+      this.#ending?.endedBy === "handler" || this.#state !== ENDED,
+    );
+  }
+
+  // --- from the base call ------------------------------------------------------------------------------------------
+
+  onReceiveMetadata(metadata: Metadata): void {
+    const arrival = arrivalOf(this.#stream);
+    this.#metadata = metadata;
+    this.#context = new Call({
+      method: this.#plan.method,
+      peer: connectionOf(this.#session).peer,
+      metadata,
+      metadataBytes: arrival.metadataBytes,
+      timeoutMs: arrival.timeoutMs,
+      logger: this.#chain.logger,
+    });
+    this.#stream.once("close", () => this.#onStreamClosed());
+    this.#check(0);
+  }
+
+  onReceiveMessage(message: unknown): void {
+    if (this.#state !== OPEN) return;
+    this.#inspect(message, 0);
+  }
+
+  onReceiveHalfClose(): void {
+    if (this.#state !== OPEN) return;
+    if (this.#heldBy !== undefined) {
+      this.#refuse(
+        this.#heldBy,
+        new StatusError(status.PERMISSION_DENIED, texts.permissionDenied, {
+          cause: new Error("the stream ended before the first message that the rule decides on"),
+        }),
+      );
+      return;
+    }
+    this.#listener?.onReceiveHalfClose();
+  }
+
+  /** Fired when the stream closed, and also after any status that was sent. */
+  onCancel(): void {
+    if (this.#state !== ENDED) {
+      const byCaller = endedByCaller(this.#stream, this.#session);
+      this.#finish(
+        { code: status.CANCELLED, details: "cancelled" },
+        byCaller ? "caller" : "transport",
+        undefined,
+      );
+    } else {
+      releaseStream(this.#base);
+    }
+    // A handler that answered a request which was all there has nothing left to cancel. A stream may still be reading.
+    if (this.#ending?.endedBy !== "handler" || !this.#base.receivedHalfClose) this.#tellHandler();
+  }
+
+  #tellHandler(): void {
+    if (!this.#handlerStarted || this.#cancelForwarded) return;
+    this.#cancelForwarded = true;
+    this.#listener?.onCancel();
+  }
+
+  /** A status that the base call wanted to send by itself: sizes, compression, (de)serialization, a failed write. */
+  onBaseStatus(sent: PartialStatus): void {
+    if (this.#state === ENDED) {
+      // The status is on its way already; what could not be written any more is not worth another.
+      return;
+    }
+    if (this.#context === undefined) {
+      sendOn(this.#base, { code: status.INTERNAL, details: "internal error" });
+      return;
+    }
+    this.#end(this.#recover(this.#chain.explain(sent), "grpc-js"), "transport", undefined);
+  }
+
+  // --- checking ----------------------------------------------------------------------------------------------------
+
+  #check(from: number): void {
+    const { layers } = this.#plan;
+    const context = this.context;
+    for (let i = from; i < layers.length; i++) {
+      this.#entered = i + 1;
+      const layer = layers[i] as Middleware;
+      if (layer.onCall === undefined) continue;
+      let pending: void | Promise<void>;
+      try {
+        pending = layer.onCall(context);
+      } catch (error) {
+        if (this.#watcherFailed(layer, error)) continue;
+        this.#refuse(layer, error);
+        return;
+      }
+      if (!isThenable(pending)) continue;
+      if (layer.watches === true) {
+        pending.then(undefined, (error: unknown) => this.#watcherFailed(layer, error));
+        continue;
+      }
+      this.#await(pending, layer, CHECKING, () => this.#check(i + 1));
+      return;
+    }
+    this.#admit();
+  }
+
+  /** Waits for a hook, at most `checkTimeoutMs`. An answer that comes after the call ended is dropped. */
+  #await(pending: Promise<void>, layer: Middleware, during: State, proceed: () => void): void {
+    this.#armDeadline();
+    clearTimeout(this.#checkTimer);
+    this.#checkTimer = setTimeout(() => {
+      this.#refuse(
+        layer,
+        new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, {
+          cause: new Error(`${layer.name} did not answer within ${this.#chain.checkTimeoutMs} ms`),
+        }),
+      );
+    }, this.#chain.checkTimeoutMs);
+    pending.then(
+      () => {
+        if (this.#state !== during) return;
+        clearTimeout(this.#checkTimer);
+        proceed();
+      },
+      (error: unknown) => {
+        if (this.#state !== during) return;
+        this.#refuse(layer, error);
+      },
+    );
+  }
+
+  #admit(): void {
+    const { method, holding } = this.#plan;
+    if (!method.known) {
+      this.#end({ code: status.UNIMPLEMENTED, details: texts.unknownMethod }, "layer", "method");
+      return;
+    }
+    this.#state = OPEN;
+    this.#armDeadline();
+    this.#heldBy = holding.find((layer) => layer.needsMessage?.(this.context) ?? false);
+    if (this.#heldBy === undefined) {
+      this.#startHandler();
+      return;
+    }
+    this.#base.startRead();
+  }
+
+  #startHandler(): void {
+    this.#handlerStarted = true;
+    this.#listener?.onReceiveMetadata(this.#metadata as Metadata);
+  }
+
+  // --- messages ----------------------------------------------------------------------------------------------------
+
+  #inspect(message: unknown, from: number): void {
+    const hooks = this.#plan.onRequest;
+    for (let i = from; i < hooks.length; i++) {
+      const layer = hooks[i] as Middleware;
+      let pending: void | Promise<void>;
+      try {
+        pending = layer.onRequest?.(message, this.context);
+      } catch (error) {
+        if (this.#watcherFailed(layer, error)) continue;
+        this.#refuse(layer, error);
+        return;
+      }
+      if (!isThenable(pending)) continue;
+      if (layer.watches === true) {
+        pending.then(undefined, (error: unknown) => this.#watcherFailed(layer, error));
+        continue;
+      }
+      this.#await(pending, layer, OPEN, () => this.#inspect(message, i + 1));
+      return;
+    }
+    this.#deliver(message);
+  }
+
+  #deliver(message: unknown): void {
+    if (this.#heldBy !== undefined) {
+      this.#heldBy = undefined;
+      this.#startHandler();
+      if (this.#state !== OPEN) return;
+    }
+    this.#listener?.onReceiveMessage(message);
+  }
+
+  #sendHeaders(own: Metadata | undefined): void {
+    const added = this.#context?.takeResponseHeaders();
+    const headers = own === undefined ? new Metadata() : this.#clean(own);
+    if (added !== undefined) headers?.merge(this.#clean(added) ?? new Metadata());
+    this.#headersSent = true;
+    this.#base.sendMetadata(headers ?? new Metadata());
+  }
+
+  // --- the end -----------------------------------------------------------------------------------------------------
+
+  #refuse(layer: Middleware | undefined, error: unknown): void {
+    if (this.#state === ENDED) return;
+    this.#end(this.#recover(error, "layer"), "layer", layer?.name);
+  }
+
+  #recover(failure: unknown, source: FailureSource): PublicStatus {
+    try {
+      return this.#chain.recovery(failure, source, this.context);
+    } catch (error) {
+      // An error whose getters throw, say. Nothing of it may leave.
+      return { code: status.INTERNAL, details: "internal error", cause: error };
+    }
+  }
+
+  /** The one point that every status passes. The first one decides. */
+  #end(sent: PublicStatus, endedBy: EndedBy, layer: string | undefined): void {
+    if (this.#state === ENDED) return;
+    this.#finish(sent, endedBy, layer);
+    this.#send(sent);
+    if (endedBy === "handler" || !this.#handlerStarted) return;
+    this.#context?.abort(new Error(sent.details));
+    // grpc-js tells the handler only once the trailers left, which a caller who does not read can hold up.
+    process.nextTick(() => this.#tellHandler());
+  }
+
+  #finish(ended: PublicStatus, endedBy: EndedBy, layer: string | undefined): void {
+    this.#state = ENDED;
+    this.#ending = { status: ended, endedBy, layer };
+    clearTimeout(this.#checkTimer);
+    if (endedBy === "caller" || endedBy === "transport")
+      this.#context?.abort(new Error("the call was cancelled"));
+  }
+
+  #send(sent: PublicStatus): void {
+    try {
+      sendOn(this.#base, {
+        code: sent.code,
+        details: sendableDetails(sent.details),
+        metadata: this.#statusMetadata(sent),
+      });
+    } catch (error) {
+      // Nothing known gets here: metadata and text are clean. If something does, the caller must not be left waiting.
+      this.#chain.reportLateFailure(this.context, error, true);
+      cutStream(this.#stream);
+      return;
+    }
+    // Until the stream is closed something must be able to cut it: a caller may stop reading what it was sent.
+    if (this.#deadlineTimer === undefined && !this.#stream.closed) this.#setDeadlineTimer(lingerMs);
+  }
+
+  #statusMetadata(sent: PublicStatus): Metadata | null {
+    const own = sent.metadata === undefined ? undefined : this.#clean(sent.metadata);
+    const added = this.#context?.takeTrailers();
+    if (added === undefined && sent.errorDetails === undefined) return own ?? null;
+    const trailers = new Metadata();
+    if (own !== undefined) trailers.merge(own);
+    if (added !== undefined) trailers.merge(this.#clean(added) ?? new Metadata());
+    if (sent.errorDetails !== undefined && sent.errorDetails.length > 0) {
+      trailers.set(
+        "grpc-status-details-bin",
+        encodeStatusDetails(sent.code, sendableDetails(sent.details), sent.errorDetails),
+      );
+    }
+    return isEmptyMetadata(trailers) ? null : trailers;
+  }
+
+  #clean(metadata: unknown): Metadata | undefined {
+    return cleanMetadata(metadata, (key) => this.#chain.reportDroppedMetadata(this.context, key));
+  }
+
+  #onStreamClosed(): void {
+    if (this.#state !== ENDED) {
+      // The base call tells it in its next tick; the outcome is the same, and must be known to the hooks below.
+      this.onCancel();
+    }
+    clearTimeout(this.#deadlineTimer);
+    const ending = this.#ending as Ending;
+    const outcome: Outcome = {
+      code: ending.status.code,
+      details: ending.status.details,
+      endedBy: ending.endedBy,
+      ...(ending.layer === undefined ? {} : { layer: ending.layer }),
+      delivered: this.#delivered(ending),
+      durationMs: performance.now() - this.#startedAt,
+      ...(ending.status.cause === undefined ? {} : { cause: ending.status.cause }),
+      ...(ending.status.errorId === undefined ? {} : { errorId: ending.status.errorId }),
+    };
+    const { layers } = this.#plan;
+    for (let i = this.#entered - 1; i >= 0; i--) {
+      const layer = layers[i] as Middleware;
+      if (layer.onEnd === undefined) continue;
+      try {
+        layer.onEnd(this.context, outcome);
+      } catch (error) {
+        this.#chain.reportLayerFailure(layer, error);
+      }
+    }
+  }
+
+  /** Our status left whole: its HEADERS or trailers were handed to HTTP/2, and the stream closed without an error. */
+  #delivered(ending: Ending): boolean {
+    if (ending.endedBy === "caller" || this.#stream.rstCode !== 0) return false;
+    return this.#headersSent ? this.#stream.sentTrailers !== undefined : this.#stream.headersSent;
+  }
+
+  // --- time --------------------------------------------------------------------------------------------------------
+
+  /** Counted on the monotonic clock from the call's arrival, so that a jump of the wall clock ends nothing. */
+  #msLeft(): number {
+    const context = this.context;
+    return context.deadline - context.startedAt - (performance.now() - this.#startedAt);
+  }
+
+  #armDeadline(): void {
+    const { deadline } = this.context;
+    if (deadline >= this.#armedFor) return;
+    this.#armedFor = deadline;
+    this.#setDeadlineTimer(this.#msLeft());
+  }
+
+  #setDeadlineTimer(ms: number): void {
+    clearTimeout(this.#deadlineTimer);
+    this.#deadlineTimer = setTimeout(
+      onDeadlineTimer,
+      Math.min(Math.max(Math.ceil(ms), 0), longestTimerMs),
+      this,
+    );
+  }
+
+  /** For the timer. */
+  onDeadline(): void {
+    this.#deadlineTimer = undefined;
+    if (this.#state === ENDED) {
+      cutStream(this.#stream);
+      return;
+    }
+    const msLeft = this.#msLeft();
+    if (msLeft > 0) this.#setDeadlineTimer(msLeft);
+    else
+      this.#end({ code: status.DEADLINE_EXCEEDED, details: texts.deadlineExceeded }, "deadline", undefined);
+  }
+
+  #watcherFailed(layer: Middleware, error: unknown): boolean {
+    if (layer.watches !== true) return false;
+    this.#chain.reportLayerFailure(layer, error);
+    return true;
+  }
+}
+
+/** The secured call that a handler's `call` stands for, however wrapped; undefined where it did not pass the wall. */
+export function securedCallOf(handlerCall: unknown): SecuredCall | undefined {
+  const owner = CallAuthContext.ownerOf(handlerCall);
+  return owner instanceof SecuredCall ? owner : undefined;
+}
+
+function onDeadlineTimer(call: SecuredCall): void {
+  call.onDeadline();
+}
+
+function isThenable(value: unknown): value is Promise<void> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function trailersOf(metadata: unknown): { readonly metadata?: Metadata } {
+  return metadata === undefined || metadata === null ? {} : { metadata: metadata as Metadata };
+}
+
+/** `encodeURI` throws on a lone surrogate, inside an event of the stream. */
+function sendableDetails(details: string): string {
+  const short = details.length > longestDetails ? `${details.slice(0, longestDetails)}…` : details;
+  return short.toWellFormed();
+}

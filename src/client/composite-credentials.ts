@@ -1,0 +1,48 @@
+// Channel credentials that carry call credentials, for clients that other code makes.
+import type { ChannelCredentials } from "@grpc/grpc-js";
+import { ConfigError } from "../call/errors.ts";
+import { type ClientTlsFiles, clientCredentials } from "../tls/client-credentials.ts";
+import { callCredentials } from "./call-credentials.ts";
+import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
+
+/**
+ * TLS channel credentials with the credentials of `sources` on every call, for a client that you make yourself.
+ * Plaintext cannot be asked for. What `createSecureClient` adds beyond that is missing: the default deadline.
+ *
+ * @throws ConfigError where an option is wrong; `tls.serverName` among them, because channel credentials cannot carry it
+ * @example
+ * new OrdersClient("orders.internal:50051", compositeCredentials({ ca: "ca.crt" }, bearerToken({ file: "token" })));
+ */
+export function compositeCredentials(
+  tls: ClientTlsFiles,
+  ...sources: CredentialSource[]
+): ChannelCredentials {
+  if (typeof tls !== "object" || tls === null)
+    throw new ConfigError("tls: expected an object; {} is the system's roots");
+  if (isCredentialSource(tls))
+    throw new ConfigError("tls: comes before the sources; {} is the system's roots");
+  if ("plaintext" in tls)
+    throw new ConfigError("tls.plaintext: credentials never travel unencrypted; use TLS");
+  if (tls.serverName !== undefined) {
+    throw new ConfigError(
+      "tls.serverName: channel credentials cannot carry it; use createSecureClient, or give the client " +
+        'the channel option "grpc.ssl_target_name_override"',
+    );
+  }
+  for (const [index, source] of sources.entries()) {
+    if (!isCredentialSource(source)) {
+      throw new ConfigError(
+        `sources.${index}: expected a credential source, as bearerToken and its kin return`,
+      );
+    }
+  }
+  return withSources(clientCredentials(tls), sources);
+}
+
+/** `channel` must be encrypted: grpc-js throws where it is not. */
+export function withSources(
+  channel: ChannelCredentials,
+  sources: readonly CredentialSource[],
+): ChannelCredentials {
+  return sources.length === 0 ? channel : channel.compose(callCredentials(sources));
+}

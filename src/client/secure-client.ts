@@ -1,0 +1,140 @@
+// createSecureClient: a client whose channel is encrypted, whose calls carry credentials and always end.
+import { Channel, type ChannelCredentials, type ChannelOptions, type ClientOptions } from "@grpc/grpc-js";
+import { z } from "zod";
+import { ConfigError } from "../call/errors.ts";
+import { parseOptions } from "../call/options.ts";
+import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
+import { type ClientChannelOptions, clientChannelOptionsSchema } from "./channel-options.ts";
+import { withSources } from "./composite-credentials.ts";
+import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
+import { defaultDeadline } from "./default-deadline.ts";
+import { PlaintextChannel } from "./plaintext-channel.ts";
+
+export interface SecureClientOptions {
+  /**
+   * How the connection is encrypted and the server verified, or `{ plaintext: "loopback" }` for this machine.
+   * Default: TLS 1.3, the system's roots, the target's name.
+   */
+  readonly tls?: ClientTlsOptions;
+  /** What puts the caller's credentials on each call. They only ever go over TLS. Default: none. */
+  readonly credentials?: CredentialSource | readonly CredentialSource[];
+  /**
+   * When a call ends that brings no deadline of its own, in milliseconds from its start, 1 to 2,147,483,647; streams
+   * too. A call's own `deadline` wins, and `Infinity` is one. Default: 5,000.
+   */
+  readonly deadlineMs?: number;
+  /** grpc-js options that no option above covers. Default: none. */
+  readonly channelOptions?: ClientChannelOptions;
+}
+
+/** What a generated or loaded grpc-js client class is, as far as it matters here. */
+export type SecureClientConstructor<C> = new (
+  address: string,
+  credentials: ChannelCredentials,
+  options?: ClientOptions,
+) => C;
+
+/** What every grpc-js client can do, as far as it matters here. */
+export interface GrpcClient {
+  getChannel(): unknown;
+  close(): void;
+}
+
+const optionsSchema = z.strictObject({
+  // Checked in whole by the functions of src/tls, which also read the files it names.
+  tls: z
+    .custom<ClientTlsOptions>((value) => typeof value === "object" && value !== null, {
+      error: "expected an object",
+    })
+    .default({}),
+  credentials: z
+    .custom<CredentialSource | readonly CredentialSource[]>(
+      (value) => (Array.isArray(value) ? value.every(isCredentialSource) : isCredentialSource(value)),
+      { error: "expected a credential source, as bearerToken and its kin return, or a list of them" },
+    )
+    .transform((value) => (isCredentialSource(value) ? [value] : value))
+    .default([]),
+  deadlineMs: z.number().int().min(1).max(2_147_483_647).default(5_000),
+  channelOptions: clientChannelOptionsSchema.default({}),
+});
+
+const targetSchema = z
+  .string()
+  .regex(/^[\x21-\x7e]+$/, { error: 'expected host and port, as in "orders.internal:50051"' })
+  .refine((target) => !/^https?:/i.test(target), {
+    error: 'a gRPC target has no http scheme; expected host and port, as in "orders.internal:50051"',
+  });
+
+/**
+ * Makes a client of `ClientConstructor`, a class that a generator made or that `loadPackageDefinition` loaded.
+ *
+ * - The server's certificate chain and host name are always verified; nothing turns that off, `NODE_TLS_REJECT_UNAUTHORIZED`
+ *   neither (T3). With `{ plaintext: "loopback" }` the target must be this machine (T6).
+ * - Credentials go over TLS alone (K2). On a plaintext channel, `credentials` is an error here; a call that brings call
+ *   credentials, or metadata that carries them (`authorization`, `proxy-authorization`, `x-api-key`, `cookie`), ends
+ *   UNAUTHENTICATED before a byte is sent, whoever added them: the caller, an interceptor, a transformer.
+ * - Every call has a deadline (K4).
+ *
+ * grpc-js reaches TLS targets through the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless
+ * `no_grpc_proxy` or `no_proxy` names the target: the proxy learns host and port, TLS ends at the server.
+ * `channelOptions: { "grpc.enable_http_proxy": 0 }` turns it off. Plaintext never goes to a proxy.
+ *
+ * @param target host and port, or any other name that grpc-js resolves: `dns:///orders.internal:50051`, `unix:/run/orders`
+ * @throws ConfigError with the path of each option that is wrong
+ * @example
+ * const orders = createSecureClient(OrdersClient, "orders.internal:50051", {
+ *   tls: { ca: "certs/ca.crt" },
+ *   credentials: bearerToken({ file: "/var/run/secrets/tokens/orders" }),
+ * });
+ */
+export function createSecureClient<C extends GrpcClient>(
+  ClientConstructor: SecureClientConstructor<C>,
+  target: string,
+  options: SecureClientOptions = {},
+): C {
+  parseOptions(targetSchema, target, "target");
+  const settings = parseOptions(optionsSchema, options, "");
+  const { tls, deadlineMs, channelOptions } = settings;
+  const { interceptors, interceptor_providers, callInvocationTransformer, ...own } = channelOptions;
+
+  const channelCredentials = clientCredentials(tls, target);
+  // Channelz keeps a history of every channel, which nobody reads who did not ask for it.
+  const merged = { "grpc.enable_channelz": 0, ...own, ...clientChannelOptions(tls) };
+  const channel =
+    "plaintext" in tls
+      ? plaintextChannel(target, merged, settings.credentials, own)
+      : new Channel(target, withSources(channelCredentials, settings.credentials), merged);
+
+  const client = new ClientConstructor(target, channelCredentials, {
+    ...merged,
+    ...(interceptors === undefined ? {} : { interceptors }),
+    ...(interceptor_providers === undefined ? {} : { interceptor_providers }),
+    callInvocationTransformer: defaultDeadline(deadlineMs, callInvocationTransformer),
+    channelOverride: channel,
+  });
+  if (client.getChannel() !== channel) {
+    client.close();
+    channel.close();
+    throw new ConfigError(
+      "ClientConstructor: does not pass its options on to grpc-js, so that its calls cannot be secured; " +
+        "expected the class of a generated or loaded client",
+    );
+  }
+  return client;
+}
+
+function plaintextChannel(
+  target: string,
+  options: ChannelOptions,
+  sources: readonly CredentialSource[],
+  asked: ClientChannelOptions,
+): PlaintextChannel {
+  const problems = [
+    ...(sources.length === 0 ? [] : ["credentials: never travel unencrypted; use TLS, or leave them out"]),
+    ...(asked["grpc.enable_http_proxy"] === 1
+      ? ["channelOptions.grpc.enable_http_proxy: plaintext never goes to a proxy; leave it out"]
+      : []),
+  ];
+  if (problems.length > 0) throw new ConfigError(problems);
+  return new PlaintextChannel(target, options);
+}

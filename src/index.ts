@@ -1,0 +1,87 @@
+// The public face: exports only.
+
+export type {
+  CallContext,
+  ReadonlyMetadata,
+  RecordedDecision,
+  SecurityContext,
+} from "./call/context.ts";
+export { ContextKey } from "./call/context.ts";
+export type { StatusErrorDetail } from "./call/error-details.ts";
+export {
+  ConfigError,
+  CredentialError,
+  type CredentialProblem,
+  PolicyError,
+  StatusError,
+  type StatusErrorOptions,
+} from "./call/errors.ts";
+export type { MethodInfo, MethodKind } from "./call/method.ts";
+export type { Peer, PeerCertificate } from "./call/peer.ts";
+export type { Identity, Principal } from "./call/principal.ts";
+export { currentContext, requirePrincipal, securityContext } from "./chain/current-context.ts";
+export type { Middleware, Outcome } from "./chain/middleware.ts";
+export { apiKeyCredentials } from "./client/api-key-credentials.ts";
+export { type BearerTokenSource, bearerToken } from "./client/bearer-token.ts";
+export type { ClientChannelOptions } from "./client/channel-options.ts";
+export { compositeCredentials } from "./client/composite-credentials.ts";
+export type { CredentialRequest, CredentialSource } from "./client/credential-source.ts";
+export {
+  createSecureClient,
+  type GrpcClient,
+  type SecureClientConstructor,
+  type SecureClientOptions,
+} from "./client/secure-client.ts";
+export { type AuditLayer, type AuditOptions, audit } from "./middleware/audit/audit.ts";
+export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
+export type { AuditFailure, AuditFailureReason } from "./middleware/audit/audit-failures.ts";
+export type { AuditSink } from "./middleware/audit/audit-sink.ts";
+export { type JsonLinesSinkOptions, jsonLinesSink } from "./middleware/audit/json-lines-sink.ts";
+export { anonymous } from "./middleware/authentication/anonymous.ts";
+export { anyOf } from "./middleware/authentication/any-of.ts";
+export {
+  type ApiKeyOptions,
+  type ApiKeyRecord,
+  type ApiKeyStore,
+  apiKey,
+} from "./middleware/authentication/api-key.ts";
+export { type AuthenticationOptions, authentication } from "./middleware/authentication/authentication.ts";
+export type { Authenticator } from "./middleware/authentication/authenticator.ts";
+export { type JwtKey, type JwtOptions, jwt } from "./middleware/authentication/jwt.ts";
+export {
+  type IssueApiKeyOptions,
+  issueApiKey,
+  memoryApiKeyStore,
+} from "./middleware/authentication/memory-api-key-store.ts";
+export { optional } from "./middleware/authentication/optional.ts";
+export type { SignatureAlgorithm } from "./middleware/authentication/verification-key.ts";
+export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
+export { authorization } from "./middleware/authorization/authorization.ts";
+export type { Authorizer, Decision, MethodPolicy, Policy } from "./middleware/authorization/authorizer.ts";
+export type { Requirement, Rule } from "./middleware/authorization/method-rule.ts";
+export {
+  type RbacAuthorizer,
+  type RbacOptions,
+  type RbacPolicy,
+  rbac,
+} from "./middleware/authorization/rbac.ts";
+export type { RoleDefinition } from "./middleware/authorization/roles.ts";
+export { type DeadlineLayer, type DeadlineOptions, deadline } from "./middleware/deadline.ts";
+export { type LoggingOptions, logging } from "./middleware/logging.ts";
+export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-limit.ts";
+export { metrics } from "./middleware/metrics.ts";
+export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";
+export {
+  peerRateLimit,
+  principalRateLimit,
+  type RateLimitOptions,
+  rateLimit,
+} from "./middleware/rate-limit/rate-limit.ts";
+export type { Health, HealthOptions, ServingStatus } from "./server/health.ts";
+export type { LimitsOptions, SecureServerOptions } from "./server/options.ts";
+export { createSecureServer, type SecureServer } from "./server/secure-server.ts";
+export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";
+export type { PemSource } from "./tls/load-pem.ts";
+export type { TlsVersion } from "./tls/protocol.ts";
+export { serverCredentials, type TlsServerCredentials } from "./tls/server-credentials.ts";
+export type { ClientAuth, ServerTlsOptions } from "./tls/server-options.ts";

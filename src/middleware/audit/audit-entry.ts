@@ -1,0 +1,119 @@
+// The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
+import type { CallContext } from "../../call/context.ts";
+import type { Principal } from "../../call/principal.ts";
+import { boundedText, redactSecrets } from "../../call/redaction.ts";
+import { statusName, texts } from "../../call/status.ts";
+import type { Outcome } from "../../chain/middleware.ts";
+
+/** A verified identity, without its claims, roles and permissions. */
+export interface AuditParty {
+  readonly subject: string;
+  readonly kind: Principal["kind"];
+  /** How it was verified: `jwt`, `api-key`, `mtls`, … */
+  readonly scheme: string;
+  readonly issuer?: string;
+  readonly tenant?: string;
+}
+
+/** Texts in an entry are at most 256 UTF-16 units long. */
+export interface AuditEntry {
+  /** When the call arrived: ISO 8601, UTC. */
+  readonly time: string;
+  /** The call's id, as in the log line (`call_id`). A batch that was written twice after a failure repeats its ids. */
+  readonly id: string;
+  /** Null where nobody was verified. */
+  readonly caller: AuditParty | null;
+  /** The application that spoke for the caller. */
+  readonly actor?: AuditParty;
+  /** `/package.Service/Method` */
+  readonly method: string;
+  /** The address of the caller's end of the connection. */
+  readonly peer: string;
+  /** The gRPC status by name. */
+  readonly status: string;
+  readonly durationMs: number;
+  /** `deny` for every call that a layer refused; `none` where nobody decided (a health probe). */
+  readonly decision: "allow" | "deny" | "none";
+  /** The authorization rule that decided, or the name of the layer that refused; null where nobody decided. */
+  readonly rule: string | null;
+  /** Why: the authorizer's reason, or what the caller was told where that is one of our fixed texts. */
+  readonly reason?: string;
+  readonly endedBy: Outcome["endedBy"];
+  /** Present where the status did not reach the caller. */
+  readonly delivered?: false;
+  readonly traceId?: string;
+  /**
+   * Present on an entry that stands for many calls of a flood without identity: how many. What else it says is true of
+   * the last of them; `other` stands for what was no longer told apart.
+   */
+  readonly count?: number;
+  /** Of an entry that stands for many calls: when the first arrived. */
+  readonly firstTime?: string;
+  /** Of an entry that stands for many calls: when the last arrived. */
+  readonly lastTime?: string;
+}
+
+/** Which of the two lanes an entry waits in: those of verified callers cannot be pushed out by anybody else's. */
+export type AuditLane = "identified" | "anonymous";
+
+const longestText = 256;
+
+/** The texts that callers are told: fixed ones, so that none carries a part of a payload. */
+const publicTexts: ReadonlySet<string> = new Set(Object.values(texts));
+
+type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+export function auditEntry(call: CallContext, outcome: Outcome): AuditEntry {
+  const { method, principal, actor, traceId } = call;
+  const entry: Writable<AuditEntry> = {
+    time: new Date(call.startedAt).toISOString(),
+    id: call.id,
+    caller: principal === undefined ? null : party(principal),
+    method: method.known ? method.path : redactSecrets(method.path, longestText),
+    peer: call.peer.address,
+    status: statusName(outcome.code),
+    durationMs: Math.round(outcome.durationMs * 1000) / 1000,
+    decision: "none",
+    rule: null,
+    endedBy: outcome.endedBy,
+  };
+  decide(entry, call, outcome);
+  if (actor !== undefined) entry.actor = party(actor);
+  if (!outcome.delivered) entry.delivered = false;
+  if (traceId !== undefined) entry.traceId = traceId;
+  return entry;
+}
+
+function decide(entry: Writable<AuditEntry>, { decision }: CallContext, outcome: Outcome): void {
+  if (outcome.endedBy === "layer" && decision?.effect !== "deny") {
+    // Allowed or not yet decided, and then refused by a layer that keeps no rules.
+    entry.decision = "deny";
+    entry.rule = boundedText(outcome.layer ?? "unknown", longestText);
+    if (publicTexts.has(outcome.details)) entry.reason = outcome.details;
+    return;
+  }
+  if (decision === undefined) return;
+  entry.decision = decision.effect;
+  entry.rule = boundedText(decision.rule, longestText);
+  if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, longestText);
+}
+
+function party({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
+  const made: Writable<AuditParty> = {
+    subject: boundedText(subject, longestText),
+    kind,
+    scheme: boundedText(scheme, longestText),
+  };
+  if (issuer !== undefined) made.issuer = boundedText(issuer, longestText);
+  if (tenant !== undefined) made.tenant = boundedText(tenant, longestText);
+  return made;
+}
+
+export function laneOf(entry: AuditEntry): AuditLane {
+  return entry.caller === null || entry.caller.kind === "anonymous" ? "anonymous" : "identified";
+}
+
+/** How many calls an entry stands for. */
+export function callsIn(entry: AuditEntry): number {
+  return entry.count ?? 1;
+}

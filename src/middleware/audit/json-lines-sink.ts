@@ -1,0 +1,135 @@
+// An audit sink that appends to a file: one JSON object a line, made so that nothing in an entry can forge a line.
+import { Buffer } from "node:buffer";
+import { closeSync, constants, openSync } from "node:fs";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { resolve } from "node:path";
+import { z } from "zod";
+import { ConfigError } from "../../call/errors.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { AuditEntry } from "./audit-entry.ts";
+import type { AuditSink } from "./audit-sink.ts";
+
+export interface JsonLinesSinkOptions {
+  /** The file. Created where it is missing, readable and writable for its owner alone; its directory must exist. */
+  readonly path: string;
+}
+
+const optionsSchema = z.strictObject({ path: z.string().min(1, { error: "must name a file" }) });
+
+/** Reading is for the last byte of a file that is already there. Appending is atomic between processes. */
+const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT;
+const ownerOnly = 0o600;
+const newline = 0x0a;
+
+/**
+ * Appends each entry as one line of JSON, a batch in one write. The file may be renamed away (logrotate): the next
+ * batch goes to a new one. A line that a crash left unfinished is ended first, so that it spoils no other. A batch that
+ * failed half way is written again whole: entries may be there twice, with the same `id`.
+ *
+ * The permissions of a file that exists already stay as they are. Batches are not synced to disk one by one: a power
+ * failure can lose what the operating system had not written.
+ *
+ * @example
+ * audit({ sinks: [jsonLinesSink({ path: "/var/log/orders/audit.jsonl" })], logger })
+ *
+ * @throws ConfigError for options that are wrong, and for a file that cannot be opened.
+ */
+export function jsonLinesSink(options: JsonLinesSinkOptions): AuditSink {
+  // Absolute: a service that changes its directory later goes on writing to the same file.
+  const path = resolve(parseOptions(optionsSchema, options, "jsonLinesSink").path);
+  openOnce(path);
+  return new JsonLinesSink(path);
+}
+
+/** At start-up, where a wrong path can still stop the service; the writes open it for themselves. */
+function openOnce(path: string): void {
+  let file: number | undefined;
+  try {
+    file = openSync(path, flags, ownerOnly);
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    throw new ConfigError(
+      `jsonLinesSink.path: cannot open "${path}" for appending (${problem}); its directory must exist and be writable`,
+      { cause: error },
+    );
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+class JsonLinesSink implements AuditSink {
+  readonly name = "json-lines";
+  readonly #path: string;
+  #file: FileHandle | undefined = undefined;
+  /** The file may end within a line: it was just opened, or the last write did not finish. */
+  #mayBeTorn = true;
+  /** One after the other, also where two audit layers share the sink. */
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  write(entries: readonly AuditEntry[]): Promise<void> {
+    return this.#inTurn(() => this.#append(entries.map(jsonLine).join("")));
+  }
+
+  close(): Promise<void> {
+    return this.#inTurn(() => this.#release());
+  }
+
+  #inTurn(work: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(work);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #append(lines: string): Promise<void> {
+    if (this.#file !== undefined && !(await this.#isAtPath(this.#file))) await this.#release();
+    this.#file ??= await this.#open();
+    const start = this.#mayBeTorn && (await endsWithinLine(this.#file)) ? "\n" : "";
+    this.#mayBeTorn = true;
+    await this.#file.appendFile(start + lines, "utf8");
+    this.#mayBeTorn = false;
+  }
+
+  #open(): Promise<FileHandle> {
+    this.#mayBeTorn = true;
+    return open(this.#path, flags, ownerOnly);
+  }
+
+  /** Is the open file still the one that the path names? */
+  async #isAtPath(file: FileHandle): Promise<boolean> {
+    try {
+      const [opened, named] = await Promise.all([file.stat(), stat(this.#path)]);
+      return opened.ino === named.ino && opened.dev === named.dev;
+    } catch {
+      return false;
+    }
+  }
+
+  async #release(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.close();
+  }
+}
+
+async function endsWithinLine(file: FileHandle): Promise<boolean> {
+  const { size } = await file.stat();
+  if (size === 0) return false;
+  const last = Buffer.alloc(1);
+  const { bytesRead } = await file.read(last, 0, 1, size - 1);
+  return bytesRead === 1 && last[0] !== newline;
+}
+
+/** What JSON leaves as it is, and a reader may take for the end of a line or obey: C1 controls, separators, bidi. */
+const unsafeInLines = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
+
+function jsonLine(entry: AuditEntry): string {
+  const json = JSON.stringify(entry).replace(
+    unsafeInLines,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+  return `${json}\n`;
+}

@@ -1,0 +1,21 @@
+// Nobody has to say who they are. An authenticator all the same, so that a server without one says so aloud.
+import { anonymousPrincipal, type Identity } from "../../call/principal.ts";
+import type { Authenticator } from "./authenticator.ts";
+
+/** The identity of a caller who showed no credential, where that is allowed. */
+export const anonymousIdentity: Identity = Object.freeze({ principal: anonymousPrincipal });
+
+/**
+ * Every caller is the anonymous principal. A call that carries a credential (`authorization`, `x-api-key`) is refused
+ * nevertheless: nobody here can say whether it is good, and a caller who sends one believes that it was checked. To
+ * accept good credentials and strangers alike use `optional`.
+ */
+export function anonymous(): Authenticator {
+  return {
+    name: "anonymous",
+    source: "metadata",
+    headers: [],
+    presents: () => true,
+    authenticate: () => anonymousIdentity,
+  };
+}

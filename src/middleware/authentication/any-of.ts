@@ -1,0 +1,87 @@
+// Several ways to say who one is, side by side (A6).
+import type { CallContext } from "../../call/context.ts";
+import { ConfigError, CredentialError } from "../../call/errors.ts";
+import type { Identity } from "../../call/principal.ts";
+import { type Authenticator, isAuthenticator } from "./authenticator.ts";
+
+/**
+ * Accepts whoever one of these authenticators knows. Every credential that a call presents is verified, and any bad one
+ * ends the call: none is skipped in favour of another. Where several are good, the authenticator listed first names the
+ * principal; an anonymous one (`optional`, `anonymous`) counts only where nobody else was presented. May be nested.
+ *
+ * Two authenticators that claim the same credential, such as two `jwt` of one issuer, must both accept it; for several
+ * audiences give one `jwt` a list.
+ *
+ * Throws `ConfigError` for an empty list, and where something listed is not an authenticator.
+ *
+ * @example
+ * anyOf(jwt({ issuer, audience: "orders", jwksUri }), apiKey({ store }))
+ */
+export function anyOf(...authenticators: readonly Authenticator[]): Authenticator {
+  if (authenticators.length === 0) throw new ConfigError("anyOf: expected at least one authenticator");
+  const problems = authenticators.flatMap((a, index) =>
+    isAuthenticator(a) ? [] : [`anyOf.${index}: expected an authenticator`],
+  );
+  if (problems.length > 0) throw new ConfigError(problems);
+  return new AnyOf([...authenticators]);
+}
+
+class AnyOf implements Authenticator {
+  readonly name: string;
+  readonly source: "metadata" | "connection";
+  readonly parts: readonly Authenticator[];
+
+  constructor(parts: readonly Authenticator[]) {
+    this.name = `anyOf(${parts.map((part) => part.name).join(", ")})`;
+    this.source = parts.every((part) => part.source === "connection") ? "connection" : "metadata";
+    this.parts = parts;
+  }
+
+  presents(call: CallContext): boolean {
+    for (const part of this.parts) {
+      if (part.presents(call)) return true;
+    }
+    return false;
+  }
+
+  authenticate(call: CallContext): Identity | Promise<Identity> {
+    let best: Identity | undefined;
+    for (const [index, part] of this.parts.entries()) {
+      if (!part.presents(call)) continue;
+      const result = part.authenticate(call);
+      if (isPromise(result)) return this.#authenticateRest(call, best, result, index + 1);
+      best = preferred(best, result);
+    }
+    if (best === undefined) throw new CredentialError("missing", "no credential was presented");
+    return best;
+  }
+
+  /** From the first answer that is a promise on; those behind it are asked at once, not one after the other. */
+  async #authenticateRest(
+    call: CallContext,
+    sure: Identity | undefined,
+    first: Promise<Identity>,
+    from: number,
+  ): Promise<Identity> {
+    // In an async function a throw is a rejection: a bad credential further on must not leave `first` without a listener.
+    const rest = this.parts
+      .slice(from)
+      .map(async (part) => (part.presents(call) ? part.authenticate(call) : undefined));
+    const identities = await Promise.all([sure, first, ...rest]);
+    let best: Identity | undefined;
+    for (const identity of identities) {
+      if (identity !== undefined) best = preferred(best, identity);
+    }
+    if (best === undefined) throw new CredentialError("missing", "no credential was presented");
+    return best;
+  }
+}
+
+function preferred(best: Identity | undefined, next: Identity): Identity {
+  if (best === undefined) return next;
+  return best.principal.kind === "anonymous" && next.principal.kind !== "anonymous" ? next : best;
+}
+
+function isPromise(value: Identity | Promise<Identity>): value is Promise<Identity> {
+  return "then" in value;
+}

@@ -1,0 +1,197 @@
+// API keys in `x-api-key`. Only their SHA-256 digests are stored: a key has 256 random bits, so nothing slower is needed.
+import { Buffer } from "node:buffer";
+import { hash, timingSafeEqual } from "node:crypto";
+import { z } from "zod";
+import type { CallContext } from "../../call/context.ts";
+import { CredentialError } from "../../call/errors.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { Identity, Principal } from "../../call/principal.ts";
+import type { Authenticator } from "./authenticator.ts";
+
+/** What is kept of a key. Never the key. */
+export interface ApiKeyRecord {
+  /** Names the key in logs and in `claims.keyId`; not secret. */
+  readonly id: string;
+  /** SHA-256 of the key: 64 hexadecimal digits in lower case. */
+  readonly digest: string;
+  /** Whom the key speaks for: the principal's subject. Two keys of one owner, as during a rotation, share its limits. */
+  readonly owner: string;
+  readonly roles?: readonly string[];
+  readonly permissions?: readonly string[];
+  readonly tenant?: string;
+  /** Milliseconds since the epoch; the key is not good from then on. Default: it does not expire. */
+  readonly expiresAt?: number;
+  /** Milliseconds since the epoch; the key is not good before. Default: at once. */
+  readonly notBefore?: number;
+  readonly revoked?: boolean;
+}
+
+/**
+ * Where records are kept. `find` gets the digest of a key that a caller sent and answers with exactly that record. A
+ * throw means that the store is away: the caller is told UNAVAILABLE. Answer without a promise where you can.
+ */
+export interface ApiKeyStore {
+  find(digest: string): ApiKeyRecord | undefined | Promise<ApiKeyRecord | undefined>;
+}
+
+export interface ApiKeyOptions {
+  readonly store: ApiKeyStore;
+}
+
+const header = "x-api-key";
+/** Longer keys are nobody's, and are not hashed. */
+const maxKeyLength = 512;
+
+const schema = z.strictObject({
+  store: z.custom<ApiKeyStore>(isStore, "expected an API key store: an object with find(digest)"),
+});
+
+function isStore(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "find" in value && typeof value.find === "function";
+}
+
+/**
+ * Authenticates by the `x-api-key` header. The principal is of kind `service`: its subject is the key's owner, its
+ * `claims.keyId` the key's id. An unknown, revoked or not yet valid key is `invalid`, one past its end `expired`.
+ *
+ * Throws `ConfigError` for options that are wrong.
+ *
+ * @example
+ * const { key, record } = issueApiKey({ owner: "billing", permissions: ["order:read"] });
+ * apiKey({ store: memoryApiKeyStore([record]) })
+ */
+export function apiKey(options: ApiKeyOptions): Authenticator {
+  return new ApiKeyAuthenticator(parseOptions(schema, options, "apiKey").store);
+}
+
+class ApiKeyAuthenticator implements Authenticator {
+  readonly name = "api-key";
+  readonly source = "metadata";
+  readonly headers: readonly string[] = [header];
+  readonly #store: ApiKeyStore;
+  /** Identities of records that can no longer change. */
+  readonly #identities: WeakMap<ApiKeyRecord, Identity> = new WeakMap();
+
+  constructor(store: ApiKeyStore) {
+    this.#store = store;
+  }
+
+  presents(call: CallContext): boolean {
+    return call.metadata.get(header).length > 0;
+  }
+
+  authenticate(call: CallContext): Identity | Promise<Identity> {
+    const digest = digestOf(readKey(call));
+    const found = this.#store.find(digest);
+    if (isPromise(found)) return found.then((record) => this.#admit(record, digest));
+    return this.#admit(found, digest);
+  }
+
+  #admit(record: ApiKeyRecord | undefined, digest: string): Identity {
+    // Null too: it is how Redis and most SQL clients say "not found", whatever the type says.
+    if (record === undefined || record === null) throw invalid("the API key is not known");
+    checkRecord(record, digest);
+    if (record.revoked === true) throw invalid("the API key is revoked", record);
+    const now = Date.now();
+    if (record.expiresAt !== undefined && now >= record.expiresAt) {
+      throw new CredentialError("expired", `the API key ${record.id} has expired`);
+    }
+    if (record.notBefore !== undefined && now < record.notBefore)
+      throw invalid("the API key is not valid yet", record);
+    return this.#identity(record);
+  }
+
+  #identity(record: ApiKeyRecord): Identity {
+    const known = this.#identities.get(record);
+    if (known !== undefined) return known;
+    const identity = identityOf(record);
+    if (Object.isFrozen(record) && isFrozenList(record.roles) && isFrozenList(record.permissions)) {
+      this.#identities.set(record, identity);
+    }
+    return identity;
+  }
+}
+
+type Found = ApiKeyRecord | undefined;
+
+function isPromise(value: Found | Promise<Found>): value is Promise<Found> {
+  return typeof value === "object" && value !== null && "then" in value;
+}
+
+/** SHA-256 in lower-case hexadecimal digits: what a store keeps. */
+export function digestOf(key: string): string {
+  return hash("sha256", key, "hex");
+}
+
+function readKey(call: CallContext): string {
+  const values = call.metadata.get(header);
+  const key = values[0];
+  if (key === undefined) throw new CredentialError("missing", "no API key");
+  if (values.length > 1 || typeof key !== "string") throw invalid("the call carries several API keys");
+  if (key === "" || key.length > maxKeyLength)
+    throw invalid(`the API key is empty or longer than ${maxKeyLength} characters`);
+  return key;
+}
+
+/**
+ * A store is other people's code and its rows may have any type: a date that is text would compare as never over. What
+ * does not fit is the store's failure (UNAVAILABLE), never a yes.
+ */
+function checkRecord(record: ApiKeyRecord, digest: string): void {
+  const fault =
+    faultIn("digest", typeof record.digest === "string" && sameDigest(record.digest, digest)) ??
+    faultIn("id", typeof record.id === "string") ??
+    faultIn("owner", typeof record.owner === "string" && record.owner !== "") ??
+    faultIn(
+      "tenant",
+      record.tenant === undefined || (typeof record.tenant === "string" && record.tenant !== ""),
+    ) ??
+    faultIn("roles", isNameList(record.roles)) ??
+    faultIn("permissions", isNameList(record.permissions)) ??
+    faultIn("expiresAt", record.expiresAt === undefined || Number.isFinite(record.expiresAt)) ??
+    faultIn("notBefore", record.notBefore === undefined || Number.isFinite(record.notBefore)) ??
+    faultIn("revoked", record.revoked === undefined || typeof record.revoked === "boolean");
+  if (fault !== undefined)
+    throw new TypeError(
+      `the API key store answered with a record whose ${fault} is not as ApiKeyRecord has it`,
+    );
+}
+
+function faultIn(field: string, good: boolean): string | undefined {
+  return good ? undefined : field;
+}
+
+/** A lookup that matched by prefix or without regard to case would otherwise let a wrong key in. */
+function sameDigest(stored: string, digest: string): boolean {
+  return (
+    stored.length === digest.length &&
+    timingSafeEqual(Buffer.from(stored, "latin1"), Buffer.from(digest, "latin1"))
+  );
+}
+
+function isNameList(value: unknown): boolean {
+  return value === undefined || (Array.isArray(value) && value.every((name) => typeof name === "string"));
+}
+
+function isFrozenList(value: readonly string[] | undefined): boolean {
+  return value === undefined || Object.isFrozen(value);
+}
+
+function identityOf(record: ApiKeyRecord): Identity {
+  const ends = record.expiresAt === undefined ? {} : { expiresAt: record.expiresAt };
+  const principal: Principal = Object.freeze({
+    subject: record.owner,
+    kind: "service",
+    scheme: "api-key",
+    ...(record.tenant === undefined ? {} : { tenant: record.tenant }),
+    roles: new Set(record.roles),
+    permissions: new Set(record.permissions),
+    claims: Object.freeze({ keyId: record.id }),
+    ...ends,
+  });
+  return Object.freeze({ principal, ...ends });
+}
+
+function invalid(message: string, record?: ApiKeyRecord): CredentialError {
+  return new CredentialError("invalid", record === undefined ? message : `${message} (${record.id})`);
+}

@@ -1,0 +1,170 @@
+// The layer that finds out who calls, and the only one that sets the principal (A1 to A11).
+import { status } from "@grpc/grpc-js";
+import { z } from "zod";
+import { type CallContext, removeMetadata, setIdentity } from "../../call/context.ts";
+import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
+import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { Identity } from "../../call/principal.ts";
+import { texts } from "../../call/status.ts";
+import type { Middleware } from "../../chain/middleware.ts";
+import { anonymousIdentity } from "./anonymous.ts";
+import { type Authenticator, isAuthenticator } from "./authenticator.ts";
+
+export interface AuthenticationOptions {
+  /**
+   * Is this a method that strangers may call? There nothing has to be presented, but a credential that is presented is
+   * verified, and a bad one is refused. Asked only about known methods. Default: none is public.
+   */
+  readonly isPublic?: (method: MethodInfo) => boolean;
+}
+
+const schema = z.strictObject({
+  isPublic: z
+    .custom<(method: MethodInfo) => boolean>((value) => typeof value === "function", "expected a function")
+    .default(() => () => false),
+});
+
+/** Headers that are credentials whether or not an authenticator reads them. */
+const credentialHeaders: readonly string[] = ["authorization", "x-api-key"];
+
+/** Headers that claim an identity without proving it (A9): the handler never sees them. */
+const unprovenHeaders: readonly string[] = ["x-user-id", "x-tenant-id"];
+
+const problemTexts: Readonly<Record<CredentialProblem, string>> = {
+  missing: texts.missingCredentials,
+  invalid: texts.invalidCredentials,
+  expired: texts.expiredCredentials,
+};
+
+/**
+ * Authenticates each call except health probes. Refusals: UNAUTHENTICATED with `missing credentials`,
+ * `invalid credentials` or `expired credentials`, the reason in the cause; UNAVAILABLE where the authenticator failed
+ * otherwise. Refused as invalid, on public methods too: a credential that no authenticator recognizes, and several
+ * values of one credential header. A call of a method that does not exist needs a credential (C8).
+ *
+ * Throws `ConfigError` for arguments that are wrong.
+ */
+export function authentication(
+  authenticator: Authenticator,
+  options: AuthenticationOptions = {},
+): Middleware {
+  if (!isAuthenticator(authenticator)) throw new ConfigError("authentication: expected an authenticator");
+  const { isPublic } = parseOptions(schema, options, "authentication");
+  return new Authentication(authenticator, isPublic);
+}
+
+class Authentication implements Middleware {
+  readonly name = "authentication";
+  readonly #authenticator: Authenticator;
+  readonly #isPublic: (method: MethodInfo) => boolean;
+  /** Each credential header with the authenticators that read it. */
+  readonly #headers: readonly { readonly header: string; readonly readers: readonly Authenticator[] }[];
+  /** Authenticators that read metadata and do not say which. */
+  readonly #undeclared: readonly Authenticator[];
+
+  constructor(authenticator: Authenticator, isPublic: (method: MethodInfo) => boolean) {
+    this.#authenticator = authenticator;
+    this.#isPublic = isPublic;
+    const single = leaves(authenticator);
+    const headers = new Set([...credentialHeaders, ...single.flatMap((a) => headersOf(a) ?? [])]);
+    this.#headers = [...headers].map((header) => ({
+      header,
+      readers: single.filter((a) => headersOf(a)?.includes(header)),
+    }));
+    this.#undeclared = single.filter((a) => a.source === "metadata" && a.headers === undefined);
+  }
+
+  appliesTo(method: MethodInfo): boolean {
+    return !isHealthProbe(method);
+  }
+
+  onCall(call: CallContext): void | Promise<void> {
+    let result: Identity | Promise<Identity>;
+    try {
+      this.#refuseUnclaimed(call);
+      result = this.#identify(call);
+      if (!("then" in result)) return admit(call, result);
+    } catch (error) {
+      throw refusal(call, error);
+    }
+    return result
+      .then((identity) => admit(call, identity))
+      .catch((error: unknown) => {
+        throw refusal(call, error);
+      });
+  }
+
+  #identify(call: CallContext): Identity | Promise<Identity> {
+    if (this.#authenticator.presents(call)) return this.#authenticator.authenticate(call);
+    if (call.method.known && this.#isPublic(call.method)) return anonymousIdentity;
+    throw new CredentialError("missing", "no credential was presented");
+  }
+
+  /** Every credential must be somebody's to verify: one that all pass over would be skipped in favour of a weaker one. */
+  #refuseUnclaimed(call: CallContext): void {
+    let unclaimed = 0;
+    let unclaimedHeader = "";
+    for (const { header, readers } of this.#headers) {
+      const values = call.metadata.get(header).length;
+      if (values === 0) continue;
+      if (values > 1) throw new CredentialError("invalid", `${header} has several values`);
+      if (somePresents(readers, call)) continue;
+      unclaimed++;
+      unclaimedHeader = header;
+    }
+    if (unclaimed === 0 || unclaimed <= countPresenting(this.#undeclared, call)) return;
+    throw new CredentialError("invalid", `no authenticator recognizes the credential in ${unclaimedHeader}`);
+  }
+}
+
+function admit(call: CallContext, identity: Identity): void {
+  // An own authenticator in plain JavaScript may answer with anything: what names nobody is nobody's yes.
+  if (typeof identity?.principal?.subject !== "string")
+    throw new TypeError("the authenticator answered without a principal");
+  if (identity.expiresAt !== undefined && !(Date.now() < identity.expiresAt)) {
+    throw new CredentialError("expired", "the identity has ended");
+  }
+  if (!call.method.known && identity.principal.kind === "anonymous") {
+    throw new CredentialError("missing", "only the authenticated learn that a method does not exist");
+  }
+  removeUnproven(call);
+  setIdentity(call, identity);
+}
+
+/** What the caller is told, and the reason as the cause, for the log alone (A11). */
+function refusal(call: CallContext, error: unknown): StatusError {
+  removeUnproven(call);
+  if (error instanceof CredentialError) {
+    return new StatusError(status.UNAUTHENTICATED, problemTexts[error.problem], { cause: error });
+  }
+  return new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, { cause: error });
+}
+
+function removeUnproven(call: CallContext): void {
+  for (const header of unprovenHeaders) removeMetadata(call, header);
+}
+
+/** The authenticators that a combination is made of, in the end. */
+function leaves(authenticator: Authenticator): readonly Authenticator[] {
+  return authenticator.parts === undefined ? [authenticator] : authenticator.parts.flatMap(leaves);
+}
+
+function headersOf(authenticator: Authenticator): readonly string[] | undefined {
+  return authenticator.headers?.map((header) => header.toLowerCase());
+}
+
+function somePresents(authenticators: readonly Authenticator[], call: CallContext): boolean {
+  for (const authenticator of authenticators) {
+    if (authenticator.presents(call)) return true;
+  }
+  return false;
+}
+
+function countPresenting(authenticators: readonly Authenticator[], call: CallContext): number {
+  let count = 0;
+  for (const authenticator of authenticators) {
+    if (authenticator.presents(call)) count++;
+  }
+  return count;
+}

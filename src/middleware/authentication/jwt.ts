@@ -1,0 +1,297 @@
+// Signed JSON Web Tokens (RFC 7519, RFC 9068) as bearer tokens, verified as RFC 8725 advises.
+import type { KeyObject } from "node:crypto";
+import { compactVerify, errors, type JWK } from "jose";
+import { z } from "zod";
+import type { CallContext } from "../../call/context.ts";
+import { ConfigError, CredentialError } from "../../call/errors.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { Identity } from "../../call/principal.ts";
+import type { Authenticator } from "./authenticator.ts";
+import { type BearerToken, bearerToken } from "./bearer-token.ts";
+import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
+import { TokenCache, type VerifiedToken } from "./token-cache.ts";
+import { type ClaimRules, checkTimes, readClaims } from "./token-claims.ts";
+import {
+  keysFrom,
+  type SignatureAlgorithm,
+  signatureAlgorithms,
+  UnusableKey,
+  type VerificationKey,
+} from "./verification-key.ts";
+
+/** A public key: a PEM text (SubjectPublicKeyInfo or PKCS #1), a JWK, a `KeyObject`, or a JWK Set. */
+export type JwtKey = string | JWK | KeyObject | { readonly keys: readonly JWK[] };
+
+export interface JwtOptions {
+  /** The `iss` of the tokens, compared exactly (a slash at the end matters). */
+  readonly issuer: string;
+  /** The name or names of this service, one of which must be in `aud`. */
+  readonly audience: string | readonly string[];
+  /**
+   * Where the issuer publishes its keys. https; http only to a loopback address. Fetched when first needed, again in the
+   * background every ten minutes, and when a token names an unknown key (at most every 30 s). During an outage of the
+   * issuer the last good keys serve. Exactly one of `jwksUri` and `keys`.
+   */
+  readonly jwksUri?: string;
+  /** The issuer's public keys, given directly. Exactly one of `jwksUri` and `keys`. */
+  readonly keys?: JwtKey | readonly JwtKey[];
+  /** Default: all five. `none` and HMAC are never accepted (RFC 8725 section 3.1). */
+  readonly algorithms?: readonly SignatureAlgorithm[];
+  /** How far the clocks of issuer and service may differ, for `exp`, `nbf` and age, in seconds. Default 5, at most 300. */
+  readonly clockToleranceSec?: number;
+  /** The greatest age of a token by its `iat`, which is then required, in seconds. Default: no limit but `exp`. */
+  readonly maxTokenAgeSec?: number;
+  /**
+   * The `typ` a token must have, such as `at+jwt` (RFC 9068); upper and lower case and a leading `application/` do not
+   * matter. Default: none, `JWT`, `JOSE` or `at+jwt`, so that a token made for another purpose, such as
+   * `logout+jwt`, is not taken for an access token (RFC 8725 section 3.11).
+   */
+  readonly typ?: string;
+  /** Further claims that must be there, as names or dotted paths. Default: none. */
+  readonly requiredClaims?: readonly string[];
+  /**
+   * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`).
+   * Defaults: `sub`, `roles`, `permissions`, `tenant`. Roles and permissions are an array of names or one text with
+   * spaces between the names; absent means none, another shape makes the token invalid.
+   */
+  readonly claims?: {
+    readonly subject?: string;
+    readonly roles?: string;
+    readonly permissions?: string;
+    readonly tenant?: string;
+  };
+  /** Tokens whose signature need not be computed again. Defaults: 10,000 entries, 60 s. */
+  readonly cache?: { readonly maxEntries?: number; readonly maxAgeSec?: number };
+}
+
+const text = z.string().min(1, "expected text that is not empty");
+
+const schema = z
+  .strictObject({
+    issuer: text,
+    audience: z.union([text, z.array(text).min(1, "expected at least one audience")]),
+    jwksUri: text.optional(),
+    keys: z.unknown().optional(),
+    algorithms: z
+      .array(z.enum(["RS256", "PS256", "ES256", "ES384", "EdDSA"]))
+      .min(1, "expected at least one algorithm")
+      .default([...signatureAlgorithms]),
+    clockToleranceSec: z.number().min(0).max(300).default(5),
+    maxTokenAgeSec: z.number().positive().max(1e9).optional(),
+    typ: text.optional(),
+    requiredClaims: z.array(text).default([]),
+    claims: z
+      .strictObject({
+        subject: text.default("sub"),
+        roles: text.default("roles"),
+        permissions: text.default("permissions"),
+        tenant: text.default("tenant"),
+      })
+      .prefault({}),
+    cache: z
+      .strictObject({
+        maxEntries: z.int().min(1).max(10_000_000).default(10_000),
+        maxAgeSec: z.number().positive().max(86_400).default(60),
+      })
+      .prefault({}),
+  })
+  .refine((options) => (options.jwksUri === undefined) !== (options.keys === undefined), {
+    message: "expected exactly one of jwksUri and keys",
+    path: ["keys"],
+  });
+
+const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
+
+/**
+ * Verifies the bearer tokens of one issuer. Signature, `exp`, `nbf`, `iss`, `aud` and the subject are always checked;
+ * `exp` is required. For several issuers give `anyOf` one `jwt(...)` each: a key is only ever tried on a token of its
+ * own issuer. A token bound to a key (`cnf`) is refused. Keys that a token names itself (`jwk`, `jku`, `x5u`, `x5c`)
+ * are never used.
+ *
+ * The principal's kind is `service` where the client is its own subject (`sub` equals `client_id` or `azp`), else `user`.
+ * Its `expiresAt` is `exp`; the identity ends when the token is no longer accepted, clock tolerance included.
+ *
+ * Throws `ConfigError` for options that are wrong.
+ *
+ * @example
+ * jwt({ issuer: "https://id.example", audience: "orders", jwksUri: "https://id.example/jwks" })
+ */
+export function jwt(options: JwtOptions): Authenticator {
+  const parsed = parseOptions(schema, options, "jwt");
+  const keys =
+    parsed.jwksUri === undefined
+      ? fixedKeys(importKeys(parsed.keys))
+      : remoteJwks(checkJwksUri(parsed.jwksUri));
+  return new JwtAuthenticator({
+    keys,
+    algorithms: parsed.algorithms,
+    types: parsed.typ === undefined ? defaultTypes : new Set([mediaType(parsed.typ)]),
+    typeRequired: parsed.typ !== undefined,
+    cache: new TokenCache(parsed.cache),
+    maxShared: parsed.cache.maxEntries,
+    claims: {
+      issuer: parsed.issuer,
+      audiences: new Set(typeof parsed.audience === "string" ? [parsed.audience] : parsed.audience),
+      clockToleranceSec: parsed.clockToleranceSec,
+      maxTokenAgeSec: parsed.maxTokenAgeSec,
+      requiredClaims: parsed.requiredClaims,
+      paths: parsed.claims,
+    },
+  });
+}
+
+interface JwtRules {
+  readonly keys: KeySource;
+  readonly algorithms: readonly SignatureAlgorithm[];
+  readonly types: ReadonlySet<string>;
+  readonly typeRequired: boolean;
+  readonly cache: TokenCache;
+  readonly maxShared: number;
+  readonly claims: ClaimRules;
+}
+
+class JwtAuthenticator implements Authenticator {
+  readonly name = "jwt";
+  readonly source = "metadata";
+  readonly headers: readonly string[] = ["authorization"];
+  readonly #rules: JwtRules;
+  /** Verifications under way, by the token's digest: calls that bring the same token at once share one. */
+  readonly #pending: Map<string, Promise<VerifiedToken>> = new Map();
+
+  constructor(rules: JwtRules) {
+    this.#rules = rules;
+  }
+
+  /** A signed token that names our issuer. The unverified name chooses who verifies the token; it grants nothing. */
+  presents(call: CallContext): boolean {
+    const token = bearerToken(call);
+    if (token === undefined) return false;
+    return (
+      this.#rules.cache.has(token.digest) || token.unverified?.payload["iss"] === this.#rules.claims.issuer
+    );
+  }
+
+  authenticate(call: CallContext): Identity | Promise<Identity> {
+    const token = bearerToken(call);
+    if (token === undefined) throw new CredentialError("missing", "no bearer token");
+    const { cache, keys } = this.#rules;
+    const verified = cache.get(token.digest);
+    if (verified === undefined) return this.#verify(token, call);
+    if (!keys.holds(verified.key, call)) {
+      cache.delete(token.digest);
+      return this.#verify(token, call);
+    }
+    return admit(verified);
+  }
+
+  #verify(token: BearerToken, call: CallContext): Promise<Identity> {
+    const underWay = this.#pending.get(token.digest);
+    if (underWay !== undefined) return underWay.then(admit);
+    const verification = this.#verifyAlone(token, call);
+    if (this.#pending.size < this.#rules.maxShared) {
+      const forget = (): void => {
+        this.#pending.delete(token.digest);
+      };
+      this.#pending.set(token.digest, verification);
+      verification.then(forget, forget);
+    }
+    return verification.then(admit);
+  }
+
+  async #verifyAlone(token: BearerToken, call: CallContext): Promise<VerifiedToken> {
+    const jws = token.unverified;
+    if (jws === undefined) throw invalid("the bearer token is not a signed JSON Web Token");
+    const alg = this.#checkHeader(jws.header);
+    const kid = jws.header["kid"];
+    if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
+    const keys = await this.#rules.keys.find({ alg, kid }, call);
+    if (keys.length === 0) throw invalid("the token's key (kid, alg) is not one of the issuer's");
+    const key = await findSigner(token.text, alg, keys);
+    const verified: VerifiedToken = { key, ...readClaims(jws.payload, this.#rules.claims) };
+    this.#rules.cache.set(token.digest, verified);
+    return verified;
+  }
+
+  #checkHeader(header: Readonly<Record<string, unknown>>): SignatureAlgorithm {
+    // RFC 7515 section 4.1.11: an extension marked critical must be understood, and none is.
+    if (Object.hasOwn(header, "crit")) throw invalid("the token's header has critical extensions (crit)");
+    const alg = this.#rules.algorithms.find((algorithm) => algorithm === header["alg"]);
+    if (alg === undefined) throw invalid(`alg is not one of ${this.#rules.algorithms.join(", ")}`);
+    const { typ } = header;
+    if (typ === undefined && !this.#rules.typeRequired) return alg;
+    if (typeof typ !== "string" || !this.#rules.types.has(mediaType(typ))) {
+      throw invalid("the token's typ is not one that is accepted; see the option typ");
+    }
+    return alg;
+  }
+}
+
+function admit(verified: VerifiedToken): Identity {
+  checkTimes(verified, Date.now());
+  return verified.identity;
+}
+
+/** The first of the keys that verifies the signature. jose checks that key and algorithm belong together. */
+async function findSigner(
+  token: string,
+  alg: SignatureAlgorithm,
+  keys: readonly VerificationKey[],
+): Promise<VerificationKey> {
+  for (const key of keys) {
+    try {
+      await compactVerify(token, key.key, { algorithms: [alg] });
+      return key;
+    } catch (error) {
+      if (error instanceof errors.JWSSignatureVerificationFailed) continue;
+      if (error instanceof errors.JOSEError) {
+        throw new CredentialError("invalid", "the token is not a JWS that can be verified", { cause: error });
+      }
+      throw error;
+    }
+  }
+  throw invalid("the token's signature does not verify");
+}
+
+/** RFC 7515 section 4.1.9: a media type, whose `application/` may be left out. */
+function mediaType(typ: string): string {
+  const name = typ.toLowerCase();
+  return name.startsWith("application/") && name.indexOf("/", 12) < 0 ? name.slice(12) : name;
+}
+
+function importKeys(given: unknown): readonly VerificationKey[] {
+  const several = Array.isArray(given);
+  const values: readonly unknown[] = several ? given : [given];
+  if (values.length === 0) throw new ConfigError("jwt.keys: expected at least one key");
+  const problems: string[] = [];
+  const keys = values.flatMap((value, index) => {
+    try {
+      return keysFrom(value);
+    } catch (error) {
+      if (!(error instanceof UnusableKey)) throw error;
+      problems.push(`jwt.keys${several ? `.${index}` : ""}: ${error.message}`);
+      return [];
+    }
+  });
+  if (problems.length > 0) throw new ConfigError(problems);
+  return keys;
+}
+
+/** Whoever can change the answer can sign tokens: https, and http only where it never leaves the machine. */
+function checkJwksUri(given: string): URL {
+  if (!URL.canParse(given)) throw new ConfigError("jwt.jwksUri: expected an absolute https URL");
+  const uri = new URL(given);
+  if (uri.username !== "" || uri.password !== "")
+    throw new ConfigError("jwt.jwksUri: expected a URL without credentials");
+  if (uri.protocol === "https:") return uri;
+  if (uri.protocol === "http:" && isLoopback(uri.hostname)) return uri;
+  throw new ConfigError("jwt.jwksUri: expected https (http only to a loopback address)");
+}
+
+/** The URL parser has already brought every spelling of an IPv4 address to four decimal numbers. */
+function isLoopback(host: string): boolean {
+  return host === "localhost" || host === "[::1]" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
+}
+
+function invalid(message: string): CredentialError {
+  return new CredentialError("invalid", message);
+}

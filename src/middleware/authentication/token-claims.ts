@@ -1,0 +1,169 @@
+// What a verified token says: its claims checked (RFC 7519 section 4.1) and turned into an identity. Runs once for
+// each token, after its signature verified; what depends on the time of the call is returned as times.
+
+import { CredentialError } from "../../call/errors.ts";
+import type { Identity, Principal } from "../../call/principal.ts";
+import { isObject } from "./compact-jws.ts";
+
+export interface ClaimRules {
+  readonly issuer: string;
+  readonly audiences: ReadonlySet<string>;
+  readonly clockToleranceSec: number;
+  readonly maxTokenAgeSec: number | undefined;
+  readonly requiredClaims: readonly string[];
+  readonly paths: {
+    readonly subject: string;
+    readonly roles: string;
+    readonly permissions: string;
+    readonly tenant: string;
+  };
+}
+
+/** Milliseconds since the epoch, clock tolerance included: good from `notBefore` on, and before `endsAt`. */
+export interface TokenTimes {
+  readonly notBefore: number;
+  readonly endsAt: number;
+}
+
+type Claims = Readonly<Record<string, unknown>>;
+
+/** The last second that a JavaScript date can name. */
+const maxSeconds = 8.64e12;
+
+/** Throws `CredentialError` where a claim is missing or wrong. `claims` is frozen and becomes the principal's. */
+export function readClaims(claims: Claims, rules: ClaimRules): TokenTimes & { readonly identity: Identity } {
+  if (claims["iss"] !== rules.issuer) throw invalid("iss is not the configured issuer");
+  checkAudience(claims["aud"], rules.audiences);
+  // A token bound to a key (RFC 7800) says that holding it is not enough; taken as a bearer token it would be.
+  if (claims["cnf"] !== undefined)
+    throw invalid("the token is bound to a key (cnf), and possession of it is not checked here");
+  for (const name of rules.requiredClaims) {
+    if (readClaim(claims, name) === undefined) throw invalid(`the required claim ${name} is missing`);
+  }
+  const expires = readDate(claims, "exp");
+  if (expires === undefined) throw invalid("exp is missing");
+  const notBefore = readDate(claims, "nbf");
+  const issued = readDate(claims, "iat");
+  const times = readTimes(rules, expires, notBefore, issued);
+  freeze(claims);
+  const principal = readPrincipal(claims, rules, expires * 1000);
+  return { ...times, identity: Object.freeze({ principal, expiresAt: times.endsAt }) };
+}
+
+/** Throws `CredentialError` where the token is not good at this moment. For each call, whatever a cache remembers. */
+export function checkTimes(times: TokenTimes, now: number): void {
+  if (now >= times.endsAt) throw new CredentialError("expired", "the token has expired");
+  if (now < times.notBefore)
+    throw invalid("the token is not valid yet (nbf, or iat where its age is limited)");
+}
+
+function readTimes(
+  { clockToleranceSec, maxTokenAgeSec }: ClaimRules,
+  expires: number,
+  notBefore: number | undefined,
+  issued: number | undefined,
+): TokenTimes {
+  let start = notBefore ?? 0;
+  let end = expires;
+  if (maxTokenAgeSec !== undefined) {
+    if (issued === undefined) throw invalid("iat is missing, and the token's age is limited");
+    start = Math.max(start, issued);
+    end = Math.min(end, issued + maxTokenAgeSec);
+  }
+  return { notBefore: (start - clockToleranceSec) * 1000, endsAt: (end + clockToleranceSec) * 1000 };
+}
+
+function checkAudience(aud: unknown, accepted: ReadonlySet<string>): void {
+  const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
+  if (!audiences.every((audience) => typeof audience === "string"))
+    throw invalid("aud is missing or not text");
+  if (!audiences.some((audience) => accepted.has(audience)))
+    throw invalid("the token is for another audience (aud)");
+}
+
+/** A NumericDate may have a fraction (RFC 7519 section 2); it is a number, and a time that exists. */
+function readDate(claims: Claims, name: string): number | undefined {
+  const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
+  if (value === undefined) return undefined;
+  if (typeof value !== "number" || !(Math.abs(value) <= maxSeconds))
+    throw invalid(`${name} is not a date (seconds since the epoch)`);
+  return value;
+}
+
+function readPrincipal(claims: Claims, { issuer, paths }: ClaimRules, expiresAt: number): Principal {
+  const subject = readText(claims, paths.subject);
+  if (subject === undefined) throw invalid(`the subject (${paths.subject}) is missing`);
+  const tenant = readText(claims, paths.tenant);
+  return Object.freeze({
+    subject,
+    kind: isClientItself(claims, subject) ? "service" : "user",
+    scheme: "jwt",
+    issuer,
+    ...(tenant === undefined ? {} : { tenant }),
+    roles: readNames(claims, paths.roles),
+    permissions: readNames(claims, paths.permissions),
+    claims,
+    expiresAt,
+  });
+}
+
+/**
+ * A client that acts for itself is its token's own subject (RFC 9068 sections 2.2 and 5; `azp` where the issuer does not
+ * write `client_id`). An issuer that gives such tokens another subject gives principals of kind `user`.
+ */
+function isClientItself(claims: Claims, subject: string): boolean {
+  return readClaim(claims, "client_id") === subject || readClaim(claims, "azp") === subject;
+}
+
+function readText(claims: Claims, path: string): string | undefined {
+  const value = readClaim(claims, path);
+  if (value === undefined) return undefined;
+  if (typeof value !== "string" || value === "") throw invalid(`${path} is not text, or empty`);
+  // Half a surrogate pair has no UTF-8 form: two such names would look the same wherever they are written down.
+  if (!value.isWellFormed()) throw invalid(`${path} is not well-formed Unicode`);
+  return value;
+}
+
+/** An array of names, or names separated by spaces as in OAuth 2.0's `scope` (RFC 6749 section 3.3). */
+function readNames(claims: Claims, path: string): ReadonlySet<string> {
+  const value = readClaim(claims, path);
+  if (value === undefined) return new Set();
+  const names: unknown = typeof value === "string" ? value.split(" ").filter((name) => name !== "") : value;
+  if (!Array.isArray(names) || !names.every((name) => typeof name === "string" && name !== "")) {
+    throw invalid(`${path} is neither an array of names nor names separated by spaces`);
+  }
+  return new Set<string>(names);
+}
+
+/**
+ * A claim of exactly this name (`https://example.com/roles` has dots), else the dotted path through objects. Own
+ * properties only, so that `constructor` or `__proto__` in a path finds nothing. Null is as good as absent.
+ */
+function readClaim(claims: Claims, path: string): unknown {
+  if (Object.hasOwn(claims, path)) return claims[path] ?? undefined;
+  let value: unknown = claims;
+  for (const name of path.split(".")) {
+    if (!isObject(value) || !Object.hasOwn(value, name)) return undefined;
+    value = value[name];
+  }
+  return value ?? undefined;
+}
+
+/**
+ * The claims are shared by all calls with this token. A member named `__proto__` is refused: it would replace the
+ * prototype of whatever a handler copies the claims into.
+ */
+function freeze(claims: Claims): void {
+  const open: object[] = [claims];
+  for (let value = open.pop(); value !== undefined; value = open.pop()) {
+    if (Object.hasOwn(value, "__proto__")) throw invalid("a claim is named __proto__");
+    Object.freeze(value);
+    for (const member of Object.values(value)) {
+      if (typeof member === "object" && member !== null) open.push(member);
+    }
+  }
+}
+
+function invalid(message: string): CredentialError {
+  return new CredentialError("invalid", message);
+}

@@ -1,0 +1,115 @@
+// A public key that verifies signatures, and the algorithms it may be used with. A key serves only the algorithms of
+// its own kind, so that a token's header cannot choose another (RFC 8725 section 3.1).
+import { createPublicKey, KeyObject } from "node:crypto";
+import type { JWK } from "jose";
+import { isObject } from "./compact-jws.ts";
+
+export type SignatureAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";
+
+/** RFC 7518 section 3 and RFC 8037. No `none`, no HMAC: a verifier's key must not be able to sign. */
+export const signatureAlgorithms: readonly SignatureAlgorithm[] = [
+  "RS256",
+  "PS256",
+  "ES256",
+  "ES384",
+  "EdDSA",
+];
+
+export interface VerificationKey {
+  readonly kid: string | undefined;
+  readonly algorithms: readonly SignatureAlgorithm[];
+  readonly key: KeyObject;
+}
+
+/** Why a key cannot verify signatures. The message never shows the key. */
+export class UnusableKey extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = "UnusableKey";
+  }
+}
+
+/** RFC 7517 section 4: `use`, `key_ops` and `alg` limit what a key is for. Throws `UnusableKey`. */
+export function keyFromJwk(jwk: JWK): VerificationKey {
+  if (jwk.kty === "oct" || "k" in jwk)
+    throw new UnusableKey("is a symmetric key (HMAC): whoever verifies with it can sign with it");
+  if ("d" in jwk || "p" in jwk || "priv" in jwk)
+    throw new UnusableKey("holds a private key; give the public key only");
+  if (jwk.use !== undefined && jwk.use !== "sig") throw new UnusableKey("is not for signatures (use)");
+  if (jwk.key_ops !== undefined && !(Array.isArray(jwk.key_ops) && jwk.key_ops.includes("verify"))) {
+    throw new UnusableKey("is not for verifying (key_ops)");
+  }
+  if (jwk.kid !== undefined && typeof jwk.kid !== "string")
+    throw new UnusableKey("has a kid that is not a string");
+  let key: KeyObject;
+  try {
+    key = createPublicKey({ key: jwk, format: "jwk" });
+  } catch (error) {
+    throw new UnusableKey("is not a public key that can be read", { cause: error });
+  }
+  const algorithms = algorithmsOf(key);
+  if (jwk.alg === undefined) return { kid: jwk.kid, algorithms, key };
+  const own = algorithms.filter((algorithm) => algorithm === jwk.alg);
+  if (own.length === 0)
+    throw new UnusableKey(`is for another algorithm (alg) than ${algorithms.join(" or ")}`);
+  return { kid: jwk.kid, algorithms: own, key };
+}
+
+/** A key in PEM form: SubjectPublicKeyInfo or PKCS #1. Throws `UnusableKey`. */
+export function keyFromPem(pem: string): VerificationKey {
+  const labels = [...pem.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----/g)].map((match) => match[1]);
+  if (labels.length === 0) throw new UnusableKey("is not PEM (give the key's text, not a path to it)");
+  if (labels.length > 1) throw new UnusableKey("holds several PEM blocks; give each key as its own element");
+  if (labels[0]?.endsWith("PRIVATE KEY"))
+    throw new UnusableKey("holds a private key; give the public key only");
+  if (labels[0] !== "PUBLIC KEY" && labels[0] !== "RSA PUBLIC KEY") {
+    throw new UnusableKey("is not a PEM public key (BEGIN PUBLIC KEY)");
+  }
+  let key: KeyObject;
+  try {
+    key = createPublicKey(pem);
+  } catch (error) {
+    throw new UnusableKey("is not a public key that can be read", { cause: error });
+  }
+  return keyFromKeyObject(key);
+}
+
+/** Throws `UnusableKey`. */
+export function keyFromKeyObject(key: KeyObject): VerificationKey {
+  if (key.type === "secret")
+    throw new UnusableKey("is a symmetric key (HMAC): whoever verifies with it can sign with it");
+  if (key.type === "private") throw new UnusableKey("holds a private key; give the public key only");
+  return { kid: undefined, algorithms: algorithmsOf(key), key };
+}
+
+/** What `keys` accepts: a PEM text, a JWK, a KeyObject, a JWK Set. Throws `UnusableKey`. */
+export function keysFrom(value: unknown): readonly VerificationKey[] {
+  if (typeof value === "string") return [keyFromPem(value)];
+  if (value instanceof KeyObject) return [keyFromKeyObject(value)];
+  if (!isObject(value)) throw new UnusableKey("is neither a PEM text, a JWK, a KeyObject nor a JWK Set");
+  if (!("keys" in value)) return [keyFromJwk(value)];
+  if (!Array.isArray(value["keys"]) || value["keys"].length === 0)
+    throw new UnusableKey("is a JWK Set without keys");
+  return value["keys"].map((jwk: unknown, index) => {
+    if (!isObject(jwk)) throw new UnusableKey(`is a JWK Set whose key ${index} is not a JWK`);
+    return keyFromJwk(jwk);
+  });
+}
+
+function algorithmsOf(key: KeyObject): readonly SignatureAlgorithm[] {
+  const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {};
+  switch (key.asymmetricKeyType) {
+    case "rsa":
+      // RFC 7518 section 3.3: 2048 bits or more.
+      if (modulusLength < 2048) throw new UnusableKey("is an RSA key of less than 2048 bits");
+      return ["RS256", "PS256"];
+    case "ec":
+      if (namedCurve === "prime256v1") return ["ES256"];
+      if (namedCurve === "secp384r1") return ["ES384"];
+      throw new UnusableKey("is on a curve other than P-256 and P-384");
+    case "ed25519":
+      return ["EdDSA"];
+    default:
+      throw new UnusableKey("is of a kind that none of the algorithms uses (RSA, EC, Ed25519)");
+  }
+}

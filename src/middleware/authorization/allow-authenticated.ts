@@ -1,0 +1,30 @@
+// The smallest policy: whoever is identified may call everything.
+import type { MethodInfo } from "../../call/method.ts";
+import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
+
+const allowed: Decision = Object.freeze({ effect: "allow", rule: "allow-authenticated" });
+const denied: Decision = Object.freeze({
+  effect: "deny",
+  rule: "allow-authenticated",
+  reason: "needs an identified caller",
+});
+
+const identifiedOnly: MethodPolicy = Object.freeze<MethodPolicy>({
+  access: "checked",
+  needsMessage: false,
+  decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
+});
+
+/**
+ * Lets every identified caller call every method, and says so aloud: there is no authorization beyond
+ * authentication. Anonymous callers are refused.
+ */
+export function allowAuthenticated(): Authorizer {
+  return Object.freeze({
+    name: "allow-authenticated",
+    compile(methods: readonly MethodInfo[]): Policy {
+      const paths = new Set(methods.map((method) => method.path));
+      return Object.freeze({ forMethod: (path: string) => (paths.has(path) ? identifiedOnly : undefined) });
+    },
+  });
+}

@@ -1,0 +1,146 @@
+// The authorization layer: asks the policy whether the verified caller may make this call, and records the answer.
+import { status } from "@grpc/grpc-js";
+import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../call/context.ts";
+import { StatusError } from "../../call/errors.ts";
+import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { texts } from "../../call/status.ts";
+import type { Middleware } from "../../chain/middleware.ts";
+import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
+
+/**
+ * The policy in force. It is replaced whole: a call that arrives afterwards is decided by the new one, and so is the
+ * next message of a stream that is decided message by message. Until a first policy is there, everything is denied.
+ */
+export class PolicyHolder {
+  #policy: Policy | undefined;
+
+  constructor(policy?: Policy) {
+    this.#policy = policy;
+  }
+
+  replace(policy: Policy): void {
+    this.#policy = policy;
+  }
+
+  forMethod(path: string): MethodPolicy | undefined {
+    return this.#policy?.forMethod(path);
+  }
+
+  /** Does the policy in force let in callers who show no credential? */
+  isPublic(path: string): boolean {
+    return this.forMethod(path)?.access === "public";
+  }
+
+  /** Does the policy in force read messages of this method? For a call under way ask `isDecidedByMessage`. */
+  needsMessage(path: string): boolean {
+    return this.forMethod(path)?.needsMessage === true;
+  }
+}
+
+const decidedByMessage = new ContextKey<boolean>("authorization.decided-by-message");
+
+/**
+ * After `onCall`: is nothing decided yet, because the decision reads the messages? A stream handler must then be held
+ * until the first message has passed `onRequest`, and a stream that ends without one must be refused (C13).
+ * It is a fact of the call and not of the method, because the policy may be replaced while a call is being checked.
+ */
+export function isDecidedByMessage(call: CallContext): boolean {
+  return call.get(decidedByMessage) === true;
+}
+
+const noPrincipal: RecordedDecision = Object.freeze({
+  effect: "deny",
+  rule: "no principal",
+  reason: "no authentication layer ran before authorization",
+});
+const noRule: RecordedDecision = Object.freeze({ effect: "deny", rule: "no rule" });
+
+/**
+ * Asks `authorizer` for every call to one of `methods`; everything else is denied. Health probes pass (A10), and
+ * unknown methods are left to the chain, which answers UNIMPLEMENTED to authenticated callers (C8). It needs the
+ * authentication layer before it: without a principal every call is denied.
+ *
+ * A denial is PERMISSION_DENIED `permission denied`; which rule denied, and why, goes to log and audit alone. A policy
+ * that throws is UNAVAILABLE `temporarily unavailable`.
+ *
+ * @throws {PolicyError} at once, where the policy does not fit the methods.
+ */
+export function authorization(authorizer: Authorizer, methods: readonly MethodInfo[]): Middleware {
+  return authorizationBy(new PolicyHolder(authorizer.compile(methods)));
+}
+
+/** The same layer over a policy that may come later and may be replaced. */
+export function authorizationBy(holder: PolicyHolder): Middleware {
+  return Object.freeze<Middleware>({
+    name: "authorization",
+    appliesTo: (method) => method.known && !isHealthProbe(method),
+    needsMessage: isDecidedByMessage,
+    onCall(call) {
+      if (call.principal === undefined) refuse(call, noPrincipal);
+      const policy = policyFor(holder, call);
+      if (policy === undefined) refuse(call, noRule);
+      if (policy.needsMessage) call.set(decidedByMessage, true);
+      else return enforce(policy, call, undefined);
+    },
+    onRequest(message, call) {
+      if (!isDecidedByMessage(call)) return;
+      const policy = policyFor(holder, call);
+      if (policy === undefined) refuse(call, noRule);
+      return enforce(policy, call, message);
+    },
+  });
+}
+
+function policyFor(holder: PolicyHolder, call: CallContext): MethodPolicy | undefined {
+  try {
+    return holder.forMethod(call.method.path);
+  } catch (cause) {
+    throw unavailable(cause);
+  }
+}
+
+function enforce(policy: MethodPolicy, call: CallContext, message: unknown): void | Promise<void> {
+  const decision = ask(policy, call, message);
+  if (isPending(decision)) return settleLater(call, decision);
+  settle(call, decision);
+}
+
+function ask(policy: MethodPolicy, call: CallContext, message: unknown): Decision | Promise<Decision> {
+  try {
+    return policy.decide(call, message);
+  } catch (cause) {
+    throw unavailable(cause);
+  }
+}
+
+/** By shape and not by class: a promise of another realm (a test runner's, a vm's) is one too. */
+function isPending(decision: Decision | Promise<Decision>): decision is Promise<Decision> {
+  return typeof decision === "object" && decision !== null && "then" in decision;
+}
+
+async function settleLater(call: CallContext, pending: Promise<Decision>): Promise<void> {
+  const decision = await pending.catch((cause: unknown) => {
+    throw unavailable(cause);
+  });
+  settle(call, decision);
+}
+
+/** Only the word "allow" allows: a policy of one's own may answer anything. */
+function settle(call: CallContext, decision: Decision): void {
+  if (typeof decision !== "object" || decision === null) {
+    throw unavailable(
+      new TypeError(`the policy for ${call.method.path} answered ${String(decision)}, not a decision`),
+    );
+  }
+  if (decision.effect === "allow") recordDecision(call, decision);
+  else refuse(call, decision.effect === "deny" ? decision : noRule);
+}
+
+function refuse(call: CallContext, decision: RecordedDecision): never {
+  recordDecision(call, decision);
+  throw new StatusError(status.PERMISSION_DENIED, texts.permissionDenied);
+}
+
+function unavailable(cause: unknown): StatusError {
+  return new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, { cause });
+}

@@ -1,0 +1,122 @@
+// One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing.
+import type { CallContext } from "../../call/context.ts";
+import type { Principal } from "../../call/principal.ts";
+import type { Decision, MethodPolicy } from "./authorizer.ts";
+import { everyPermission, wildcardOf } from "./permission.ts";
+import type { Roles } from "./roles.ts";
+
+/** What a rule demands of an identified caller. Every part that is given must hold. */
+export interface Requirement {
+  /** Any one of these roles, or a role that inherits one of them. */
+  readonly roles?: readonly string[] | undefined;
+  /** All of these permissions (`resource:action`), from the caller's own or from its roles. */
+  readonly permissions?: readonly string[] | undefined;
+  /** How the caller was verified: any one of these schemes (`jwt`, `api-key`, `mtls`, …). */
+  readonly schemes?: readonly string[] | undefined;
+}
+
+/** `public`: nobody has to say who they are. `authenticated`: anybody who did. Else what the caller must have. */
+export type Rule = "public" | "authenticated" | Requirement;
+
+/** A method's rule, as it can be read: the row of an access matrix. */
+export interface MethodRule extends MethodPolicy {
+  /** The path under which the rule stands in the policy. */
+  readonly rulePath: string;
+  readonly rule: Rule;
+}
+
+export function methodRule(rulePath: string, rule: Rule, roles: Roles): MethodRule {
+  if (rule === "public") return new PublicRule(rulePath);
+  return new CheckedRule(rulePath, rule, roles);
+}
+
+class PublicRule implements MethodRule {
+  readonly access = "public";
+  readonly needsMessage = false;
+  readonly rule = "public";
+  readonly rulePath: string;
+  readonly #allow: Decision;
+
+  constructor(rulePath: string) {
+    this.rulePath = rulePath;
+    this.#allow = allow(rulePath);
+  }
+
+  decide(): Decision {
+    return this.#allow;
+  }
+}
+
+/** One required permission: who has it, and what is answered to who does not. */
+interface NeededPermission {
+  readonly exact: string;
+  readonly wildcard: string;
+  readonly grantedBy: readonly string[];
+  readonly denial: Decision;
+}
+
+class CheckedRule implements MethodRule {
+  readonly access = "checked";
+  readonly needsMessage = false;
+  readonly rulePath: string;
+  readonly rule: Rule;
+  readonly #schemes: readonly string[] | undefined;
+  readonly #roles: readonly string[] | undefined;
+  readonly #permissions: readonly NeededPermission[];
+  readonly #allow: Decision;
+  readonly #unidentified: Decision;
+  readonly #wrongScheme: Decision;
+  readonly #wrongRole: Decision;
+
+  constructor(rulePath: string, rule: Exclude<Rule, "public">, roles: Roles) {
+    const { schemes, roles: wanted, permissions = [] }: Requirement = rule === "authenticated" ? {} : rule;
+    this.rulePath = rulePath;
+    this.rule = rule;
+    this.#schemes = schemes;
+    this.#roles = wanted && roles.countingAsAnyOf(wanted);
+    this.#permissions = permissions.map((exact) => ({
+      exact,
+      wildcard: wildcardOf(exact),
+      grantedBy: roles.granting(exact),
+      denial: deny(rulePath, `needs permission ${exact}`),
+    }));
+    this.#allow = allow(rulePath);
+    this.#unidentified = deny(rulePath, "needs an identified caller");
+    this.#wrongScheme = deny(rulePath, `needs ${oneOf("scheme", schemes ?? [])}`);
+    this.#wrongRole = deny(rulePath, `needs ${oneOf("role", wanted ?? [])}`);
+  }
+
+  decide(call: CallContext): Decision {
+    const { principal } = call;
+    if (principal === undefined || principal.kind === "anonymous") return this.#unidentified;
+    if (this.#schemes !== undefined && !this.#schemes.includes(principal.scheme)) return this.#wrongScheme;
+    if (this.#roles !== undefined && !hasAny(principal.roles, this.#roles)) return this.#wrongRole;
+    for (const needed of this.#permissions) {
+      if (!hasPermission(principal, needed)) return needed.denial;
+    }
+    return this.#allow;
+  }
+}
+
+function hasPermission(principal: Principal, needed: NeededPermission): boolean {
+  const own = principal.permissions;
+  if (own.has(needed.exact) || own.has(needed.wildcard) || own.has(everyPermission)) return true;
+  return hasAny(principal.roles, needed.grantedBy);
+}
+
+function hasAny(held: ReadonlySet<string>, wanted: readonly string[]): boolean {
+  for (const one of wanted) if (held.has(one)) return true;
+  return false;
+}
+
+function allow(rule: string): Decision {
+  return Object.freeze({ effect: "allow", rule });
+}
+
+function deny(rule: string, reason: string): Decision {
+  return Object.freeze({ effect: "deny", rule, reason });
+}
+
+function oneOf(what: string, names: readonly string[]): string {
+  return names.length === 1 ? `${what} ${names[0]}` : `one of the ${what}s ${names.join(", ")}`;
+}

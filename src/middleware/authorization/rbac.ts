@@ -1,0 +1,213 @@
+// Role-based access control: which role or permission each method needs, checked against the methods at start-up.
+import { z } from "zod";
+import { ConfigError, PolicyError } from "../../call/errors.ts";
+import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { Authorizer, Policy } from "./authorizer.ts";
+import { type MethodRule, methodRule, type Rule } from "./method-rule.ts";
+import { didYouMean } from "./nearest-name.ts";
+import { isConcretePermission } from "./permission.ts";
+import { type RoleDefinition, Roles } from "./roles.ts";
+import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
+
+export interface RbacOptions {
+  /** The roles by name. Every role that a rule or another role names must be here. Default: none. */
+  readonly roles?: Readonly<Record<string, RoleDefinition>> | undefined;
+  /**
+   * The rules by what they are about. The most specific one alone decides; the order does not matter:
+   * - `/pkg.Service/Method`: this method;
+   * - `/pkg.Service/*`: every method of this service;
+   * - `/pkg.*`: every service in this package and in the packages below it (the longest package wins);
+   * - `/*`: every method.
+   */
+  readonly rules: Readonly<Record<string, Rule>>;
+}
+
+/** The compiled policy: the rule of each method, to ask and to read. */
+export interface RbacPolicy extends Policy {
+  readonly methods: ReadonlyMap<string, MethodRule>;
+}
+
+export interface RbacAuthorizer extends Authorizer {
+  compile(methods: readonly MethodInfo[]): RbacPolicy;
+}
+
+/** Names stand in log lines and in error texts: printable, and without space at the ends, where nobody sees it. */
+const name = z
+  .string()
+  .regex(/^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$/u, "expected a name: printable, without space around it");
+const names = z.array(name).min(1, "expected at least one; leave the key out to demand nothing");
+
+const requirement = z
+  .strictObject({
+    roles: names.optional(),
+    permissions: names.optional(),
+    schemes: names.optional(),
+  })
+  .refine(
+    (rule) => rule.roles !== undefined || rule.permissions !== undefined || rule.schemes !== undefined,
+    {
+      error:
+        'expected at least one of roles, permissions, schemes; write "authenticated" to let in every identified caller',
+    },
+  );
+
+const rules = z
+  .record(z.string(), z.union([z.enum(["public", "authenticated"]), requirement]))
+  .superRefine((all, ctx) => {
+    for (const [path, rule] of Object.entries(all)) {
+      if (rule === "public" && path.includes("*")) {
+        ctx.addIssue({
+          code: "custom",
+          path: [path],
+          message: "public is never said of a wildcard; list each public method",
+        });
+      }
+    }
+  });
+
+const role = z.strictObject({
+  permissions: z.array(z.string()).optional(),
+  inherits: z.array(z.string()).optional(),
+});
+
+const roles = z
+  .record(name, role, {
+    error: ({ code }) =>
+      code === "invalid_key" ? "expected a role name: printable, without space around it" : undefined,
+  })
+  .default({});
+
+const optionsSchema = z.strictObject({ roles, rules });
+
+/**
+ * Role-based access control for each method, denying by default.
+ *
+ * A rule is `"public"` (nobody has to say who they are; never on a wildcard), `"authenticated"` (every identified
+ * caller), or a demand of which every part that is given must hold: `roles` (any one of them, inheritance counts),
+ * `permissions` (all of them, from the credential itself or from the caller's roles), `schemes` (any one of them).
+ * An anonymous caller satisfies only `"public"`. Roles of a caller that the policy does not name grant nothing.
+ *
+ * A required permission that no role grants is no mistake: a credential may carry it.
+ *
+ * Health probes (`Check` and `Watch` of `grpc.health.v1.Health`) are open without a rule and cannot be closed by one.
+ *
+ * @throws {ConfigError} for options of the wrong shape, at once.
+ * @throws {PolicyError} from `compile`, so when the server starts, listing every rule that matches no method, every
+ * method without a rule, every unknown role, circle of inheritance and malformed permission.
+ *
+ * @example
+ * rbac({
+ *   roles: {
+ *     viewer: { permissions: ["order:read"] },
+ *     admin: { permissions: ["*"], inherits: ["viewer"] },
+ *   },
+ *   rules: {
+ *     "/orders.v1.Orders/GetOrder": { permissions: ["order:read"] },
+ *     "/orders.v1.Orders/*": { roles: ["admin"], schemes: ["jwt"] },
+ *     "/orders.v1.Orders/Ping": "public",
+ *   },
+ * });
+ */
+export function rbac(options: RbacOptions): RbacAuthorizer {
+  const parsed = parseOptions(optionsSchema, options, "rbac");
+  refusePrototypeKey(options.roles, "rbac.roles");
+  refusePrototypeKey(options.rules, "rbac.rules");
+  const roleDefinitions = new Map(Object.entries(parsed.roles));
+  const ruleTable = new Map(Object.entries<Rule>(parsed.rules));
+  return Object.freeze({
+    name: "rbac",
+    compile: (methods: readonly MethodInfo[]) => compile(new Roles(roleDefinitions), ruleTable, methods),
+  });
+}
+
+/** zod passes over a key `__proto__` in silence; a role or rule that is passed over is a hole. */
+function refusePrototypeKey(table: object | undefined, where: string): void {
+  if (table !== undefined && Object.hasOwn(table, "__proto__")) {
+    throw new ConfigError(`${where}.__proto__: this name is not possible; choose another`);
+  }
+}
+
+function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readonly MethodInfo[]): RbacPolicy {
+  const compiled = new Map<string, MethodRule>();
+  const undecided: string[] = [];
+  const matched = new Set<string>();
+  for (const method of methods) {
+    const rulePaths = rulePathsFor(method).filter((path) => table.has(path));
+    // A wildcard around a health probe has no effect on it, so the probe does not bring the wildcard to life.
+    for (const path of rulePaths) if (path === method.path || !isHealthProbe(method)) matched.add(path);
+    const decided = decidingRule(method, rulePaths[0], table);
+    if (decided === undefined)
+      undecided.push(`${method.path}: no rule; add one, or a wildcard that covers it`);
+    else compiled.set(method.path, methodRule(decided.rulePath, decided.rule, roles));
+  }
+  const problems = [
+    ...[...table.keys()].filter((path) => !matched.has(path)).map((path) => explainNoMatch(path, methods)),
+    ...undecided,
+    ...[...table].flatMap(([path, rule]) => problemsOfRule(path, rule, roles)),
+    ...methods.flatMap((method) => problemsOfProbe(method, table)),
+    ...roles.problems(),
+    ...caseTwins(roles, table),
+  ];
+  if (problems.length > 0) throw new PolicyError(problems);
+  return Object.freeze({ methods: compiled, forMethod: (path: string) => compiled.get(path) });
+}
+
+interface DecidingRule {
+  readonly rulePath: string;
+  readonly rule: Rule;
+}
+
+function decidingRule(
+  method: MethodInfo,
+  rulePath: string | undefined,
+  table: ReadonlyMap<string, Rule>,
+): DecidingRule | undefined {
+  if (isHealthProbe(method)) return { rulePath: "health probe", rule: "public" };
+  const rule = rulePath === undefined ? undefined : table.get(rulePath);
+  return rulePath === undefined || rule === undefined ? undefined : { rulePath, rule };
+}
+
+/** A rule that would have no effect must not look as if it had. */
+function problemsOfProbe(method: MethodInfo, table: ReadonlyMap<string, Rule>): string[] {
+  const rule = table.get(method.path);
+  if (!isHealthProbe(method) || rule === undefined || rule === "public") return [];
+  return [`${method.path}: health probes are open to everybody; take this rule out`];
+}
+
+function problemsOfRule(path: string, rule: Rule, roles: Roles): string[] {
+  if (typeof rule === "string") return [];
+  const unknown = (rule.roles ?? [])
+    .filter((role) => !roles.has(role))
+    .map((role) => `${path}: no such role ${role}${didYouMean(role, roles.names)}`);
+  const malformed = (rule.permissions ?? [])
+    .filter((permission) => !isConcretePermission(permission))
+    .map(
+      (permission) =>
+        `${path}: malformed permission ${JSON.stringify(permission)}; a rule needs resource:action, without wildcards`,
+    );
+  return [...unknown, ...malformed];
+}
+
+/** Names that differ only in case are one name mistyped: `Admin` beside `admin`, `Order:read` beside `order:read`. */
+function caseTwins(roles: Roles, table: ReadonlyMap<string, Rule>): string[] {
+  const required = [...table.values()].flatMap((rule) =>
+    typeof rule === "string" ? [] : (rule.permissions ?? []),
+  );
+  return [
+    ...twinsAmong(roles.names, "roles"),
+    ...twinsAmong([...roles.grants(), ...required], "permissions"),
+  ];
+}
+
+function twinsAmong(all: readonly string[], what: string): string[] {
+  const first = new Map<string, string>();
+  const problems = new Set<string>();
+  for (const one of all) {
+    const folded = one.toLowerCase();
+    const other = first.get(folded) ?? one;
+    first.set(folded, other);
+    if (other !== one) problems.add(`${what}: ${other} and ${one} differ only in case; use one of them`);
+  }
+  return [...problems];
+}

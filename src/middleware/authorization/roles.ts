@@ -1,0 +1,106 @@
+// Roles: what each grants, and which others it counts as because it inherits them.
+import { didYouMean } from "./nearest-name.ts";
+import { covers, isGrantablePermission } from "./permission.ts";
+
+export interface RoleDefinition {
+  /** What the role grants: `resource:action`, `resource:*` (every action on it) or `*` (everything). */
+  readonly permissions?: readonly string[] | undefined;
+  /** Roles whose permissions it has too, and as which it counts wherever a rule names one of them. */
+  readonly inherits?: readonly string[] | undefined;
+}
+
+/** The roles of one policy. Made from a `Map`, so that `constructor` or `toString` are names like any other. */
+export class Roles {
+  readonly #definitions: ReadonlyMap<string, RoleDefinition>;
+  /** For each role: itself and everything it inherits, directly or not. */
+  readonly #counted: ReadonlyMap<string, ReadonlySet<string>>;
+
+  constructor(definitions: ReadonlyMap<string, RoleDefinition>) {
+    this.#definitions = definitions;
+    this.#counted = new Map([...definitions.keys()].map((role) => [role, this.#reach([role])]));
+  }
+
+  get names(): readonly string[] {
+    return [...this.#definitions.keys()];
+  }
+
+  has(role: string): boolean {
+    return this.#definitions.has(role);
+  }
+
+  /** Every permission that some role grants, as it is written there. */
+  grants(): readonly string[] {
+    return [...this.#definitions.values()].flatMap((definition) => definition.permissions ?? []);
+  }
+
+  /** The roles that count as one of `wanted`: these, and all that inherit one of them. */
+  countingAsAnyOf(wanted: readonly string[]): readonly string[] {
+    return this.names.filter((role) => wanted.some((one) => this.#counted.get(role)?.has(one)));
+  }
+
+  /** The roles that grant the concrete permission, by themselves or by inheritance. */
+  granting(required: string): readonly string[] {
+    const direct = this.names.filter((role) =>
+      this.#definitions.get(role)?.permissions?.some((granted) => covers(granted, required)),
+    );
+    return this.countingAsAnyOf(direct);
+  }
+
+  /** What is wrong with the definitions, one line each. */
+  problems(): readonly string[] {
+    return [...this.names.flatMap((role) => this.#problemsOf(role)), ...this.#circles()];
+  }
+
+  #problemsOf(role: string): string[] {
+    const { permissions = [], inherits = [] } = this.#definitions.get(role) ?? {};
+    const malformed = permissions
+      .filter((permission) => !isGrantablePermission(permission))
+      .map(
+        (permission) =>
+          `roles.${role}.permissions: malformed permission ${JSON.stringify(permission)}; write resource:action, resource:* or *`,
+      );
+    const unknown = inherits
+      .filter((other) => !this.has(other))
+      .map((other) => `roles.${role}.inherits: no such role ${other}${didYouMean(other, this.names)}`);
+    return [...malformed, ...unknown];
+  }
+
+  /** Each circle once, told as the way around it. */
+  #circles(): string[] {
+    const told = new Set<string>();
+    const circles: string[] = [];
+    for (const role of this.names) {
+      if (told.has(role)) continue;
+      const way = this.#wayBack(role);
+      if (way === undefined) continue;
+      for (const step of way) told.add(step);
+      circles.push(`roles.${role}.inherits: roles inherit in a circle: ${way.join(" -> ")}`);
+    }
+    return circles;
+  }
+
+  #wayBack(role: string): readonly string[] | undefined {
+    const seen = new Set<string>();
+    const ways: (readonly string[])[] = [[role]];
+    for (let way = ways.shift(); way !== undefined; way = ways.shift()) {
+      for (const next of this.#inheritedBy(way.at(-1) ?? role)) {
+        if (next === role) return [...way, role];
+        if (seen.has(next)) continue;
+        seen.add(next);
+        ways.push([...way, next]);
+      }
+    }
+    return undefined;
+  }
+
+  #reach(from: readonly string[]): ReadonlySet<string> {
+    const reached = new Set(from);
+    // A Set visits what is added while it is walked, so this follows every way to its end, circles included.
+    for (const role of reached) for (const next of this.#inheritedBy(role)) reached.add(next);
+    return reached;
+  }
+
+  #inheritedBy(role: string): readonly string[] {
+    return this.#definitions.get(role)?.inherits ?? [];
+  }
+}

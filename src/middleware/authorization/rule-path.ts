@@ -1,0 +1,50 @@
+// What a rule is about: one method, one service, one package, or everything; and which of these is the most specific.
+import type { MethodInfo } from "../../call/method.ts";
+import { nearestName } from "./nearest-name.ts";
+
+/** The path of a rule about every method. */
+export const everyMethod = "/*";
+
+type Scope = "method" | "service" | "package" | "everything";
+
+/** Undefined for what is no rule path. */
+export function scopeOf(rulePath: string): Scope | undefined {
+  if (rulePath === everyMethod) return "everything";
+  if (/^\/[^\s/*]+\/\*$/.test(rulePath)) return "service";
+  if (/^\/[^\s/*]+\.\*$/.test(rulePath)) return "package";
+  return /^\/[^\s/*]+\/[^\s*]+$/.test(rulePath) ? "method" : undefined;
+}
+
+/**
+ * The paths under which a rule about the method may stand, the most specific first:
+ * `/orders.v1.Orders/GetOrder`, `/orders.v1.Orders/*`, `/orders.v1.*`, `/orders.*`, `/*`.
+ */
+export function rulePathsFor(method: MethodInfo): readonly string[] {
+  const parts = method.service.split(".").slice(0, -1);
+  const packages = parts.map((_, index) => `/${parts.slice(0, parts.length - index).join(".")}.*`);
+  return [method.path, `/${method.service}/*`, ...packages, everyMethod];
+}
+
+/** Why the rule matches no method, with the nearest path that would. */
+export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[]): string {
+  const scope = scopeOf(rulePath);
+  const known = new Set(methods.flatMap(rulePathsFor));
+  if (known.has(rulePath))
+    return `${rulePath}: covers only health probes, which are open to everybody; take it out`;
+  known.delete(everyMethod);
+  const alike = [...known].filter((path) => scopeOf(path) === scope);
+  const nearest = nearestName(rulePath, alike) ?? nearestName(rulePath, known);
+  const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  switch (scope) {
+    case "method":
+      return `${rulePath}: no such method${hint}`;
+    case "service":
+      return `${rulePath}: no method of such a service${hint}`;
+    case "package":
+      return `${rulePath}: no method in such a package${hint}`;
+    case "everything":
+      return `${rulePath}: no method is registered`;
+    case undefined:
+      return `${rulePath}: not a rule path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*${hint}`;
+  }
+}

@@ -1,0 +1,123 @@
+// One log line for each call, at its end: who called what, how it ended, how long it took (U4).
+import { status } from "@grpc/grpc-js";
+import type { Level, Logger } from "pino";
+import { z } from "zod";
+import type { CallContext } from "../call/context.ts";
+import { describeError, type ErrorDescription } from "../call/error-description.ts";
+import { loggerSchema } from "../call/logger-option.ts";
+import { parseOptions } from "../call/options.ts";
+import { boundedText, redactSecrets } from "../call/redaction.ts";
+import { statusName } from "../call/status.ts";
+import type { Middleware, Outcome } from "../chain/middleware.ts";
+
+export interface LoggingOptions {
+  /** Where the lines go. Bindings, formatters and redaction of this logger apply as usual. */
+  readonly logger: Logger;
+}
+
+const optionsSchema = z.strictObject({ logger: loggerSchema });
+
+/** The longest text in a line that callers had a hand in: a method that does not exist, a subject. */
+const longestText = 256;
+
+/** What a line says, in this order. A key that is not optional is in every line. */
+interface CallLine {
+  readonly method: string;
+  readonly duration_ms: number;
+  /** By name: `NOT_FOUND`. */
+  readonly grpc_code: string;
+  /** The address of the caller's end of the connection. */
+  readonly peer: string;
+  /** The verified subject; null where nobody was verified. */
+  readonly principal: string | null;
+  /** How the principal was verified. */
+  readonly scheme: string | undefined;
+  /** The subject of the application that spoke for the principal. */
+  readonly actor: string | undefined;
+  readonly request_id: string;
+  readonly trace_id: string | null;
+  readonly call_id: string;
+  /** Where it was not the handler. */
+  readonly ended_by: Exclude<Outcome["endedBy"], "handler"> | undefined;
+  /** The layer that refused. */
+  readonly layer: string | undefined;
+  /** `false` where the status did not reach the caller. */
+  readonly delivered: false | undefined;
+  /** The rule that denied, and its reason. */
+  readonly rule: string | undefined;
+  readonly reason: string | undefined;
+  /** The id in the caller's `internal error (id …)`. */
+  readonly error_id: string | undefined;
+  readonly err: ErrorDescription | undefined;
+}
+
+/**
+ * Logs one line for each call, at its end. Never metadata, never payloads; errors as `describeError` describes them.
+ *
+ * | level | for |
+ * |---|---|
+ * | `info` | OK, and what callers do wrong in the course of things: CANCELLED, INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS, FAILED_PRECONDITION, ABORTED, OUT_OF_RANGE, UNIMPLEMENTED; every call that its caller cancelled |
+ * | `warn` | what someone should look at if it grows: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED; every failure that came from the connection or from what the caller sent (`ended_by: "transport"`) |
+ * | `error` | our own failures: INTERNAL, UNKNOWN, DATA_LOSS, UNAVAILABLE |
+ *
+ * Only lines at `error` carry a stack. Throws `ConfigError` where `logger` is no pino logger.
+ */
+export function logging(options: LoggingOptions): Middleware {
+  const { logger } = parseOptions(optionsSchema, options, "logging");
+  return {
+    name: "logging",
+    watches: true,
+    onEnd(call, outcome) {
+      const level = levelOf(outcome);
+      if (logger.isLevelEnabled(level)) logger[level](callLine(call, outcome, level), "call ended");
+    },
+  };
+}
+
+function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
+  if (outcome.endedBy === "caller") return "info";
+  switch (outcome.code) {
+    case status.OK:
+    case status.CANCELLED:
+    case status.INVALID_ARGUMENT:
+    case status.NOT_FOUND:
+    case status.ALREADY_EXISTS:
+    case status.FAILED_PRECONDITION:
+    case status.ABORTED:
+    case status.OUT_OF_RANGE:
+    case status.UNIMPLEMENTED:
+      return "info";
+    case status.UNAUTHENTICATED:
+    case status.PERMISSION_DENIED:
+    case status.RESOURCE_EXHAUSTED:
+    case status.DEADLINE_EXCEEDED:
+      return "warn";
+    default:
+      // A caller who sends garbage must not be able to raise the alarm.
+      return outcome.endedBy === "transport" ? "warn" : "error";
+  }
+}
+
+function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
+  const { method, principal, actor } = call;
+  const denial = call.decision?.effect === "deny" ? call.decision : undefined;
+  return {
+    method: method.known ? method.path : redactSecrets(method.path, longestText),
+    duration_ms: Math.round(outcome.durationMs * 1000) / 1000,
+    grpc_code: statusName(outcome.code),
+    peer: call.peer.address,
+    principal: principal === undefined ? null : boundedText(principal.subject, longestText),
+    scheme: principal?.scheme,
+    actor: actor === undefined ? undefined : boundedText(actor.subject, longestText),
+    request_id: call.requestId,
+    trace_id: call.traceId ?? null,
+    call_id: call.id,
+    ended_by: outcome.endedBy === "handler" ? undefined : outcome.endedBy,
+    layer: outcome.layer,
+    delivered: outcome.delivered ? undefined : false,
+    rule: denial?.rule === undefined ? undefined : redactSecrets(denial.rule, longestText),
+    reason: denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText),
+    error_id: outcome.errorId,
+    err: outcome.cause === undefined ? undefined : describeError(outcome.cause, { stack: level === "error" }),
+  };
+}

@@ -1,0 +1,62 @@
+/**
+ * What an unexpected failure becomes (C5). Only what somebody said on purpose reaches the caller: a `StatusError`, or a
+ * value with an integer `code` of 1 to 16 and string `details` given to the callback, unless it is the error of an
+ * outgoing call. Everything else, and every INTERNAL, UNKNOWN and DATA_LOSS, becomes a generic text with an error id;
+ * the details go to the log beside the same id.
+ */
+import { status } from "@grpc/grpc-js";
+import type { CallContext } from "../call/context.ts";
+import { isOutgoingCallError, isStatusShaped, StatusError } from "../call/errors.ts";
+import { internalErrorText, texts } from "../call/status.ts";
+import type { FailureSource, PublicStatus } from "../chain/recovery.ts";
+
+export function recover(failure: unknown, source: FailureSource, call: CallContext): PublicStatus {
+  if (failure instanceof StatusError) return onPurpose(failure, call);
+  if (source === "grpc-js") return ofGrpcJs(failure, call);
+  if (isOutgoingCallError(failure)) {
+    return failure.code === status.UNAVAILABLE
+      ? { code: status.UNAVAILABLE, details: texts.temporarilyUnavailable, cause: failure }
+      : unexpected(status.INTERNAL, failure, call);
+  }
+  if (source === "given" && isStatusShaped(failure)) return onPurpose(failure, call);
+  return unexpected(status.INTERNAL, failure, call);
+}
+
+type Said = Pick<StatusError, "code" | "details"> &
+  Partial<Pick<StatusError, "errorDetails">> & { readonly metadata?: unknown };
+
+function onPurpose(said: Said, call: CallContext): PublicStatus {
+  if (isOurFault(said.code)) return unexpected(said.code, said, call);
+  return {
+    code: said.code,
+    details: said.details,
+    ...(said.errorDetails === undefined ? {} : { errorDetails: said.errorDetails }),
+    ...(said.metadata === undefined
+      ? {}
+      : { metadata: said.metadata as NonNullable<PublicStatus["metadata"]> }),
+    cause: said instanceof StatusError ? said.cause : undefined,
+  };
+}
+
+/** grpc-js answers some calls by itself; its texts are replaced by ours, so that they are the same on every road. */
+function ofGrpcJs(failure: unknown, call: CallContext): PublicStatus {
+  if (!isStatusShaped(failure)) return unexpected(status.INTERNAL, failure, call);
+  const cause = new Error(`grpc-js: ${failure.details}`);
+  if (isOurFault(failure.code)) return unexpected(failure.code, cause, call);
+  return { code: failure.code, details: grpcJsTexts.get(failure.code) ?? failure.details, cause };
+}
+
+/** Base-call statuses: too large in either direction; a compression it does not know (its text echoes the caller's). */
+const grpcJsTexts: ReadonlyMap<number, string> = new Map([
+  [status.RESOURCE_EXHAUSTED, texts.messageTooLarge],
+  [status.UNIMPLEMENTED, texts.unsupportedCompression],
+  [status.DEADLINE_EXCEEDED, texts.deadlineExceeded],
+]);
+
+function isOurFault(code: number): boolean {
+  return code === status.INTERNAL || code === status.UNKNOWN || code === status.DATA_LOSS;
+}
+
+function unexpected(code: number, cause: unknown, call: CallContext): PublicStatus {
+  return { code, details: internalErrorText(call.id), cause, errorId: call.id };
+}

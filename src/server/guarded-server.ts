@@ -1,0 +1,108 @@
+// The grpc.Server inside: every registration is recorded and guarded, whoever makes it, and it is bound by `listen()`
+// alone, after the policy was checked against what is registered.
+import { Server, type ServerCredentials, type ServerOptions, type UntypedHandleCall } from "@grpc/grpc-js";
+import { ConfigError } from "../call/errors.ts";
+import { type MethodInfo, methodInfo } from "../call/method.ts";
+import { type GrpcHandlerType, methodKind } from "../chain/grpc-js.ts";
+import { guardHandler } from "../chain/handlers.ts";
+
+type Serialize<T> = (value: T) => Buffer;
+type Deserialize<T> = (bytes: Buffer) => T;
+
+export class GuardedServer extends Server {
+  readonly #methods: Map<string, MethodInfo> = new Map();
+  readonly #onCodecFailure: (error: unknown) => void;
+  #binding = false;
+  #sealed = false;
+
+  constructor(options: ServerOptions, onCodecFailure: (error: unknown) => void) {
+    super(options);
+    this.#onCodecFailure = onCodecFailure;
+  }
+
+  /** What is registered, in the order of registration. */
+  get methods(): readonly MethodInfo[] {
+    return [...this.#methods.values()];
+  }
+
+  /** From now on nothing can be registered: the policy has been checked against what there is. */
+  seal(): void {
+    this.#sealed = true;
+  }
+
+  override register<Request, Response>(
+    path: string,
+    handler: UntypedHandleCall,
+    serialize: Serialize<Response>,
+    deserialize: Deserialize<Request>,
+    type: string,
+  ): boolean {
+    if (this.#sealed) {
+      throw new ConfigError(
+        `${path}: registered after listen(); add every service before, so that the policy covers it`,
+      );
+    }
+    const kind = methodKind(type as GrpcHandlerType);
+    if (kind === undefined) throw new ConfigError(`${path}: unknown handler type "${type}"`);
+    const registered = super.register(
+      path,
+      guardHandler(handler, kind),
+      this.#watchCodec(serialize),
+      this.#watchCodec(deserialize),
+      type,
+    );
+    if (registered) this.#methods.set(path, methodInfo(path, kind, true));
+    return registered;
+  }
+
+  override unregister(path: string): boolean {
+    if (this.#sealed) throw new ConfigError(`${path}: methods cannot be taken away after listen()`);
+    this.#methods.delete(path);
+    return super.unregister(path);
+  }
+
+  /** grpc-js says only that a message could not be encoded or decoded; the log should say why. */
+  #watchCodec<In, Out>(codec: (value: In) => Out): (value: In) => Out {
+    return (value) => {
+      try {
+        return codec(value);
+      } catch (error) {
+        this.#onCodecFailure(error);
+        throw error;
+      }
+    };
+  }
+
+  /** For `listen()`. */
+  bindChecked(address: string, credentials: ServerCredentials): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.#binding = true;
+      try {
+        super.bindAsync(address, credentials, (error, port) =>
+          error === null ? resolve(port) : reject(error),
+        );
+      } catch (error) {
+        reject(error);
+      } finally {
+        this.#binding = false;
+      }
+    });
+  }
+
+  override bindAsync(...args: Parameters<Server["bindAsync"]>): void {
+    if (!this.#binding) throw boundByHand("bindAsync");
+    super.bindAsync(...args);
+  }
+
+  override createConnectionInjector(): never {
+    throw boundByHand("createConnectionInjector");
+  }
+
+  override experimentalCreateConnectionInjectorWithChannelzRef(): never {
+    throw boundByHand("experimentalCreateConnectionInjectorWithChannelzRef");
+  }
+}
+
+function boundByHand(method: string): ConfigError {
+  return new ConfigError(`grpcServer.${method}: bound by hand; use listen(), which checks the policy first`);
+}

@@ -1,0 +1,18 @@
+// Who may ask the health service what: probes pass without credentials (A10); listing every service's status needs some.
+import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
+
+const listPath = "/grpc.health.v1.Health/List";
+
+const allowed: Decision = Object.freeze({ effect: "allow", rule: listPath });
+const denied: Decision = Object.freeze({ effect: "deny", rule: listPath, reason: "needs credentials" });
+
+const listPolicy: MethodPolicy = Object.freeze({
+  access: "checked",
+  needsMessage: false,
+  decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
+} satisfies MethodPolicy);
+
+/** The application's policy, with the health service's own rule beside it. */
+export function withHealthPolicy(policy: Policy): Policy {
+  return { forMethod: (path) => (path === listPath ? listPolicy : policy.forMethod(path)) };
+}

@@ -1,0 +1,179 @@
+/**
+ * The standard health service (O1): `grpc.health.v1.Health` with Check, Watch and List. Check and Watch are open to
+ * probes without credentials (A10), so what a stranger can hold open is bounded; List needs credentials.
+ * Source: the gRPC health checking protocol.
+ */
+
+import type { ServiceDefinition } from "@grpc/grpc-js";
+import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from "@grpc/grpc-js";
+import { fromJSON } from "@grpc/proto-loader";
+import { z } from "zod";
+import { StatusError } from "../call/errors.ts";
+import { texts } from "../call/status.ts";
+import { securityContext } from "../chain/current-context.ts";
+
+export const healthServiceName = "grpc.health.v1.Health";
+
+export type ServingStatus = "UNKNOWN" | "SERVING" | "NOT_SERVING" | "SERVICE_UNKNOWN";
+
+/** What an application says of itself. `service` is a full service name, or `""` for the server as a whole. */
+export interface Health {
+  setStatus(service: string, servingStatus: "SERVING" | "NOT_SERVING"): void;
+}
+
+export interface HealthOptions {
+  /** How many watches may be open at once: from one peer, and in all. Default: 100 and 1,000. */
+  readonly watchLimit?:
+    | { readonly perPeer?: number | undefined; readonly total?: number | undefined }
+    | undefined;
+}
+
+export interface HealthSettings {
+  readonly watchLimit: { readonly perPeer: number; readonly total: number };
+}
+
+const count = z.int().min(1).max(1_000_000);
+
+/** The shape of `health`; the only place where its defaults stand. */
+export const healthSchema: z.ZodType<HealthSettings, HealthOptions> = z.strictObject({
+  watchLimit: z.strictObject({ perPeer: count.default(100), total: count.default(1000) }).prefault({}),
+});
+
+const longestServiceName = 256;
+
+interface CheckRequest {
+  readonly service: string;
+}
+
+interface CheckResponse {
+  readonly status: ServingStatus;
+}
+
+interface ListResponse {
+  readonly statuses: Readonly<Record<string, CheckResponse>>;
+}
+
+type Watcher = ServerWritableStream<CheckRequest, CheckResponse>;
+
+export class HealthService implements Health {
+  readonly #limits: HealthSettings["watchLimit"];
+  readonly #statuses: Map<string, ServingStatus> = new Map([["", "NOT_SERVING"]]);
+  readonly #watchers: Map<string, Set<Watcher>> = new Map();
+  readonly #watchesByPeer: Map<string, number> = new Map();
+  #watches = 0;
+  #closing = false;
+
+  constructor(settings: HealthSettings) {
+    this.#limits = settings.watchLimit;
+  }
+
+  setStatus(service: string, servingStatus: "SERVING" | "NOT_SERVING"): void {
+    if (this.#closing && servingStatus === "SERVING") return;
+    if (this.#statuses.get(service) === servingStatus) return;
+    this.#statuses.set(service, servingStatus);
+    for (const watcher of this.#watchers.get(service) ?? []) watcher.write({ status: servingStatus });
+  }
+
+  /** The server is ready; what the application said of a service already, stands. */
+  serve(services: Iterable<string>): void {
+    this.setStatus("", "SERVING");
+    for (const service of services) if (!this.#statuses.has(service)) this.setStatus(service, "SERVING");
+  }
+
+  /** The server is going: everything is NOT_SERVING from now on, and every watch ends once it has been told. */
+  close(): void {
+    this.#closing = true;
+    for (const service of this.#statuses.keys()) this.setStatus(service, "NOT_SERVING");
+    for (const watchers of this.#watchers.values()) for (const watcher of watchers) watcher.end();
+  }
+
+  readonly handlers: {
+    check(call: ServerUnaryCall<CheckRequest, CheckResponse>, callback: sendUnaryData<CheckResponse>): void;
+    list(call: ServerUnaryCall<unknown, ListResponse>, callback: sendUnaryData<ListResponse>): void;
+    watch(call: Watcher): void;
+  } = {
+    check: (call, callback) => {
+      const known = this.#statuses.get(call.request.service);
+      if (known === undefined) callback(new StatusError(status.NOT_FOUND, "unknown service"));
+      else callback(null, { status: known });
+    },
+    list: (_call, callback) => {
+      callback(null, {
+        statuses: Object.fromEntries(
+          [...this.#statuses].map(([service, known]) => [service, { status: known }]),
+        ),
+      });
+    },
+    watch: (call) => this.#watch(call),
+  };
+
+  #watch(call: Watcher): void {
+    const { service } = call.request;
+    // A stranger may ask, and the name is kept as long as the watch.
+    if (service.length > longestServiceName)
+      throw new StatusError(status.INVALID_ARGUMENT, texts.invalidRequest);
+    const peer = securityContext(call).peer.address;
+    const fromPeer = this.#watchesByPeer.get(peer) ?? 0;
+    if (this.#watches >= this.#limits.total || fromPeer >= this.#limits.perPeer) {
+      throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
+    }
+    this.#watches += 1;
+    this.#watchesByPeer.set(peer, fromPeer + 1);
+    const watchers = this.#watchers.get(service) ?? new Set();
+    this.#watchers.set(service, watchers.add(call));
+    // "close" comes once, whatever ends the call: the caller, the deadline, or our own end().
+    call.once("close", () => {
+      watchers.delete(call);
+      if (watchers.size === 0) this.#watchers.delete(service);
+      this.#watches -= 1;
+      const left = (this.#watchesByPeer.get(peer) ?? 1) - 1;
+      if (left === 0) this.#watchesByPeer.delete(peer);
+      else this.#watchesByPeer.set(peer, left);
+    });
+    call.write({ status: this.#statuses.get(service) ?? "SERVICE_UNKNOWN" });
+    if (this.#closing) call.end();
+  }
+}
+
+/** Said apart: protobufjs reads it, but its type for a field does not know maps. */
+const mapField = { keyType: "string", type: "HealthCheckResponse", id: 1 };
+
+/** The service's definition, kept as data so that no file has to be found at run time. */
+export const healthDefinition: ServiceDefinition = fromJSON(
+  {
+    nested: {
+      "grpc.health.v1": {
+        nested: {
+          HealthCheckRequest: { fields: { service: field("string") } },
+          HealthCheckResponse: {
+            fields: { status: field("ServingStatus") },
+            nested: {
+              ServingStatus: { values: { UNKNOWN: 0, SERVING: 1, NOT_SERVING: 2, SERVICE_UNKNOWN: 3 } },
+            },
+          },
+          HealthListRequest: { fields: {} },
+          HealthListResponse: { fields: { statuses: mapField } },
+          Health: {
+            methods: {
+              Check: method("HealthCheckRequest", "HealthCheckResponse"),
+              List: method("HealthListRequest", "HealthListResponse"),
+              Watch: { ...method("HealthCheckRequest", "HealthCheckResponse"), responseStream: true },
+            },
+          },
+        },
+      },
+    },
+  },
+  { enums: String, defaults: true, keepCase: true },
+)[healthServiceName] as ServiceDefinition;
+
+function field(type: string): { readonly type: string; readonly id: number } {
+  return { type, id: 1 };
+}
+
+function method(
+  requestType: string,
+  responseType: string,
+): { readonly requestType: string; readonly responseType: string; readonly comment: string } {
+  return { requestType, responseType, comment: "" };
+}

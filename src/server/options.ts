@@ -1,0 +1,153 @@
+/**
+ * The options of a secured server: their shapes, and where each default stands. A part that belongs to one layer has
+ * its schema beside that layer; here they come together.
+ */
+import type { ChannelOptions } from "@grpc/grpc-js";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { loggerSchema } from "../call/logger-option.ts";
+import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
+import type { Authenticator } from "../middleware/authentication/authenticator.ts";
+import type { Authorizer } from "../middleware/authorization/authorizer.ts";
+import { type DeadlineLimits, type DeadlineOptions, deadlineSchema } from "../middleware/deadline.ts";
+import { maxMetadataBytesSchema } from "../middleware/metadata-limit.ts";
+import {
+  type RateLimitOptions,
+  type RateLimits,
+  rateLimitSchema,
+} from "../middleware/rate-limit/rate-limit.ts";
+import { type ServerTlsOptions, type ServerTlsSettings, serverTlsSchema } from "../tls/server-options.ts";
+import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
+
+/** Sizes and numbers that a connection or a call may reach. */
+export interface LimitsOptions {
+  /** Streams that one connection may have open at once. Default: 100. */
+  readonly maxConcurrentStreams?: number | undefined;
+  /**
+   * Metadata of a call, as RFC 9113 section 10.5.1 counts it: name + value + 32 for each field. HTTP/2 cuts off hard
+   * at twice this. Default: 8,192.
+   */
+  readonly maxMetadataBytes?: number | undefined;
+  /** The largest message that is accepted, decompressed size included. Default: 4 MiB. */
+  readonly maxReceiveMessageBytes?: number | undefined;
+  /** The largest message that is sent. Default: 4 MiB. */
+  readonly maxSendMessageBytes?: number | undefined;
+}
+
+export interface LimitsSettings {
+  readonly maxConcurrentStreams: number;
+  readonly maxMetadataBytes: number;
+  readonly maxReceiveMessageBytes: number;
+  readonly maxSendMessageBytes: number;
+}
+
+export interface SecureServerOptions {
+  /** Certificates, and what is asked of clients (T1, T2). */
+  readonly tls: ServerTlsOptions;
+  /** How callers are verified. `anonymous()` says aloud that they are not. */
+  readonly authentication: Authenticator;
+  /** What callers may do. Checked against the registered methods by `listen()`. */
+  readonly authorization: Authorizer;
+  /** Default: 1,000 calls a second for each peer, 500 for each principal, 200 in flight for each principal. */
+  readonly rateLimit?: RateLimitOptions | undefined;
+  /** Default: a unary call may take 60 s, a stream an hour, a check 5 s. */
+  readonly deadline?: DeadlineOptions | undefined;
+  readonly limits?: LimitsOptions | undefined;
+  /** A pino logger, or `false` for none. Default: pino to standard output. */
+  readonly logger?: Logger | false | undefined;
+  /** Where audit records go. Default: nowhere. */
+  readonly audit?: AuditSettingsInput | undefined;
+  /** Count and time calls through the OpenTelemetry API. Default: true; costs nothing without an SDK. */
+  readonly metrics?: boolean | undefined;
+  /** The standard health service on the same port, or `false`. */
+  readonly health?: HealthOptions | false | undefined;
+  /** grpc-js channel options that no option above covers. */
+  readonly channelOptions?: ChannelOptions | undefined;
+}
+
+export interface SecureServerSettings {
+  readonly tls: ServerTlsSettings;
+  readonly authentication: Authenticator;
+  readonly authorization: Authorizer;
+  readonly rateLimit: RateLimits;
+  readonly deadline: DeadlineLimits;
+  readonly limits: LimitsSettings;
+  readonly logger?: Logger | false;
+  readonly audit?: AuditSettings;
+  readonly metrics: boolean;
+  readonly health: HealthSettings | false;
+  readonly channelOptions: ChannelOptions;
+}
+
+const mebibytes4 = 4 * 1024 * 1024;
+/** A gRPC message's length is told in 32 bits; Node's buffers end at 4 GiB. */
+const messageBytes = z
+  .int()
+  .min(1)
+  .max(2 ** 32 - 1);
+
+const limitsSchema = z.strictObject({
+  maxConcurrentStreams: z
+    .int()
+    .min(1)
+    .max(2 ** 31 - 1)
+    .default(100),
+  maxMetadataBytes: maxMetadataBytesSchema,
+  maxReceiveMessageBytes: messageBytes.default(mebibytes4),
+  maxSendMessageBytes: messageBytes.default(mebibytes4),
+});
+
+/** grpc-js options that would undo a promise, and what to use instead. */
+const coveredChannelOptions: Readonly<Record<string, string>> = {
+  "grpc.max_concurrent_streams": "limits.maxConcurrentStreams",
+  "grpc.max_receive_message_length": "limits.maxReceiveMessageBytes",
+  "grpc.max_send_message_length": "limits.maxSendMessageBytes",
+  "grpc-node.tls_enable_trace": "nothing: it writes what TLS protects to standard error",
+  interceptors: "nothing: the chain must stand next to the wire",
+};
+
+const channelOptionsSchema: z.ZodType<ChannelOptions, ChannelOptions> = z
+  .custom<ChannelOptions>((value) => typeof value === "object" && value !== null && !Array.isArray(value), {
+    error: "must be an object of grpc-js channel options",
+    abort: true,
+  })
+  .superRefine((options, context) => {
+    for (const [name, instead] of Object.entries(coveredChannelOptions)) {
+      if (Object.hasOwn(options, name)) {
+        context.addIssue({ code: "custom", path: [name], message: `not here; use ${instead}` });
+      }
+    }
+  });
+
+function contract<T>(name: string, members: readonly string[], example: string): z.ZodType<T, T> {
+  return z.custom<T>(
+    (value) =>
+      typeof value === "object" &&
+      value !== null &&
+      members.every((member) => typeof Reflect.get(value, member) === "function"),
+    { error: `must be ${name}, such as ${example}` },
+  );
+}
+
+/** The whole. Every option object is strict: an option that does not exist is an error. */
+export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
+  tls: serverTlsSchema,
+  authentication: contract<Authenticator>(
+    "an authenticator",
+    ["presents", "authenticate"],
+    "jwt({ … }); anonymous() says aloud that callers are not verified",
+  ),
+  authorization: contract<Authorizer>(
+    "an authorizer",
+    ["compile"],
+    "rbac({ … }); allowAuthenticated() says aloud that every verified caller may do everything",
+  ),
+  rateLimit: rateLimitSchema.prefault({}),
+  deadline: deadlineSchema.prefault({}),
+  limits: limitsSchema.prefault({}),
+  logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
+  audit: auditSchema.exactOptional(),
+  metrics: z.boolean().default(true),
+  health: z.union([healthSchema, z.literal(false)]).prefault({}),
+  channelOptions: channelOptionsSchema.default({}),
+});

@@ -1,0 +1,28 @@
+// What TLS, HTTP/2 or grpc-js refused before there was a call: counted, and logged once per peer and reason and period,
+// because strangers cause it (C8).
+import type { Logger } from "pino";
+import { LogThrottle } from "../call/log-throttle.ts";
+import type { RefusedBelow } from "../chain/grpc-js.ts";
+import { countConnectionRefusal } from "../middleware/metrics.ts";
+
+const messages: Readonly<Record<RefusedBelow, string>> = {
+  tls_handshake: "refused a connection: the TLS handshake failed",
+  certificate: "refused a connection: its client certificate is missing or does not verify",
+  unknown_protocol: "refused a connection: it does not speak HTTP/2",
+  http2_error: "ended a connection: it broke HTTP/2 or its limits",
+  content_type: "refused a request: its content type is not application/grpc",
+};
+
+export function refusedBelowReporter(
+  logger: Logger | undefined,
+  options: { readonly metrics: boolean },
+): (reason: RefusedBelow, address: string, detail: string) => void {
+  const throttle = new LogThrottle();
+  return (reason, address, detail) => {
+    if (options.metrics) countConnectionRefusal(reason);
+    if (logger === undefined) return;
+    const leftOut = throttle.admit(`${reason} ${address}`);
+    if (leftOut === undefined) return;
+    logger.warn({ peer: address, reason, detail: detail.slice(0, 256), left_out: leftOut }, messages[reason]);
+  };
+}

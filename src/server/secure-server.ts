@@ -1,0 +1,242 @@
+// createSecureServer: options become layers, layers a chain, the chain the only way into a grpc.Server.
+import { TLSSocket } from "node:tls";
+import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
+import { type Logger, pino } from "pino";
+import { ConfigError } from "../call/errors.ts";
+import type { MethodInfo } from "../call/method.ts";
+import { parseOptions } from "../call/options.ts";
+import { Chain } from "../chain/chain.ts";
+import {
+  type Connections,
+  checkSeam,
+  handleUnknownMethods,
+  type RegisteredHandler,
+  setHttp2Options,
+  watchConnections,
+} from "../chain/grpc-js.ts";
+import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
+import { PolicyHolder } from "../middleware/authorization/authorization.ts";
+import { recover } from "../middleware/recovery.ts";
+import { clientCertificateVerdict, peerCertificateOf } from "../tls/peer-certificate.ts";
+import { serverCredentials, type TlsServerCredentials } from "../tls/server-credentials.ts";
+import { GuardedServer } from "./guarded-server.ts";
+import { type Health, HealthService, healthDefinition, healthServiceName } from "./health.ts";
+import { withHealthPolicy } from "./health-policy.ts";
+import { layersOf } from "./layers.ts";
+import { type SecureServerOptions, type SecureServerSettings, serverSchema } from "./options.ts";
+import { refusedBelowReporter } from "./refused-below.ts";
+
+/** A gRPC server behind the whole wall. */
+export interface SecureServer {
+  /**
+   * Registers a service. Every method of the definition needs a handler.
+   * @throws {ConfigError} where one is missing, or after `listen()`.
+   */
+  addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void;
+  /**
+   * Checks the policy against the registered methods, then binds. `address` is `host:port` (port 0: any free one) or
+   * `unix:path`; with several, all are bound and the first one is returned.
+   * @throws {PolicyError} with every problem, {ConfigError} where an address cannot be bound.
+   */
+  listen(address: string | readonly string[]): Promise<{ readonly port: number; readonly address: string }>;
+  /**
+   * NOT_SERVING, no new connections, calls in flight may finish for `graceMs` (default 10,000), then the rest is cut;
+   * audit sinks are flushed and closed. Safe to call twice.
+   */
+  shutdown(options?: { readonly graceMs?: number }): Promise<void>;
+  /** What the health service says. */
+  readonly health: Health;
+  /** The grpc-js server inside, for libraries that register services on one. It cannot be bound by hand. */
+  readonly grpcServer: Server;
+}
+
+/**
+ * A `grpc.Server` behind the whole chain: TLS, limits, authentication, authorization, audit, safe errors, for all four
+ * call kinds.
+ *
+ * @throws {ConfigError} for options that are wrong, with the path of each.
+ * @example
+ * const server = createSecureServer({
+ *   tls: { cert: "server.crt", key: "server.key", clientCa: "ca.crt" },
+ *   authentication: jwt({ issuer: "https://id.example", audience: "orders", jwksUri: "https://id.example/jwks" }),
+ *   authorization: allowAuthenticated(),
+ * });
+ * server.addService(OrdersService, handlers);
+ * await server.listen("0.0.0.0:50051");
+ */
+export function createSecureServer(options: SecureServerOptions): SecureServer {
+  return new PalisadeServer(parseOptions(serverSchema, options, ""));
+}
+
+const defaultGraceMs = 10_000;
+
+class PalisadeServer implements SecureServer {
+  readonly #settings: SecureServerSettings;
+  readonly #credentials: TlsServerCredentials;
+  readonly #logger: Logger;
+  readonly #policy: PolicyHolder = new PolicyHolder();
+  readonly #audit: AuditLayer | undefined;
+  readonly #chain: Chain;
+  readonly #server: GuardedServer;
+  readonly #connections: Connections;
+  readonly #health: HealthService | undefined;
+  #listening = false;
+  #shutdown: Promise<void> | undefined = undefined;
+
+  constructor(settings: SecureServerSettings) {
+    this.#settings = settings;
+    this.#credentials = serverCredentials(settings.tls);
+    const logger = settings.logger === false ? undefined : (settings.logger ?? pino());
+    this.#logger = logger ?? pino({ enabled: false });
+    this.#audit =
+      settings.audit === undefined ? undefined : audit({ ...settings.audit, logger: this.#logger });
+    this.#chain = new Chain({
+      layers: layersOf({ settings, logger, audit: this.#audit, policy: this.#policy }),
+      recovery: recover,
+      checkTimeoutMs: settings.deadline.checkTimeoutMs,
+      logger: this.#logger,
+    });
+    this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error) =>
+      this.#chain.noteCodecFailure(error),
+    );
+    checkSeam(this.#server);
+    setHttp2Options(this.#server, {
+      maxConcurrentStreams: settings.limits.maxConcurrentStreams,
+      maxHeaderListBytes: 2 * settings.limits.maxMetadataBytes,
+    });
+    handleUnknownMethods(this.#server, unknownMethodHandler);
+    this.#connections = watchConnections(this.#server, {
+      certificateOf: peerCertificateOf,
+      refuse: (socket) =>
+        socket instanceof TLSSocket && clientCertificateVerdict(socket) === "unverified"
+          ? String(socket.authorizationError ?? "the certificate is outside of its time")
+          : undefined,
+      onRefusedBelow: refusedBelowReporter(logger, { metrics: settings.metrics }),
+    });
+    this.#health = settings.health === false ? undefined : new HealthService(settings.health);
+    if (this.#health !== undefined) this.#server.addService(healthDefinition, { ...this.#health.handlers });
+  }
+
+  get grpcServer(): Server {
+    return this.#server;
+  }
+
+  get health(): Health {
+    if (this.#health !== undefined) return this.#health;
+    throw new ConfigError(
+      "health: the health service is switched off (health: false), so it has no status to set",
+    );
+  }
+
+  addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
+    const missing = Object.entries(definition)
+      .filter(
+        ([name, { originalName }]) => !hasHandler(handlers, name) && !hasHandler(handlers, originalName),
+      )
+      .map(
+        ([name, { path, originalName }]) =>
+          `${path}: no handler; add ${originalName ?? name}(call, …) to the handlers`,
+      );
+    if (missing.length > 0) throw new ConfigError(missing);
+    this.#server.addService(definition, handlers);
+  }
+
+  async listen(
+    address: string | readonly string[],
+  ): Promise<{ readonly port: number; readonly address: string }> {
+    const [first, ...others] = typeof address === "string" ? [address] : address;
+    if (first === undefined) throw new ConfigError('listen: expected an address such as "0.0.0.0:50051"');
+    if (this.#listening)
+      throw new ConfigError("listen: this server listens already; give all addresses at once");
+    if (this.#shutdown !== undefined)
+      throw new ConfigError("listen: this server was shut down; make a new one");
+    const methods = this.#server.methods;
+    this.#policy.replace(
+      withHealthPolicy(this.#settings.authorization.compile(methods.filter(isApplications))),
+    );
+    this.#chain.prepare(methods);
+    this.#listening = true;
+    this.#server.seal();
+    const port = await this.#bind(first);
+    for (const other of others) await this.#bind(other);
+    this.#health?.serve(new Set(methods.filter(isApplications).map(({ service }) => service)));
+    return { port, address: first.startsWith("unix:") ? first : first.replace(/:\d+$/, `:${port}`) };
+  }
+
+  async #bind(address: string): Promise<number> {
+    try {
+      return await this.#server.bindChecked(address, this.#credentials);
+    } catch (cause) {
+      this.#server.forceShutdown();
+      throw new ConfigError(
+        `listen: cannot bind ${address}: ${cause instanceof Error ? cause.message : String(cause)}; ` +
+          "is the address this machine's, and the port free?",
+        { cause },
+      );
+    }
+  }
+
+  shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#shutdown ??= this.#shutDown(options.graceMs ?? defaultGraceMs);
+    return this.#shutdown;
+  }
+
+  async #shutDown(graceMs: number): Promise<void> {
+    this.#server.seal();
+    this.#health?.close();
+    await this.#drain(graceMs);
+    await this.#audit?.close();
+  }
+
+  #drain(graceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const force = setTimeout(() => {
+        this.#logger.warn(
+          { graceMs },
+          "shutdown: calls were still in flight after the grace time; they are cut",
+        );
+        this.#connections.destroyAll();
+      }, graceMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(force);
+        resolve();
+      });
+    });
+  }
+}
+
+/** The policy speaks of the application's methods; the health service brings its own rules (A10). */
+function isApplications({ service }: MethodInfo): boolean {
+  return service !== healthServiceName;
+}
+
+function hasHandler(handlers: UntypedServiceImplementation, name: string | undefined): boolean {
+  return name !== undefined && typeof handlers[name] === "function";
+}
+
+function grpcOptions({ limits, channelOptions }: SecureServerSettings, chain: Chain): ServerOptions {
+  return {
+    // Bookkeeping for a debugging service that nobody asked for, on every call.
+    "grpc.enable_channelz": 0,
+    ...channelOptions,
+    "grpc.max_concurrent_streams": limits.maxConcurrentStreams,
+    "grpc.max_receive_message_length": limits.maxReceiveMessageBytes,
+    "grpc.max_send_message_length": limits.maxSendMessageBytes,
+    interceptors: [chain.interceptor],
+  };
+}
+
+/** Stands in for methods that nobody registered, so that they pass the chain, which answers for them (C8). */
+function unknownMethodHandler(path: string): RegisteredHandler {
+  return {
+    path,
+    type: "bidi",
+    func: neverCalled,
+    serialize: neverCalled,
+    deserialize: (bytes) => bytes,
+  };
+}
+
+function neverCalled(): never {
+  throw new Error("an unknown method has no handler");
+}

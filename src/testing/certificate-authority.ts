@@ -1,0 +1,254 @@
+// A throw-away certificate authority for tests, demos and development. Its key lives in memory and ends with it.
+// @peculiar/x509 finds its parts through reflect-metadata, which therefore comes first.
+import "reflect-metadata";
+
+import { X509Certificate as NodeCertificate, randomBytes, webcrypto } from "node:crypto";
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  type Extension,
+  type JsonGeneralName,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  Name,
+  PemConverter,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  type X509Certificate,
+  X509CertificateGenerator,
+} from "@peculiar/x509";
+import { z } from "zod";
+import { parseOptions } from "../call/options.ts";
+
+export interface CertificateAuthorityOptions {
+  /** The common name of the CA. Default: `Palisade test CA`. */
+  readonly name?: string;
+}
+
+/** What a certificate is for: its extended key usage. */
+export type CertificateUsage = "server" | "client" | "both";
+
+export interface CertificateRequest {
+  /** The subject's common name. Default: none. Several make a certificate whose name is ambiguous. */
+  readonly commonName?: string | readonly string[];
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+  /** For a SPIFFE ID exactly one. */
+  readonly uris?: readonly string[];
+  /** Default: five minutes ago, for clocks that differ. */
+  readonly notBefore?: Date;
+  /** Default: `days` from now. */
+  readonly notAfter?: Date;
+  /** Default: `"both"`. */
+  readonly usage?: CertificateUsage;
+  /** How long it is valid from now, where `notAfter` is not given. Default: 30. */
+  readonly days?: number;
+}
+
+export interface IssuedCertificate {
+  /** PEM; followed by the intermediates, where there are some. */
+  readonly cert: string;
+  /** The private key: PKCS #8, PEM, not encrypted. */
+  readonly key: string;
+  /** SHA-256 of the certificate's DER form: hexadecimal, upper case, colons between bytes. */
+  readonly fingerprint256: string;
+}
+
+export interface CertificateAuthority {
+  /** The root certificate, PEM: what the other side is told to trust. The same for an intermediate of it. */
+  readonly caPem: string;
+  /** Issues a certificate with a new EC P-256 key. */
+  issue(request?: CertificateRequest): Promise<IssuedCertificate>;
+  /** An authority that this one vouches for. What it issues carries the chain up to the root. */
+  intermediate(options?: CertificateAuthorityOptions): Promise<CertificateAuthority>;
+}
+
+const authoritySchema = z.strictObject({ name: z.string().min(1).default("Palisade test CA") });
+
+const requestSchema = z.strictObject({
+  commonName: z.union([z.string().min(1), z.array(z.string().min(1))]).optional(),
+  dnsNames: z.array(z.string()).default([]),
+  ipAddresses: z.array(z.union([z.ipv4(), z.ipv6()])).default([]),
+  uris: z.array(z.string()).default([]),
+  notBefore: z.date().optional(),
+  notAfter: z.date().optional(),
+  usage: z.enum(["server", "client", "both"]).default("both"),
+  days: z.number().positive().default(30),
+});
+
+type ParsedRequest = z.output<typeof requestSchema>;
+
+const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+const dayMs = 24 * 60 * 60 * 1_000;
+
+/** Certificate and key that sign, with the intermediates that lead to the root, nearest first. */
+interface Signer {
+  readonly certificate: X509Certificate;
+  readonly keys: webcrypto.CryptoKeyPair;
+  readonly chain: readonly X509Certificate[];
+}
+
+/**
+ * Makes a certificate authority with a key of its own, which is never written anywhere.
+ *
+ * @example
+ * const ca = await createCertificateAuthority();
+ * const server = await ca.issue({ dnsNames: ["localhost"], usage: "server" });
+ */
+export async function createCertificateAuthority(
+  options: CertificateAuthorityOptions = {},
+): Promise<CertificateAuthority> {
+  const { name } = parseOptions(authoritySchema, options, "");
+  const keys = await newKeys(false);
+  const certificate = await X509CertificateGenerator.createSelfSigned(
+    {
+      ...authorityFields(),
+      name: subjectName([name]),
+      keys,
+      extensions: [
+        ...authorityExtensions(),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  );
+  return authority({ certificate, keys, chain: [] }, pemOf(certificate));
+}
+
+function authority(signer: Signer, caPem: string): CertificateAuthority {
+  return Object.freeze({
+    caPem,
+    issue: (request: CertificateRequest = {}) => issue(signer, parseOptions(requestSchema, request, "")),
+    intermediate: async (options: CertificateAuthorityOptions = {}) => {
+      const { name } = parseOptions(
+        authoritySchema,
+        { name: "Palisade test intermediate CA", ...options },
+        "",
+      );
+      return authority(await issueIntermediate(signer, name), caPem);
+    },
+  });
+}
+
+async function issueIntermediate(signer: Signer, name: string): Promise<Signer> {
+  const keys = await newKeys(false);
+  const certificate = await sign(signer, keys.publicKey, {
+    ...authorityFields(),
+    subject: subjectName([name]),
+    extensions: authorityExtensions(),
+  });
+  return { certificate, keys, chain: [certificate, ...signer.chain] };
+}
+
+async function issue(signer: Signer, request: ParsedRequest): Promise<IssuedCertificate> {
+  const keys = await newKeys(true);
+  const certificate = await sign(signer, keys.publicKey, {
+    serialNumber: newSerialNumber(),
+    subject: subjectName([request.commonName ?? []].flat()),
+    notBefore: request.notBefore ?? new Date(Date.now() - 5 * 60_000),
+    notAfter: request.notAfter ?? new Date(Date.now() + request.days * dayMs),
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+      new ExtendedKeyUsageExtension(extendedUsages(request.usage)),
+      ...alternativeNames(request),
+    ],
+  });
+  const pkcs8 = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return Object.freeze({
+    cert: [certificate, ...signer.chain].map(pemOf).join(""),
+    key: `${PemConverter.encode(pkcs8, "PRIVATE KEY")}\n`,
+    fingerprint256: new NodeCertificate(new Uint8Array(certificate.rawData)).fingerprint256,
+  });
+}
+
+interface CertificateFields {
+  readonly serialNumber: string;
+  readonly subject: Name;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+  readonly extensions: readonly Extension[];
+}
+
+async function sign(
+  signer: Signer,
+  publicKey: webcrypto.CryptoKey,
+  fields: CertificateFields,
+): Promise<X509Certificate> {
+  return X509CertificateGenerator.create(
+    {
+      ...fields,
+      issuer: signer.certificate.subjectName,
+      publicKey,
+      signingKey: signer.keys.privateKey,
+      signingAlgorithm: keyAlgorithm,
+      extensions: [
+        ...fields.extensions,
+        await SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
+        await AuthorityKeyIdentifierExtension.create(signer.keys.publicKey, false, webcrypto),
+      ],
+    },
+    webcrypto,
+  );
+}
+
+function authorityFields(): {
+  readonly serialNumber: string;
+  readonly notBefore: Date;
+  readonly notAfter: Date;
+  readonly signingAlgorithm: typeof keyAlgorithm;
+} {
+  return {
+    serialNumber: newSerialNumber(),
+    // Long before and after now: certificates that are already expired, or not valid yet, are issued too.
+    notBefore: new Date(Date.now() - 3_650 * dayMs),
+    notAfter: new Date(Date.now() + 3_650 * dayMs),
+    signingAlgorithm: keyAlgorithm,
+  };
+}
+
+function authorityExtensions(): readonly Extension[] {
+  return [
+    new BasicConstraintsExtension(true, undefined, true),
+    new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+  ];
+}
+
+function alternativeNames(request: ParsedRequest): readonly Extension[] {
+  const names: JsonGeneralName[] = [
+    ...request.dnsNames.map((value) => ({ type: "dns" as const, value })),
+    ...request.ipAddresses.map((value) => ({ type: "ip" as const, value })),
+    ...request.uris.map((value) => ({ type: "url" as const, value })),
+  ];
+  // RFC 5280 section 4.2.1.6: critical where the subject is empty, because nothing else names anybody.
+  return names.length === 0
+    ? []
+    : [new SubjectAlternativeNameExtension(names, request.commonName === undefined)];
+}
+
+function extendedUsages(usage: CertificateUsage): string[] {
+  const { serverAuth, clientAuth } = ExtendedKeyUsage;
+  if (usage === "both") return [serverAuth, clientAuth];
+  return [usage === "server" ? serverAuth : clientAuth];
+}
+
+/** Each value as it is: a plain string would be read as RFC 4514 text, with quotes and escapes. */
+function subjectName(commonNames: readonly string[]): Name {
+  return new Name(commonNames.map((value) => ({ CN: [{ utf8String: value }] })));
+}
+
+/** 128 random bits after a first byte that makes the number positive and its length fixed (RFC 5280 section 4.1.2.2). */
+function newSerialNumber(): string {
+  return `01${randomBytes(16).toString("hex")}`;
+}
+
+async function newKeys(extractable: boolean): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(keyAlgorithm, extractable, ["sign", "verify"]);
+}
+
+/** With a line break at its end, so that certificates can be put one after the other. */
+function pemOf(certificate: X509Certificate): string {
+  return `${certificate.toString("pem")}\n`;
+}

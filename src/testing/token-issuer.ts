@@ -1,0 +1,255 @@
+// An identity provider on a local port, for tests and demos: real keys, real signatures, a real JWKS endpoint, and the
+// failures that real ones have.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  type CryptoKey,
+  exportJWK,
+  exportSPKI,
+  generateKeyPair,
+  type JSONWebKeySet,
+  type JWK,
+  type JWTHeaderParameters,
+  SignJWT,
+} from "jose";
+import { z } from "zod";
+import { parseOptions } from "../call/options.ts";
+
+/** The algorithms that Palisade accepts (RFC 7518 section 3.1, RFC 8037 section 3.1). */
+export type TokenAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";
+
+export interface TokenIssuerOptions {
+  /** What `iss` says. Default: the address of this issuer. */
+  readonly issuer?: string;
+  /** What `aud` says where `sign` is not told otherwise. Default: `test-audience`. */
+  readonly audience?: string;
+  /** One key for each is published; the first one signs by default. Default: ES256, RS256, PS256, ES384, EdDSA. */
+  readonly algorithms?: readonly TokenAlgorithm[];
+}
+
+export interface SignOptions {
+  /** Default: the issuer's first algorithm. */
+  readonly alg?: TokenAlgorithm;
+  /** Default: the key's own id. `null` leaves it out. */
+  readonly kid?: string | null;
+  /** Default: `JWT`. `null` leaves it out. */
+  readonly typ?: string | null;
+  /** From now; negative for a token that has expired. Default: 300. */
+  readonly expiresInSec?: number;
+  /** More header parameters. */
+  readonly header?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * How the endpoint answers: as it should; with 503; with something that is no JSON; by closing the connection; or not
+ * at all, until it is told to behave otherwise.
+ */
+export type TokenIssuerBehaviour = "up" | "unavailable" | "garbage" | "disconnect" | "hang";
+
+export interface TokenIssuer extends AsyncDisposable {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly jwksUri: string;
+  /** How many requests came to the JWKS endpoint, answered or not. */
+  readonly jwksRequests: number;
+  /**
+   * A signed JWT. `iss`, `aud`, `sub` (`user-1`), `iat` and `exp` are filled in; a claim given here takes their place,
+   * and one that is `undefined` leaves it out.
+   */
+  sign(claims?: Readonly<Record<string, unknown>>, options?: SignOptions): Promise<string>;
+  /** The public keys, as the endpoint publishes them. */
+  jwks(): JSONWebKeySet;
+  /** The public key in use as PEM (SPKI): what an attacker has who tries it as an HMAC secret. */
+  publicKeyPem(alg: TokenAlgorithm): Promise<string>;
+  /** Makes new keys, and drops the old ones from the JWKS. */
+  rotate(): Promise<void>;
+  /** From now on the endpoint answers like this. Requests that hang are answered, or hung up on, accordingly. */
+  behave(behaviour: TokenIssuerBehaviour): void;
+  close(): Promise<void>;
+}
+
+const algorithms = ["ES256", "RS256", "PS256", "ES384", "EdDSA"] as const;
+
+const issuerSchema = z.strictObject({
+  issuer: z.string().min(1).optional(),
+  audience: z.string().min(1).default("test-audience"),
+  algorithms: z
+    .array(z.enum(algorithms))
+    .min(1)
+    .default([...algorithms]),
+});
+
+const signSchema = z.strictObject({
+  alg: z.enum(algorithms).optional(),
+  kid: z.string().nullish(),
+  typ: z.string().nullable().default("JWT"),
+  expiresInSec: z.number().default(300),
+  header: z.record(z.string(), z.unknown()).default({}),
+});
+
+interface SigningKey {
+  readonly alg: TokenAlgorithm;
+  readonly kid: string;
+  readonly privateKey: CryptoKey;
+  readonly publicKey: CryptoKey;
+  readonly jwk: JWK;
+}
+
+/**
+ * Starts an identity provider on 127.0.0.1, on a free port. Close it, or declare it with `await using`.
+ *
+ * @example
+ * const issuer = await createTokenIssuer();
+ * const authentication = jwt({ issuer: issuer.issuer, audience: issuer.audience, jwksUri: issuer.jwksUri });
+ * const token = await issuer.sign({ sub: "alice", roles: ["admin"] });
+ * await issuer.close();
+ */
+export async function createTokenIssuer(options: TokenIssuerOptions = {}): Promise<TokenIssuer> {
+  const settings = parseOptions(issuerSchema, options, "");
+  const issuer = new LocalTokenIssuer(settings.algorithms, settings.audience);
+  await issuer.rotate();
+  await issuer.start(settings.issuer);
+  return issuer;
+}
+
+class LocalTokenIssuer implements TokenIssuer {
+  readonly audience: string;
+  readonly #algorithms: readonly TokenAlgorithm[];
+  readonly #server: Server;
+  #issuer = "";
+  #address = "";
+  #keys: readonly SigningKey[] = [];
+  #generation = 0;
+  #jwksRequests = 0;
+  #behaviour: TokenIssuerBehaviour = "up";
+  #hanging: ServerResponse[] = [];
+
+  constructor(algorithmsInUse: readonly TokenAlgorithm[], audience: string) {
+    this.#algorithms = algorithmsInUse;
+    this.audience = audience;
+    this.#server = createServer((request, response) => this.#onRequest(request, response));
+  }
+
+  get issuer(): string {
+    return this.#issuer;
+  }
+
+  get jwksUri(): string {
+    return `${this.#address}/jwks`;
+  }
+
+  get jwksRequests(): number {
+    return this.#jwksRequests;
+  }
+
+  async start(issuer: string | undefined): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once("error", reject);
+      this.#server.listen(0, "127.0.0.1", resolve);
+    });
+    const address = this.#server.address();
+    if (address === null || typeof address === "string") throw new Error("the token issuer has no port");
+    this.#address = `http://127.0.0.1:${address.port}`;
+    this.#issuer = issuer ?? this.#address;
+  }
+
+  async sign(claims: Readonly<Record<string, unknown>> = {}, options: SignOptions = {}): Promise<string> {
+    const { alg, kid, typ, expiresInSec, header } = parseOptions(signSchema, options, "");
+    const key = this.#key(alg ?? this.#algorithms[0] ?? "ES256");
+    const nowSec = Math.floor(Date.now() / 1_000);
+    const payload = {
+      iss: this.#issuer,
+      aud: this.audience,
+      sub: "user-1",
+      iat: nowSec,
+      exp: nowSec + expiresInSec,
+      ...claims,
+    };
+    const protectedHeader: JWTHeaderParameters = {
+      ...(typ === null ? {} : { typ }),
+      ...(kid === null ? {} : { kid: kid ?? key.kid }),
+      ...header,
+      alg: key.alg,
+    };
+    // Through JSON, as on the wire: a claim that is undefined is not there.
+    return new SignJWT(JSON.parse(JSON.stringify(payload)))
+      .setProtectedHeader(protectedHeader)
+      .sign(key.privateKey);
+  }
+
+  jwks(): JSONWebKeySet {
+    return { keys: this.#keys.map(({ jwk }) => jwk) };
+  }
+
+  publicKeyPem(alg: TokenAlgorithm): Promise<string> {
+    return exportSPKI(this.#key(alg).publicKey);
+  }
+
+  async rotate(): Promise<void> {
+    this.#generation += 1;
+    const generation = this.#generation;
+    this.#keys = await Promise.all(this.#algorithms.map((alg) => newSigningKey(alg, `${alg}-${generation}`)));
+  }
+
+  behave(behaviour: TokenIssuerBehaviour): void {
+    this.#behaviour = behaviour;
+    const waiting = this.#hanging;
+    this.#hanging = [];
+    for (const response of waiting) this.#answer(response);
+  }
+
+  async close(): Promise<void> {
+    if (!this.#server.listening) return;
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #key(alg: TokenAlgorithm): SigningKey {
+    const key = this.#keys.find((candidate) => candidate.alg === alg);
+    if (key === undefined)
+      throw new Error(`this token issuer has no key for ${alg}; name it in its algorithms`);
+    return key;
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    if (request.method !== "GET" || request.url !== "/jwks") {
+      response.writeHead(404).end();
+      return;
+    }
+    this.#jwksRequests += 1;
+    this.#answer(response);
+  }
+
+  #answer(response: ServerResponse): void {
+    switch (this.#behaviour) {
+      case "up":
+        response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(this.jwks()));
+        return;
+      case "unavailable":
+        response.writeHead(503).end();
+        return;
+      case "garbage":
+        response
+          .writeHead(200, { "content-type": "application/json" })
+          .end("<html>not what you asked for</html>");
+        return;
+      case "disconnect":
+        response.destroy();
+        return;
+      case "hang":
+        this.#hanging.push(response);
+        return;
+    }
+  }
+}
+
+async function newSigningKey(alg: TokenAlgorithm, kid: string): Promise<SigningKey> {
+  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
+  const jwk = { ...(await exportJWK(publicKey)), kid, alg, use: "sig" };
+  return { alg, kid, privateKey, publicKey, jwk };
+}

@@ -1,0 +1,146 @@
+// Channel credentials from the client's `tls` option (T1, T3). There is no way to ask for an unverified server.
+import type { Buffer } from "node:buffer";
+import { createSecureContext } from "node:tls";
+import { ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
+import { z } from "zod";
+import { ConfigError } from "../call/errors.ts";
+import { parseOptions } from "../call/options.ts";
+import { loadKeyPair, loadTrustedCertificates, type PemSource, pemSourceSchema } from "./load-pem.ts";
+import { isLoopbackTarget } from "./loopback.ts";
+import {
+  ciphersProblem,
+  ciphersSchema,
+  defaultMinVersion,
+  minVersionSchema,
+  type TlsVersion,
+} from "./protocol.ts";
+
+/**
+ * TLS on the client. Each file is a path or a Buffer, in PEM.
+ *
+ * @example
+ * { ca: "certs-dev/ca.crt", cert: "certs-dev/client.crt", key: "certs-dev/client.key" }
+ */
+export interface ClientTlsFiles {
+  /** The roots that the server's certificate is verified against, in place of the system's. Default: the system's. */
+  readonly ca?: PemSource;
+  /** The client's own certificate, followed by its intermediates, for servers that want one. Needs `key`. */
+  readonly cert?: PemSource;
+  /** Its private key, not encrypted. Needs `cert`. */
+  readonly key?: PemSource;
+  /** The name that the server's certificate must carry, where it is not the target's. Default: the target's. */
+  readonly serverName?: string;
+  /** The oldest version of TLS that is accepted. Default: `"TLSv1.3"`. */
+  readonly minVersion?: TlsVersion;
+  /** Names as in OpenSSL, with colons between them. Default: Node's. */
+  readonly ciphers?: string;
+}
+
+/** No encryption, because the target is this machine. Credentials are never sent to it. */
+export interface ClientPlaintext {
+  readonly plaintext: "loopback";
+}
+
+export type ClientTlsOptions = ClientTlsFiles | ClientPlaintext;
+
+/** The client's `tls` option with its defaults filled in; files are not read yet. */
+export interface ClientTlsSettings {
+  readonly plaintext?: "loopback";
+  readonly ca?: PemSource;
+  readonly cert?: PemSource;
+  readonly key?: PemSource;
+  readonly serverName?: string;
+  readonly minVersion: TlsVersion;
+  readonly ciphers?: string;
+}
+
+/** The shape of the client's `tls` option, and what its parts demand of each other. */
+export const clientTlsSchema: z.ZodType<ClientTlsSettings> = z
+  .strictObject({
+    plaintext: z
+      .literal("loopback", { error: 'expected "loopback", or leave the option out' })
+      .exactOptional(),
+    ca: pemSourceSchema.exactOptional(),
+    cert: pemSourceSchema.exactOptional(),
+    key: pemSourceSchema.exactOptional(),
+    serverName: z
+      .string()
+      .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$/, {
+        error: "expected a host name, without scheme and port",
+      })
+      .exactOptional(),
+    minVersion: minVersionSchema.exactOptional(),
+    ciphers: ciphersSchema.exactOptional(),
+  })
+  .superRefine((tls, context) => {
+    for (const [option, problem] of problemsOf(tls)) {
+      context.addIssue({ code: "custom", path: [option], message: problem });
+    }
+  })
+  .transform((tls) => ({ ...tls, minVersion: tls.minVersion ?? defaultMinVersion }));
+
+type ClientTlsInput = Omit<ClientTlsSettings, "minVersion"> & { readonly minVersion?: TlsVersion };
+
+function* problemsOf(tls: ClientTlsInput): Generator<readonly [option: string, problem: string]> {
+  if (tls.plaintext !== undefined) {
+    const others = Object.keys(tls).filter((option) => option !== "plaintext");
+    for (const option of others) yield [option, "has no meaning beside plaintext; remove one of the two"];
+    return;
+  }
+  if (tls.cert === undefined && tls.key !== undefined) yield ["cert", "key is given without its certificate"];
+  if (tls.key === undefined && tls.cert !== undefined) yield ["key", "cert is given without its private key"];
+  const problem =
+    tls.ciphers === undefined ? undefined : ciphersProblem(tls.ciphers, tls.minVersion ?? defaultMinVersion);
+  if (problem !== undefined) yield ["ciphers", problem];
+}
+
+/**
+ * Channel credentials from the client's `tls` option. The server's chain and host name are always verified, whatever
+ * `NODE_TLS_REJECT_UNAUTHORIZED` says. `{ plaintext: "loopback" }` needs the `target`, which must be this machine.
+ * To be used with `clientChannelOptions(tls)`, which carries `serverName`.
+ *
+ * @throws ConfigError with the path of the option that is wrong, or of the file that cannot be used
+ * @example
+ * new OrdersClient(target, clientCredentials(tls, target), clientChannelOptions(tls));
+ */
+export function clientCredentials(tls: ClientTlsOptions, target?: string): ChannelCredentials {
+  const settings = parseClientTls(tls);
+  if (settings.plaintext === undefined) return encrypted(settings);
+  if (target === undefined || !isLoopbackTarget(target)) {
+    throw new ConfigError(
+      `tls.plaintext: "loopback" is for targets on this machine (localhost, 127.0.0.0/8, ::1, a Unix socket)` +
+        `${target === undefined ? "" : `, not ${target}`}; use TLS`,
+    );
+  }
+  return ChannelCredentials.createInsecure();
+}
+
+/**
+ * The channel options that belong to the `tls` option: the name override, where `serverName` spells one out; for
+ * plaintext to this machine no proxy, which `http_proxy` and its kin in the environment would put in between.
+ */
+export function clientChannelOptions(tls: ClientTlsOptions): ChannelOptions {
+  const { plaintext, serverName } = parseClientTls(tls);
+  if (plaintext !== undefined) return { "grpc.enable_http_proxy": 0 };
+  if (serverName === undefined) return {};
+  return { "grpc.ssl_target_name_override": serverName, "grpc.default_authority": serverName };
+}
+
+function parseClientTls(tls: ClientTlsOptions): ClientTlsSettings {
+  return parseOptions(clientTlsSchema, tls, "tls");
+}
+
+function encrypted(settings: ClientTlsSettings): ChannelCredentials {
+  const context = createSecureContext({
+    minVersion: settings.minVersion,
+    ...(settings.ciphers === undefined ? {} : { ciphers: settings.ciphers }),
+    ...(settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") }),
+    ...ownKeyPair(settings),
+  });
+  // Said aloud: left out, the environment variable NODE_TLS_REJECT_UNAUTHORIZED decides.
+  return ChannelCredentials.createFromSecureContext(context, { rejectUnauthorized: true });
+}
+
+function ownKeyPair({ cert, key }: ClientTlsSettings): { readonly cert?: Buffer; readonly key?: Buffer } {
+  return cert === undefined || key === undefined ? {} : loadKeyPair({ cert, key }, "tls");
+}

@@ -1,0 +1,218 @@
+// Certificates and private keys from files or buffers, checked before anything starts: a server that cannot prove who
+// it is should say so at start-up, with the option and the file, and not at its first handshake.
+import { Buffer } from "node:buffer";
+import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createSecureContext } from "node:tls";
+import { z } from "zod";
+import { ConfigError } from "../call/errors.ts";
+
+/** Where PEM text comes from: the path of a file (a relative one starts at the working directory), or its bytes. */
+export type PemSource = string | Buffer;
+
+/** Key and certificate of one side, which belong together. */
+export interface KeyPair {
+  /** The certificate, followed by the intermediates that lead to its root, as PEM. */
+  readonly cert: Buffer;
+  /** PEM, not encrypted. */
+  readonly key: Buffer;
+}
+
+/** A path or a Buffer. PEM text in a string is refused: the next step would take it for a path and show it. */
+export const pemSourceSchema: z.ZodType<PemSource, PemSource> = z
+  .custom<PemSource>((value) => Buffer.isBuffer(value) || typeof value === "string", {
+    error: "expected the path of a PEM file or a Buffer; leave the option out where there is none",
+    abort: true,
+  })
+  .refine((value) => typeof value !== "string" || value.trim() !== "", { error: "the path is empty" })
+  .refine((value) => typeof value !== "string" || !looksLikePem(value), {
+    error: "this is PEM text, not a path; wrap it in Buffer.from(…)",
+  });
+
+function looksLikePem(text: string): boolean {
+  return text.includes("-----BEGIN") || text.includes("\n");
+}
+
+/**
+ * The bytes of `source`, which must hold PEM text. `where` names the option (`tls.cert`) for the error.
+ * Throws `ConfigError` where the file cannot be read or holds no PEM.
+ */
+export function loadPem(source: PemSource, where: string): Buffer {
+  const bytes = Buffer.isBuffer(source) ? source : readFile(source, where);
+  if (blocks(bytes).length === 0) {
+    throw new ConfigError(
+      `${where}: ${describe(source)} holds no PEM text; expected blocks between -----BEGIN …----- and -----END …-----`,
+    );
+  }
+  return bytes;
+}
+
+function readFile(path: string, where: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unreadable";
+    throw new ConfigError(
+      `${where}: cannot read ${path} (${code}): check the path, which starts at ${process.cwd()} where it is relative, ` +
+        "and that this process may read the file",
+      { cause },
+    );
+  }
+}
+
+/**
+ * Certificates that are trusted as roots (one or more in a file), as PEM, each as it was checked here: OpenSSL stops in
+ * silence at the first block that it cannot read, such as one that follows the last without a line break.
+ * Throws `ConfigError` where there is none, or one that cannot be parsed.
+ */
+export function loadTrustedCertificates(source: PemSource, where: string): Buffer {
+  const bytes = loadPem(source, where);
+  return pemOf(parseCertificates(bytes, source, where));
+}
+
+/**
+ * A certificate and its private key. Throws `ConfigError` where one is missing, of the wrong kind, encrypted, not a
+ * pair, or where the certificate is not valid at this moment. The options are `where.cert` and `where.key`.
+ */
+export function loadKeyPair(
+  sources: { readonly cert: PemSource; readonly key: PemSource },
+  where: string,
+): KeyPair {
+  const chain = parseCertificates(loadPem(sources.cert, `${where}.cert`), sources.cert, `${where}.cert`);
+  const key = parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`);
+  const [leaf] = chain;
+  if (!leaf.checkPrivateKey(key.object)) {
+    throw new ConfigError(
+      `${where}.key: ${describe(sources.key)} is not the private key of the first certificate in ` +
+        `${describe(sources.cert)}; give the pair that was issued together, own certificate before intermediates`,
+    );
+  }
+  checkValidity(leaf, sources.cert, `${where}.cert`);
+  const pair: KeyPair = { cert: pemOf(chain), key: Buffer.from(`${key.text}\n`, "latin1") };
+  checkUsable(pair, sources.cert, `${where}.cert`);
+  return pair;
+}
+
+/** OpenSSL has its own view of what is strong enough to be used: key sizes and digests, by its security level. */
+function checkUsable(pair: KeyPair, source: PemSource, where: string): void {
+  try {
+    createSecureContext({ cert: pair.cert, key: pair.key });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ConfigError(`${where}: OpenSSL refuses ${describe(source)} and its key: ${reason}`, { cause });
+  }
+}
+
+function checkValidity(certificate: X509Certificate, source: PemSource, where: string): void {
+  const now = Date.now();
+  const { notBefore, notAfter } = validityOf(certificate);
+  // Written so that a date that cannot be read (NaN) is refused too.
+  if (!(now >= notBefore)) {
+    throw new ConfigError(
+      `${where}: ${describe(source)} is not valid before ${certificate.validFrom}; check this machine's clock, or ` +
+        "the certificate",
+    );
+  }
+  if (!(now <= notAfter)) {
+    throw new ConfigError(
+      `${where}: ${describe(source)} expired on ${certificate.validTo}; renew the certificate`,
+    );
+  }
+}
+
+/** From when until when a certificate is valid, in milliseconds since the epoch; NaN where a date cannot be read. */
+export function validityOf(certificate: X509Certificate): {
+  readonly notBefore: number;
+  readonly notAfter: number;
+} {
+  return { notBefore: Date.parse(certificate.validFrom), notAfter: Date.parse(certificate.validTo) };
+}
+
+function parseCertificates(
+  bytes: Buffer,
+  source: PemSource,
+  where: string,
+): readonly [X509Certificate, ...X509Certificate[]] {
+  const parsed = blocks(bytes)
+    .filter(({ label }) => label === "CERTIFICATE")
+    .map(({ text }, index) => parseCertificate(text, index + 1, source, where));
+  const [first, ...rest] = parsed;
+  if (first === undefined) {
+    throw new ConfigError(`${where}: ${describe(source)} holds no certificate (found: ${labelsIn(bytes)})`);
+  }
+  return [first, ...rest];
+}
+
+function parseCertificate(text: string, position: number, source: PemSource, where: string): X509Certificate {
+  try {
+    return new X509Certificate(text);
+  } catch (cause) {
+    throw new ConfigError(
+      `${where}: certificate ${position} in ${describe(source)} cannot be parsed; is the file complete?`,
+      { cause },
+    );
+  }
+}
+
+interface PrivateKey {
+  readonly object: KeyObject;
+  readonly text: string;
+}
+
+function parsePrivateKey(bytes: Buffer, source: PemSource, where: string): PrivateKey {
+  const keys = blocks(bytes).filter(({ label }) => label.endsWith("PRIVATE KEY"));
+  const [only] = keys;
+  if (only === undefined) {
+    throw new ConfigError(`${where}: ${describe(source)} holds no private key (found: ${labelsIn(bytes)})`);
+  }
+  if (keys.length > 1) {
+    throw new ConfigError(
+      `${where}: ${describe(source)} holds ${keys.length} private keys; leave the one in use`,
+    );
+  }
+  if (only.label.startsWith("ENCRYPTED") || only.text.includes("Proc-Type: 4,ENCRYPTED")) {
+    throw new ConfigError(
+      `${where}: the private key in ${describe(source)} is encrypted; give it decrypted, readable by this process only`,
+    );
+  }
+  try {
+    return { object: createPrivateKey(only.text), text: only.text };
+  } catch {
+    // The cause is left out: what a parser says about a key may quote the key.
+    throw new ConfigError(
+      `${where}: the private key in ${describe(source)} cannot be parsed; is the file complete?`,
+    );
+  }
+}
+
+function pemOf(certificates: readonly X509Certificate[]): Buffer {
+  return Buffer.from(certificates.map((certificate) => certificate.toString()).join(""), "latin1");
+}
+
+interface PemBlock {
+  /** `CERTIFICATE`, `PRIVATE KEY`, … */
+  readonly label: string;
+  readonly text: string;
+}
+
+const pemBlock = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]+?-----END \1-----/g;
+
+/** RFC 7468: what stands outside of the encapsulation boundaries is explanatory text. */
+function blocks(bytes: Buffer): readonly PemBlock[] {
+  const found: PemBlock[] = [];
+  for (const match of bytes.toString("latin1").matchAll(pemBlock)) {
+    const [text, label] = match;
+    if (label !== undefined) found.push({ label, text });
+  }
+  return found;
+}
+
+function labelsIn(bytes: Buffer): string {
+  return blocks(bytes)
+    .map(({ label }) => label)
+    .join(", ");
+}
+
+function describe(source: PemSource): string {
+  return Buffer.isBuffer(source) ? "the given Buffer" : source;
+}

@@ -1,0 +1,75 @@
+// A call as the chain would hand it to the authentication layer, and what a refusal looks like.
+import { Metadata, status } from "@grpc/grpc-js";
+import { pino } from "pino";
+import { expect } from "vitest";
+import { Call } from "../../../src/call/context.ts";
+import { CredentialError, StatusError } from "../../../src/call/errors.ts";
+import { methodInfo } from "../../../src/call/method.ts";
+import type { Identity } from "../../../src/call/principal.ts";
+import type { Middleware } from "../../../src/chain/middleware.ts";
+import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
+
+export interface IncomingCall {
+  readonly path?: string;
+  readonly known?: boolean;
+}
+
+export function incomingCall(
+  headers: Readonly<Record<string, string | readonly string[]>> = {},
+  { path = "/orders.v1.Orders/GetOrder", known = true }: IncomingCall = {},
+): Call {
+  const metadata = new Metadata();
+  for (const [key, values] of Object.entries(headers)) {
+    for (const value of typeof values === "string" ? [values] : values) metadata.add(key, value);
+  }
+  return new Call({
+    method: methodInfo(path, "unary", known),
+    peer: { address: "127.0.0.1", port: 1, secure: true, certificate: undefined },
+    metadata,
+    metadataBytes: 0,
+    timeoutMs: undefined,
+    logger: pino({ enabled: false }),
+  });
+}
+
+export function bearer(token: string): Call {
+  return incomingCall({ authorization: `Bearer ${token}` });
+}
+
+/** What the authenticator says of a token: `missing`, `invalid`, `expired`, or `unclaimed` where it is not presented. */
+export async function verdict(authenticator: Authenticator, call: Call): Promise<string> {
+  if (!authenticator.presents(call)) return "unclaimed";
+  try {
+    const identity = await authenticator.authenticate(call);
+    return `good: ${identity.principal.subject}`;
+  } catch (error) {
+    return error instanceof CredentialError ? error.problem : `failure: ${String(error)}`;
+  }
+}
+
+/** An authentication that must answer without a promise. */
+export function atOnce(authenticator: Authenticator, call: Call): Identity {
+  const identity = authenticator.authenticate(call);
+  if (identity instanceof Promise) {
+    identity.catch(() => {});
+    throw new Error("expected an answer without a promise");
+  }
+  return identity;
+}
+
+/** Runs the layer; gives the refusal, or undefined where the call was let in. */
+export async function refusalBy(layer: Middleware, call: Call): Promise<StatusError | undefined> {
+  try {
+    await layer.onCall?.(call);
+    return undefined;
+  } catch (error) {
+    expect(error).toBeInstanceOf(StatusError);
+    return error instanceof StatusError ? error : undefined;
+  }
+}
+
+/** `UNAUTHENTICATED missing credentials`, or `in` where the call was let in. */
+export async function outcomeOf(layer: Middleware, call: Call): Promise<string> {
+  const refusal = await refusalBy(layer, call);
+  return refusal === undefined ? "in" : `${status[refusal.code]} ${refusal.details}`;
+}

@@ -1,0 +1,18 @@
+import { describe, expect, it } from "vitest";
+import { nearestName } from "../../../src/middleware/authorization/nearest-name.ts";
+
+describe("Z2 the nearest name", () => {
+  const cases: readonly (readonly [string, readonly string[], string | undefined])[] = [
+    ["admn", ["viewer", "admin"], "admin"],
+    ["ADMIN", ["viewer", "admin"], "admin"],
+    ["", ["viewer"], undefined],
+    ["ab", ["abcd"], "abcd"],
+    ["ab", ["abcde"], undefined],
+    ["kitten", ["sitting", "mitten"], "mitten"],
+    ["admin", [], undefined],
+    ["aaa", ["aab", "aac"], "aab"],
+  ];
+  it.each(cases)("Z2 of %j among %j is %j", (name, known, nearest) => {
+    expect(nearestName(name, known)).toBe(nearest);
+  });
+});

@@ -1,0 +1,52 @@
+import { Metadata, status } from "@grpc/grpc-js";
+import { pino } from "pino";
+import { describe, expect, it } from "vitest";
+import { Call } from "../../src/call/context.ts";
+import { ConfigError, StatusError } from "../../src/call/errors.ts";
+import { methodInfo } from "../../src/call/method.ts";
+import { type MetadataLimitOptions, metadataLimit } from "../../src/middleware/metadata-limit.ts";
+
+function callWith(metadataBytes: number, path: string): Call {
+  return new Call({
+    method: methodInfo(path, "unary", true),
+    peer: { address: "192.0.2.1", port: 1, secure: true, certificate: undefined },
+    metadata: new Metadata(),
+    metadataBytes,
+    timeoutMs: undefined,
+    logger: pino({ enabled: false }),
+  });
+}
+
+describe("L5 metadata is limited", () => {
+  const order = "/orders.v1.Orders/GetOrder";
+  const probe = "/grpc.health.v1.Health/Check";
+  const cases: readonly (readonly [number, string, MetadataLimitOptions | undefined, boolean])[] = [
+    [0, order, undefined, true],
+    [8192, order, undefined, true],
+    [8193, order, undefined, false],
+    [8193, probe, undefined, false],
+    [100, order, { maxMetadataBytes: 100 }, true],
+    [101, order, { maxMetadataBytes: 100 }, false],
+  ];
+  it.each(cases)("L5 %i bytes to %s under %j: let in is %s", (bytes, path, options, letIn) => {
+    const layer = metadataLimit(options);
+    expect(layer.appliesTo).toBeUndefined();
+    try {
+      expect(layer.onCall?.(callWith(bytes, path))).toBeUndefined();
+    } catch (error) {
+      expect(error).toBeInstanceOf(StatusError);
+      expect(error).toMatchObject({ code: status.RESOURCE_EXHAUSTED, details: "metadata too large" });
+      expect(letIn).toBe(false);
+      return;
+    }
+    expect(letIn).toBe(true);
+  });
+
+  it.each([{ maxMetadataBytes: 0 }, { maxMetadataBytes: 1.5 }, { maxMetadataBytes: "8192" }])(
+    "L5 refuses %j by name",
+    (options) => {
+      expect(() => metadataLimit(options as MetadataLimitOptions)).toThrow(ConfigError);
+      expect(() => metadataLimit(options as MetadataLimitOptions)).toThrow("limits.maxMetadataBytes: ");
+    },
+  );
+});
