@@ -274,13 +274,15 @@ function watchHttp2Server(
       rawHeaders: readonly string[],
     ) => {
       (stream as MarkedStream)[arrivalKey] = readArrival(headers, rawHeaders);
-      const contentType = headers["content-type"];
-      if (typeof contentType === "string" && contentType.startsWith("application/grpc")) return;
+      const reason = notGrpc(headers);
+      if (reason === undefined) return;
+      // A CONNECT has no path, and Node ends the answer to a HEAD with its headers: neither may get any further.
+      delete headers["content-type"];
       // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
       events.onRefusedBelow(
         "content_type",
         connectionOf(stream.session).peer.address,
-        "not application/grpc",
+        reason,
       );
       stream.once("finish", () => stream.close(constants.NGHTTP2_NO_ERROR));
     },
@@ -303,6 +305,15 @@ function watchHttp2Server(
   emitter.on("sessionError", () => {
     // Each session's own listener has reported it; without a listener here Node has nothing else to do with it either.
   });
+}
+
+/** Why a request is no gRPC call: gRPC over HTTP/2, "Request-Headers". Undefined where it is one. */
+function notGrpc(headers: IncomingHttpHeaders): string | undefined {
+  const contentType = headers["content-type"];
+  if (typeof contentType !== "string" || !contentType.startsWith("application/grpc"))
+    return "not application/grpc";
+  if (headers[":method"] !== "POST") return "not a POST";
+  return typeof headers[":path"] === "string" ? undefined : "no path";
 }
 
 function addressOf(socket: Socket): string {
@@ -342,6 +353,20 @@ export function arrivalOf(stream: ServerHttp2Stream): Arrival {
   return (stream as MarkedStream)[arrivalKey] ?? noArrival;
 }
 
+/** What gRPC allows in the names and values of metadata: gRPC over HTTP/2, "Custom-Metadata". */
+const legalKey = /^[:0-9a-z_.-]+$/;
+const legalValue = /^[ -~]*$/;
+
+/**
+ * grpc-js writes a field that gRPC does not allow to standard error, with its value, which may be a credential. The
+ * field stays, without its value: a credential that was presented must not be passed over as if there were none.
+ */
+function withhold(headers: IncomingHttpHeaders, name: string): void {
+  if (name.startsWith(":")) return;
+  if (legalKey.test(name)) headers[name] = "";
+  else delete headers[name];
+}
+
 /**
  * Reads what the chain needs from the raw header fields, and takes `grpc-timeout` away from grpc-js, whose own reading
  * overflows 32 bits, accepts trailing garbage and echoes a malformed value.
@@ -353,7 +378,8 @@ function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly string[]
     const name = rawHeaders[i] ?? "";
     const value = rawHeaders[i + 1] ?? "";
     metadataBytes += name.length + value.length + 32;
-    if (name === "authorization") {
+    if (!legalValue.test(value) || !legalKey.test(name)) withhold(headers, name);
+    else if (name === "authorization") {
       authorizations ??= [];
       authorizations.push(value);
     }
@@ -425,11 +451,25 @@ export function endedByCaller(stream: ServerHttp2Stream, session: Http2Session |
   return session !== undefined && !session.destroyed && !session.closed;
 }
 
-/** Closes the stream without an error, so that a caller who never half-closes frees it (RFC 9113 section 8.1). */
+/**
+ * Closes the stream without an error once its status has left, so that a caller who never half-closes frees it
+ * (RFC 9113 section 8.1). Not before: nghttp2 drops whatever of a stream is still queued when RST_STREAM is, and with a
+ * socket that is full the status may be. `state.localClose` turns 1 when END_STREAM was sent.
+ */
 export function releaseStream(base: BaseCall): void {
-  const { stream } = base;
-  if (stream.closed || stream.destroyed || base.receivedHalfClose) return;
-  stream.close(constants.NGHTTP2_NO_ERROR);
+  if (!base.receivedHalfClose) setImmediate(releaseWhenSent, base.stream, shortestRetryMs);
+}
+
+const shortestRetryMs = 1;
+const longestRetryMs = 1000;
+
+function releaseWhenSent(stream: ServerHttp2Stream, retryMs: number): void {
+  if (stream.closed || stream.destroyed) return;
+  const { localClose, remoteClose } = stream.state;
+  // The caller did half-close; it was only not read yet. The stream ends by itself.
+  if (remoteClose === 1) return;
+  if (localClose === 1) stream.close(constants.NGHTTP2_NO_ERROR);
+  else setTimeout(releaseWhenSent, retryMs, stream, Math.min(2 * retryMs, longestRetryMs)).unref();
 }
 
 /** Cuts the stream: nobody is reading what it still holds. */

@@ -39,16 +39,11 @@ function guardAnswering(handler: Handler): Handler {
     const result = run(secured, handler, call, (error, value, trailers) =>
       secured.reply(error, value, trailers),
     );
-    if (!isThenable(result)) return;
-    secured.handlerPending();
-    result.then(
-      (value) => {
-        if (!secured.replied && (value !== undefined || promiseOnly))
-          secured.reply(undefined, value, undefined);
-        secured.handlerSettled();
-      },
-      (error: unknown) => secured.fail(error, "thrown"),
-    );
+    whenSettled(secured, result, (value) => {
+      if (!secured.replied && (value !== undefined || promiseOnly))
+        secured.reply(undefined, value, undefined);
+      secured.handlerSettled();
+    });
   };
 }
 
@@ -56,21 +51,28 @@ function guardStreaming(handler: Handler): Handler {
   return function guardedHandler(call) {
     const secured = guardCall(call);
     const result = run(secured, handler, call, undefined);
-    if (!isThenable(result)) return;
-    secured.handlerPending();
-    result.then(
-      () => {
-        secured.handlerSettled();
-        if (!secured.ended && isAbandoned(call as Duplex)) {
-          secured.fail(
-            new Error("the handler's promise settled, but it never ended its call: call.end() is missing"),
-            "thrown",
-          );
-        }
-      },
-      (error: unknown) => secured.fail(error, "thrown"),
-    );
+    whenSettled(secured, result, () => {
+      secured.handlerSettled();
+      if (secured.ended || !isAbandoned(call as Duplex)) return;
+      secured.fail(
+        new Error("the handler's promise settled, but it never ended its call: call.end() is missing"),
+        "thrown",
+      );
+    });
   };
+}
+
+/** Waits for what the handler returned, if it is something to wait for. */
+function whenSettled(secured: SecuredCall, result: unknown, done: (value: unknown) => void): void {
+  try {
+    if (!isThenable(result)) return;
+  } catch (error) {
+    secured.fail(error, "thrown");
+    return;
+  }
+  secured.handlerPending();
+  // A thenable may be anybody's: its `then` may throw, or call back twice.
+  Promise.resolve(result).then(done, (error: unknown) => secured.fail(error, "thrown"));
 }
 
 function run(

@@ -10,7 +10,7 @@ import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/gr
 import { Call } from "../call/context.ts";
 import { encodeStatusDetails } from "../call/error-details.ts";
 import { StatusError } from "../call/errors.ts";
-import { texts } from "../call/status.ts";
+import { internalErrorText, texts } from "../call/status.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import {
   arrivalOf,
@@ -451,7 +451,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       return this.#chain.recovery(failure, source, this.context);
     } catch (error) {
       // An error whose getters throw, say. Nothing of it may leave.
-      return { code: status.INTERNAL, details: "internal error", cause: error };
+      const { id } = this.context;
+      return { code: status.INTERNAL, details: internalErrorText(id), cause: error, errorId: id };
     }
   }
 

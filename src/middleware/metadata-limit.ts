@@ -21,7 +21,7 @@ export interface MetadataLimitOptions {
 export const maxMetadataBytesSchema: z.ZodDefault<z.ZodInt> = z.int().min(1).max(2_147_483_647).default(8192);
 
 /** The shape of the option. */
-export const metadataLimitSchema = z.strictObject({
+const metadataLimitSchema = z.strictObject({
   maxMetadataBytes: maxMetadataBytesSchema,
 });
 

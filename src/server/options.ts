@@ -2,7 +2,6 @@
  * The options of a secured server: their shapes, and where each default stands. A part that belongs to one layer has
  * its schema beside that layer; here they come together.
  */
-import type { ChannelOptions } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { loggerSchema } from "../call/logger-option.ts";
@@ -17,6 +16,7 @@ import {
   rateLimitSchema,
 } from "../middleware/rate-limit/rate-limit.ts";
 import { type ServerTlsOptions, type ServerTlsSettings, serverTlsSchema } from "../tls/server-options.ts";
+import { type ServerChannelOptions, serverChannelOptionsSchema } from "./channel-options.ts";
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
 
 /** Sizes and numbers that a connection or a call may reach. */
@@ -62,7 +62,7 @@ export interface SecureServerOptions {
   /** The standard health service on the same port, or `false`. */
   readonly health?: HealthOptions | false | undefined;
   /** grpc-js channel options that no option above covers. */
-  readonly channelOptions?: ChannelOptions | undefined;
+  readonly channelOptions?: ServerChannelOptions | undefined;
 }
 
 export interface SecureServerSettings {
@@ -76,7 +76,7 @@ export interface SecureServerSettings {
   readonly audit?: AuditSettings;
   readonly metrics: boolean;
   readonly health: HealthSettings | false;
-  readonly channelOptions: ChannelOptions;
+  readonly channelOptions: ServerChannelOptions;
 }
 
 const mebibytes4 = 4 * 1024 * 1024;
@@ -96,28 +96,6 @@ const limitsSchema = z.strictObject({
   maxReceiveMessageBytes: messageBytes.default(mebibytes4),
   maxSendMessageBytes: messageBytes.default(mebibytes4),
 });
-
-/** grpc-js options that would undo a promise, and what to use instead. */
-const coveredChannelOptions: Readonly<Record<string, string>> = {
-  "grpc.max_concurrent_streams": "limits.maxConcurrentStreams",
-  "grpc.max_receive_message_length": "limits.maxReceiveMessageBytes",
-  "grpc.max_send_message_length": "limits.maxSendMessageBytes",
-  "grpc-node.tls_enable_trace": "nothing: it writes what TLS protects to standard error",
-  interceptors: "nothing: the chain must stand next to the wire",
-};
-
-const channelOptionsSchema: z.ZodType<ChannelOptions, ChannelOptions> = z
-  .custom<ChannelOptions>((value) => typeof value === "object" && value !== null && !Array.isArray(value), {
-    error: "must be an object of grpc-js channel options",
-    abort: true,
-  })
-  .superRefine((options, context) => {
-    for (const [name, instead] of Object.entries(coveredChannelOptions)) {
-      if (Object.hasOwn(options, name)) {
-        context.addIssue({ code: "custom", path: [name], message: `not here; use ${instead}` });
-      }
-    }
-  });
 
 function contract<T>(name: string, members: readonly string[], example: string): z.ZodType<T, T> {
   return z.custom<T>(
@@ -149,5 +127,5 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
   audit: auditSchema.exactOptional(),
   metrics: z.boolean().default(true),
   health: z.union([healthSchema, z.literal(false)]).prefault({}),
-  channelOptions: channelOptionsSchema.default({}),
+  channelOptions: serverChannelOptionsSchema.default({}),
 });

@@ -1,3 +1,5 @@
+import "reflect-metadata";
+
 import { generateKeyPairSync, KeyObject, webcrypto } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -63,23 +63,32 @@ class AnyOf implements Authenticator {
     first: Promise<Identity>,
     from: number,
   ): Promise<Identity> {
-    // In an async function a throw is a rejection: a bad credential further on must not leave `first` without a listener.
-    const rest = this.parts
-      .slice(from)
-      .map(async (part) => (part.presents(call) ? part.authenticate(call) : undefined));
-    const identities = await Promise.all([sure, first, ...rest]);
-    let best: Identity | undefined;
-    for (const identity of identities) {
-      if (identity !== undefined) best = preferred(best, identity);
+    const answers = [first];
+    for (let i = from; i < this.parts.length; i++) {
+      const part = this.parts[i];
+      if (part !== undefined) answers.push(...ask(part, call));
     }
+    let best = sure;
+    for (const identity of await Promise.all(answers)) best = preferred(best, identity);
     if (best === undefined) throw new CredentialError("missing", "no credential was presented");
     return best;
   }
 }
 
+/** What throws at once is a rejection as well here: it must not leave earlier promises without a listener. */
+function ask(part: Authenticator, call: CallContext): readonly Promise<Identity>[] {
+  try {
+    return part.presents(call) ? [Promise.resolve(part.authenticate(call))] : [];
+  } catch (error) {
+    return [Promise.reject(error)];
+  }
+}
+
 function preferred(best: Identity | undefined, next: Identity): Identity {
+  // Read first: an authenticator that presented and answers with nothing has failed, whoever else is good.
+  const { kind } = next.principal;
   if (best === undefined) return next;
-  return best.principal.kind === "anonymous" && next.principal.kind !== "anonymous" ? next : best;
+  return best.principal.kind === "anonymous" && kind !== "anonymous" ? next : best;
 }
 
 function isPromise(value: Identity | Promise<Identity>): value is Promise<Identity> {

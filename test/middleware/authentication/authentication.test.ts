@@ -272,6 +272,8 @@ describe("authentication: the layer", () => {
   ])("A11 an authenticator's own failure is UNAVAILABLE: %s", async (_, parts) => {
     expect(await result(custom(parts), incomingCall())).toBe(away);
     expect(await result(anyOf(custom(parts)), incomingCall())).toBe(away);
+    expect(await result(anyOf(custom({}), custom(parts)), incomingCall())).toBe(away);
+    expect(await result(anyOf(custom(parts), custom({})), incomingCall())).toBe(away);
   });
 
   it.each([

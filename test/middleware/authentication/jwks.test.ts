@@ -225,6 +225,7 @@ describe("jwks: outages", () => {
     expect(await good()).toBe("good: ada");
     await vi.waitFor(() => expect(provider.requests()).toBe(2));
     expect(await good()).toBe("good: ada");
+    provider.publish(newKey.jwk);
     answerNow();
     await vi.waitFor(async () => expect(await good()).toBe("invalid"));
     expect(await verdict(authenticator, fresh(newKey))).toBe("good: ada");

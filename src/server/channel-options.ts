@@ -1,0 +1,45 @@
+// The grpc-js options that a server may set beside ours. Each is known by name and read by grpc-js's server: a misspelt
+// one is an error, and one that would undo a promise says which option to use instead.
+import type { ChannelOptions } from "@grpc/grpc-js";
+import { z } from "zod";
+
+/** grpc-js's own options for a server, where no option of ours covers them. See grpc-js for their meaning. */
+export type ServerChannelOptions = Readonly<
+  Pick<
+    ChannelOptions,
+    | "grpc.enable_channelz"
+    | "grpc.keepalive_time_ms"
+    | "grpc.keepalive_timeout_ms"
+    | "grpc.max_connection_age_ms"
+    | "grpc.max_connection_age_grace_ms"
+    | "grpc-node.max_session_memory"
+    | "grpc.server_call_metric_recording"
+  > & {
+    /** grpc-js reads it, and leaves it out of its own list. */
+    readonly "grpc.max_connection_idle_ms"?: number;
+  }
+>;
+
+const flag = z.literal([0, 1]).exactOptional();
+/** Timers count in 31 bits: a longer delay would fire at once. */
+const milliseconds = z.int().min(1).max(2_147_483_647).exactOptional();
+
+function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
+  return z.never({ error: `not accepted: ${advice}` }).exactOptional();
+}
+
+export const serverChannelOptionsSchema: z.ZodType<ServerChannelOptions> = z.strictObject({
+  "grpc.enable_channelz": flag,
+  "grpc.keepalive_time_ms": milliseconds,
+  "grpc.keepalive_timeout_ms": milliseconds,
+  "grpc.max_connection_age_ms": milliseconds,
+  "grpc.max_connection_age_grace_ms": milliseconds,
+  "grpc.max_connection_idle_ms": milliseconds,
+  "grpc-node.max_session_memory": z.int().min(1).exactOptional(),
+  "grpc.server_call_metric_recording": flag,
+  "grpc.max_concurrent_streams": refused("use limits.maxConcurrentStreams"),
+  "grpc.max_receive_message_length": refused("use limits.maxReceiveMessageBytes"),
+  "grpc.max_send_message_length": refused("use limits.maxSendMessageBytes"),
+  "grpc-node.tls_enable_trace": refused("it writes what TLS protects to standard error"),
+  interceptors: refused("the chain stands next to the wire; use the layers of the server"),
+});
