@@ -1,5 +1,4 @@
 // The service behind the whole chain: what a user of the library writes.
-import { fileURLToPath } from "node:url";
 import {
   type ApiKeyRecord,
   anyOf,
@@ -13,12 +12,15 @@ import {
   type SecureServer,
   type SecureServerOptions,
 } from "grpc-palisade";
+import { serverTls } from "./certificates.ts";
 import { ordersHandlers } from "./handlers.ts";
 import { exampleOrders } from "./order-book.ts";
 import { OrdersService } from "./service.ts";
 
 export const audience = "orders";
-export const certificates: string = fileURLToPath(new URL("../../certs-dev/", import.meta.url));
+
+/** How often one principal may call: little, so that a flood is soon over. */
+export const callsPerMinute = 100;
 
 /** Who may do what. `listen()` refuses to start where this and the registered methods do not agree. */
 const policy = rbac({
@@ -49,11 +51,7 @@ export interface OrdersServerOptions {
 export function createOrdersServer(options: OrdersServerOptions): SecureServer {
   const { issuer, apiKeys, auditFile, deadline, logger } = options;
   const server = createSecureServer({
-    tls: {
-      cert: `${certificates}server.crt`,
-      key: `${certificates}server.key`,
-      clientCa: `${certificates}ca.crt`,
-    },
+    tls: serverTls,
     authentication: anyOf(
       jwt({ issuer: issuer.issuer, audience, jwksUri: issuer.jwksUri }),
       apiKey({ store: memoryApiKeyStore(apiKeys) }),
@@ -67,6 +65,3 @@ export function createOrdersServer(options: OrdersServerOptions): SecureServer {
   server.addService(OrdersService, ordersHandlers(exampleOrders()));
   return server;
 }
-
-/** How often one principal may call: little, so that a flood is soon over. */
-export const callsPerMinute = 100;

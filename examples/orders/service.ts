@@ -44,30 +44,29 @@ export interface ById {
   readonly id: string;
 }
 
-type Unary<Request, Response> = (
-  request: Request,
-  metadata: Metadata,
-  options: CallOptions,
-  callback: requestCallback<Response>,
-) => ClientUnaryCall;
+/** A unary method, with metadata and options or without. */
+interface Unary<Request, Response> {
+  (request: Request, callback: requestCallback<Response>): ClientUnaryCall;
+  (
+    request: Request,
+    metadata: Metadata,
+    options: CallOptions,
+    callback: requestCallback<Response>,
+  ): ClientUnaryCall;
+}
 
 export interface OrdersClient extends Client {
   readonly ping: Unary<Text, Text>;
   readonly getOrder: Unary<ById, OrderAnswer>;
-  readonly cancelOrder: Unary<ById & { readonly reason?: string }, OrderAnswer>;
+  readonly cancelOrder: Unary<ById, OrderAnswer>;
   readonly reject: Unary<Text, unknown>;
-  listOrders(
-    request: { readonly status?: OrderStatus },
-    metadata: Metadata,
-    options: CallOptions,
-  ): ClientReadableStream<OrderAnswer>;
+  listOrders(request: { readonly status?: OrderStatus }): ClientReadableStream<OrderAnswer>;
   uploadOrders(
     metadata: Metadata,
-    options: CallOptions,
     callback: requestCallback<{ readonly accepted: number }>,
   ): ClientWritableStream<{ readonly order: Partial<Order> }>;
-  watchOrders(metadata: Metadata, options: CallOptions): ClientDuplexStream<ById, OrderAnswer>;
-  throwInListener(metadata: Metadata, options: CallOptions): ClientDuplexStream<Text, unknown>;
+  watchOrders(options?: CallOptions): ClientDuplexStream<ById, OrderAnswer>;
+  throwInListener(): ClientDuplexStream<Text, unknown>;
 }
 
 export interface HealthClient extends Client {

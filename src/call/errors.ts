@@ -131,14 +131,16 @@ export function isStatusShaped(value: unknown): value is StatusShaped {
 
 /**
  * Is this the error of an outgoing grpc-js call? grpc-js builds them as an `Error` whose message is
- * "<code> <NAME>: <details>" and which carries the received trailers.
+ * "<code> <NAME>: <details>", which carries the received trailers, and whose stack leads to where the call was made.
+ * Who catches one often puts words of its own into the message.
  */
 export function isOutgoingCallError(value: unknown): value is Error & StatusShaped {
+  if (!(value instanceof Error && isStatusShaped(value) && isMetadata((value as StatusShaped).metadata)))
+    return false;
+  const { code, details } = value as StatusShaped;
   return (
-    value instanceof Error &&
-    isStatusShaped(value) &&
-    isMetadata((value as StatusShaped).metadata) &&
-    value.message === `${value.code} ${status[value.code]}: ${value.details}`
+    value.message === `${code} ${status[code]}: ${details}` ||
+    (typeof value.stack === "string" && value.stack.includes("\nfor call at\n"))
   );
 }
 

@@ -210,26 +210,32 @@ export interface Connections {
 
 /** Wraps `createHttp2Server`, through which every port of this server is made. */
 export function watchConnections(server: Server, events: ConnectionEvents): Connections {
-  const sessions = new Set<ServerHttp2Session>();
+  const sockets = new Set<Socket>();
   const inside = server as unknown as ServerInside;
   const create = inside.createHttp2Server;
   inside.createHttp2Server = function createWatchedHttp2Server(credentials) {
     const http2Server = create.call(this, credentials);
-    watchHttp2Server(http2Server, events, sessions);
+    watchHttp2Server(http2Server, events);
+    trackSockets(http2Server, sockets);
     return http2Server;
   };
   return {
     destroyAll() {
-      for (const session of sessions) session.destroy();
+      for (const socket of sockets) socket.destroy();
     },
   };
 }
 
-function watchHttp2Server(
-  http2Server: Http2Server | Http2SecureServer,
-  events: ConnectionEvents,
-  sessions: Set<ServerHttp2Session>,
-): void {
+/** Every accepted socket, those still in their TLS handshake too: the server is not closed before all of them are. */
+function trackSockets(http2Server: Http2Server | Http2SecureServer, sockets: Set<Socket>): void {
+  const emitter: EventEmitter = http2Server;
+  emitter.prependListener("connection", (socket: Socket) => {
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+  });
+}
+
+function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: ConnectionEvents): void {
   const emitter: EventEmitter = http2Server;
   const secure = emitter.listenerCount("secureConnection") > 0;
   const accepted = secure ? "secureConnection" : "connection";
@@ -261,8 +267,6 @@ function watchHttp2Server(
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
     (session as MarkedSession)[connectionKey] = { peer };
-    sessions.add(session);
-    session.once("close", () => sessions.delete(session));
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
   });
   emitter.prependListener(
@@ -279,11 +283,7 @@ function watchHttp2Server(
       // A CONNECT has no path, and Node ends the answer to a HEAD with its headers: neither may get any further.
       delete headers["content-type"];
       // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
-      events.onRefusedBelow(
-        "content_type",
-        connectionOf(stream.session).peer.address,
-        reason,
-      );
+      events.onRefusedBelow("content_type", connectionOf(stream.session).peer.address, reason);
       stream.once("finish", () => stream.close(constants.NGHTTP2_NO_ERROR));
     },
   );
@@ -496,6 +496,13 @@ const reservedHeaders: ReadonlySet<string> = new Set([
 ]);
 
 /**
+ * The most response metadata that is sent, counted as RFC 9113 section 10.5.1 counts. nghttp2 sends no header block
+ * beyond 64 KiB: it drops the frame without a word, and the caller waits (C3). Two of these, from handler and layers,
+ * and the status with its details have room below that.
+ */
+export const mostMetadataBytes = 16_384;
+
+/**
  * Takes out of response metadata what HTTP/2 or Node would throw at: such a throw happens inside an event of the
  * stream, where it ends the process or leaves the caller waiting (C3, C5). `onDropped` hears each key.
  */
@@ -507,12 +514,19 @@ export function cleanMetadata(metadata: unknown, onDropped: (key: string) => voi
   }
   if (isEmptyMetadata(metadata)) return metadata;
   const clean = new Metadata(metadata.getOptions());
+  let room = mostMetadataBytes;
   for (const [key, values] of metadataEntries(metadata)) {
     if (reservedHeaders.has(key) || key.startsWith(":")) {
       onDropped(key);
       continue;
     }
     for (const value of sendableValues(key, values, onDropped)) {
+      const bytes = key.length + sentLength(value) + 32;
+      if (bytes > room) {
+        onDropped(key);
+        continue;
+      }
+      room -= bytes;
       try {
         clean.add(key, value);
       } catch {
@@ -521,6 +535,11 @@ export function cleanMetadata(metadata: unknown, onDropped: (key: string) => voi
     }
   }
   return clean;
+}
+
+/** Binary values travel as base64. */
+function sentLength(value: string | Buffer): number {
+  return typeof value === "string" ? value.length : Math.ceil(value.length / 3) * 4;
 }
 
 /** Node refuses to send these more than once (`ERR_HTTP2_HEADER_SINGLE_VALUE`). */

@@ -23,6 +23,7 @@ import {
   type InboundListener,
   interceptOwnStatuses,
   isEmptyMetadata,
+  mostMetadataBytes,
   type OwnStatusReceiver,
   type PartialStatus,
   releaseStream,
@@ -49,6 +50,8 @@ interface Ending {
 const longestTimerMs = 2 ** 31 - 1;
 /** A caller's header limit is often 8 KiB: a text beyond this would lose the whole status. */
 const longestDetails = 1024;
+/** The same text in bytes as `grpc-message` encodes them: three for each byte beyond ASCII. */
+const longestEncodedDetails = 3 * longestDetails;
 /** How long a status may wait for a caller who does not read, where the call has no deadline left to bound it. */
 const lingerMs = 10_000;
 
@@ -500,10 +503,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     if (own !== undefined) trailers.merge(own);
     if (added !== undefined) trailers.merge(this.#clean(added) ?? new Metadata());
     if (sent.errorDetails !== undefined && sent.errorDetails.length > 0) {
-      trailers.set(
-        "grpc-status-details-bin",
-        encodeStatusDetails(sent.code, sendableDetails(sent.details), sent.errorDetails),
-      );
+      const details = encodeStatusDetails(sent.code, sendableDetails(sent.details), sent.errorDetails);
+      if (details.length <= mostMetadataBytes) trailers.set("grpc-status-details-bin", details);
+      else this.#chain.reportDroppedMetadata(this.context, "grpc-status-details-bin");
     }
     return isEmptyMetadata(trailers) ? null : trailers;
   }
@@ -609,8 +611,14 @@ function trailersOf(metadata: unknown): { readonly metadata?: Metadata } {
   return metadata === undefined || metadata === null ? {} : { metadata: metadata as Metadata };
 }
 
+/** No character takes more than nine bytes in `grpc-message` for each of its UTF-16 units. */
+const mostBytesPerUnit = 9;
+
 /** `encodeURI` throws on a lone surrogate, inside an event of the stream. */
 function sendableDetails(details: string): string {
-  const short = details.length > longestDetails ? `${details.slice(0, longestDetails)}…` : details;
-  return short.toWellFormed();
+  if (details.length * mostBytesPerUnit <= longestEncodedDetails) return details.toWellFormed();
+  const whole = details.slice(0, longestDetails).toWellFormed();
+  if (encodeURI(whole).length <= longestEncodedDetails)
+    return whole.length === details.length ? whole : `${whole}…`;
+  return `${whole.slice(0, longestEncodedDetails / mostBytesPerUnit).toWellFormed()}…`;
 }

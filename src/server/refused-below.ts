@@ -10,7 +10,7 @@ const messages: Readonly<Record<RefusedBelow, string>> = {
   certificate: "refused a connection: its client certificate is missing or does not verify",
   unknown_protocol: "refused a connection: it does not speak HTTP/2",
   http2_error: "ended a connection: it broke HTTP/2 or its limits",
-  content_type: "refused a request: its content type is not application/grpc",
+  content_type: "refused a request: it is no gRPC call",
 };
 
 export function refusedBelowReporter(

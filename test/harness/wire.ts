@@ -64,7 +64,7 @@ export interface WireRequest {
 
 export interface Wire extends AsyncDisposable {
   readonly session: ClientHttp2Session;
-  /** Settles when the server ended the connection. */
+  /** Settles when the connection is gone. */
   readonly closed: Promise<void>;
   call(request: WireRequest): WireCall;
 }
@@ -101,10 +101,10 @@ export async function openWire(wall: Secured, options: WireOptions = {}): Promis
     createConnection: () => filtered(socket, options),
   });
   session.on("error", () => {});
-  const closed = new Promise<void>((resolve) => session.once("close", resolve));
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
   await new Promise<void>((resolve, reject) => {
     session.once("remoteSettings", () => resolve());
-    session.once("close", () => reject(new Error("the server closed the connection at once")));
+    socket.once("close", () => reject(new Error("the server closed the connection at once")));
   });
   return {
     session,

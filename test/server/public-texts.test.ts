@@ -282,23 +282,20 @@ function keysBesideOrdinary(metadata: Metadata | undefined): string[] {
 }
 
 describe.each(kinds)("what the caller of a %s method is told", (kind) => {
-  it.each(rows)(
-    "A11 C5 $refusedBecause: $code $text, and nothing else",
-    async (row) => {
-      await using wall = await secured(row.options ?? {});
-      const told = await row.call(wall, kind);
-      expect(told.name).toBe(row.code);
-      if (typeof row.text === "string") expect(told.details).toBe(row.text);
-      else expect(told.details).toMatch(row.text);
-      expect(keysBesideOrdinary(told.trailers)).toEqual(row.trailers ?? []);
-      expect(keysBesideOrdinary(told.headers)).toEqual([]);
-      expect(told.messages).toEqual([]);
-      if (row.afterOpening !== true) expect(told.headers).toBeUndefined();
-      expect(JSON.stringify([told.details, told.headers?.toJSON(), told.trailers.toJSON()])).not.toContain(
-        secret,
-      );
-    },
-  );
+  it.each(rows)("A11 C5 $refusedBecause: $code $text, and nothing else", async (row) => {
+    await using wall = await secured(row.options ?? {});
+    const told = await row.call(wall, kind);
+    expect(told.name).toBe(row.code);
+    if (typeof row.text === "string") expect(told.details).toBe(row.text);
+    else expect(told.details).toMatch(row.text);
+    expect(keysBesideOrdinary(told.trailers)).toEqual(row.trailers ?? []);
+    expect(keysBesideOrdinary(told.headers)).toEqual([]);
+    expect(told.messages).toEqual([]);
+    if (row.afterOpening !== true) expect(told.headers).toBeUndefined();
+    expect(JSON.stringify([told.details, told.headers?.toJSON(), told.trailers.toJSON()])).not.toContain(
+      secret,
+    );
+  });
 
   it("C5 the error id that the caller is told is the one in the log, beside the cause", async () => {
     await using wall = await secured(

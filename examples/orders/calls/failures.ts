@@ -1,0 +1,47 @@
+// Handlers that fail in the ways that end an unprotected process.
+import { pino } from "pino";
+import { answered, streamed } from "../answer.ts";
+import type { DemoCall } from "../demo-call.ts";
+import { ping } from "./orders.ts";
+
+const secret = "cannot reach the database at 10.0.0.7";
+
+export const failureCalls: readonly DemoCall[] = [
+  {
+    requirement: "C3",
+    call: "handler whose promise is rejected",
+    expected: "INTERNAL internal error (id …), logged at error",
+    async make(demo) {
+      const text = `${secret} (promise)`;
+      const { status } = await answered((done) => demo.as("ada", "customer").reject({ text }, done));
+      return `${status}, logged at ${levelOf(await demo.logged(text))}`;
+    },
+  },
+  {
+    requirement: "C3",
+    call: "handler that throws in a listener",
+    expected: "INTERNAL internal error (id …), logged at error",
+    async make(demo) {
+      const text = `${secret} (listener)`;
+      const call = demo.as("ada", "customer").throwInListener();
+      const ended = streamed(call);
+      call.write({ text });
+      const { status } = await ended;
+      return `${status}, logged at ${levelOf(await demo.logged(text))}`;
+    },
+  },
+  {
+    requirement: "C3",
+    call: "Ping, after all that, to the same process",
+    expected: "OK, hello, 0 uncaught errors",
+    make: async (demo) => ({
+      result: `${await ping(demo.client())}, ${demo.uncaught.length} uncaught errors`,
+      remark: `pid ${process.pid}, up ${process.uptime().toFixed(1)} s`,
+    }),
+  },
+];
+
+function levelOf(line: string): string | undefined {
+  const { level } = JSON.parse(line) as { readonly level: number };
+  return pino.levels.labels[level];
+}

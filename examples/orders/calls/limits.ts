@@ -1,0 +1,96 @@
+// Too long, too much, too many.
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { connect } from "node:http2";
+import { performance } from "node:perf_hooks";
+import { Metadata } from "@grpc/grpc-js";
+import { streamed } from "../answer.ts";
+import { request } from "../attacker.ts";
+import { keyPair, trustedRoot } from "../certificates.ts";
+import type { DemoCall } from "../demo-call.ts";
+import { callsPerMinute } from "../server.ts";
+import { OrdersService } from "../service.ts";
+import { getOrder } from "./orders.ts";
+
+/** The longest that a stream may take in the demo. */
+export const maxStreamMs = 1_000;
+
+const thirtyDaysMs = 30 * 24 * 60 * 60 * 1_000;
+
+export const limitCalls: readonly DemoCall[] = [
+  {
+    requirement: "L6",
+    call: "WatchOrders with a deadline in 30 days",
+    expected: "DEADLINE_EXCEEDED deadline exceeded, at the cap",
+    async make(demo) {
+      const start = performance.now();
+      const { status } = await streamed(
+        demo.as("ada", "customer").watchOrders({ deadline: Date.now() + thirtyDaysMs }),
+      );
+      const took = Math.round(performance.now() - start);
+      const inTime = took >= maxStreamMs - 10 && took < 4 * maxStreamMs;
+      return { result: `${status}, ${inTime ? "at the cap" : "at another time"}`, remark: `${took} ms` };
+    },
+  },
+  {
+    requirement: "L5",
+    call: "9,000 bytes of metadata",
+    expected: "RESOURCE_EXHAUSTED metadata too large",
+    make(demo) {
+      const metadata = new Metadata();
+      metadata.set("x-padding", "x".repeat(9_000));
+      return getOrder(demo.as("ada", "customer"), "o-1", metadata);
+    },
+  },
+  {
+    requirement: "L1",
+    call: `flood: ${callsPerMinute + 50} calls at once by one principal`,
+    expected: `${callsPerMinute} × OK, 50 × RESOURCE_EXHAUSTED rate limit exceeded`,
+    async make(demo) {
+      const mallory = demo.as("mallory", "customer");
+      return tally(Array.from({ length: callsPerMinute + 50 }, () => getOrder(mallory, "o-1")));
+    },
+  },
+  {
+    requirement: "C11",
+    call: "100 refused streams left open, then a good call",
+    expected: "100 × UNAUTHENTICATED missing credentials, then OK",
+    async make(demo) {
+      const session = connect(`https://${demo.target}`, {
+        ca: trustedRoot(),
+        ...keyPair("client"),
+      });
+      await once(session, "connect");
+      try {
+        const open = Array.from({ length: 100 }, () =>
+          request(session, "/orders.v1.Orders/UploadOrders", {}),
+        );
+        const refused = await tally(open);
+        const authorization = `Bearer ${await demo.token()}`;
+        const good = await request(
+          session,
+          "/orders.v1.Orders/GetOrder",
+          { authorization },
+          orderById("o-1"),
+        );
+        return `${refused}, then ${good}`;
+      } finally {
+        session.destroy();
+      }
+    },
+  },
+];
+
+/** How often each outcome came: `2 × OK, 1 × …`. */
+async function tally(calls: readonly Promise<string>[]): Promise<string> {
+  const counts = new Map<string, number>();
+  for (const result of await Promise.all(calls)) {
+    const outcome = result.replace(/^OK.*/, "OK");
+    counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+  }
+  return [...counts].map(([outcome, count]) => `${count} × ${outcome}`).join(", ");
+}
+
+function orderById(id: string): Buffer {
+  return OrdersService["GetOrder"]?.requestSerialize({ id }) ?? Buffer.alloc(0);
+}

@@ -1,0 +1,862 @@
+// Every option does something, and every wrong one is an error with its path: the schema is walked, so that an option
+// that is added without a row here fails.
+import { Buffer } from "node:buffer";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect } from "node:tls";
+import {
+  Client,
+  type ClientOptions,
+  type ServerUnaryCall,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { metrics as otel } from "@opentelemetry/api";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import type { z } from "zod";
+import { ConfigError } from "../../src/call/errors.ts";
+import { securityContext } from "../../src/chain/current-context.ts";
+import { clientChannelOptionsSchema } from "../../src/client/channel-options.ts";
+import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
+import type { AuditFailure } from "../../src/middleware/audit/audit-failures.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
+import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import { type SecureServerOptions, serverSchema } from "../../src/server/options.ts";
+import { createSecureServer } from "../../src/server/secure-server.ts";
+import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
+import { clientTlsSchema } from "../../src/tls/client-credentials.ts";
+import { check, watch } from "../harness/health.ts";
+import { invoke, type Note, paths } from "../harness/kinds.ts";
+import { registerMeterProvider } from "../harness/meters.ts";
+import { eventually, keptLog, type Secured, secured, theWorld, type World } from "../harness/secured.ts";
+import { ackFlag, openWire } from "../harness/wire.ts";
+import { tlsConnect } from "../tls/endpoints.ts";
+
+let directory: string;
+let world: World;
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "palisade-options-"));
+  world = await theWorld();
+});
+afterAll(() => rm(directory, { recursive: true, force: true }));
+afterEach(() => {
+  vi.restoreAllMocks();
+  otel.disable();
+});
+
+// --- the walk ------------------------------------------------------------------------------------------------------
+
+interface Found {
+  /** `rateLimit.perPeer.points`; `rateLimit.perPeer=false` for what turns a part off. */
+  readonly leaves: readonly string[];
+  /** Objects whose keys are known. */
+  readonly objects: readonly string[];
+}
+
+/** Every path that the schema accepts. */
+function walk(schema: z.core.$ZodType, path: string): Found {
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  switch (def.type) {
+    case "object": {
+      const parts = Object.entries(def.shape)
+        // What is refused by name is no option.
+        .filter(([, part]) => !isRefused(part))
+        .map(([key, part]) => walk(part, path === "" ? key : `${path}.${key}`));
+      expect(isStrict(def), `${path}: a strict object`).toBe(true);
+      return {
+        leaves: parts.flatMap((part) => part.leaves),
+        objects: [path, ...parts.flatMap((p) => p.objects)],
+      };
+    }
+    case "optional":
+    case "nonoptional":
+    case "default":
+    case "prefault":
+    case "readonly":
+      return walk(def.innerType, path);
+    case "pipe":
+      return walk(def.in, path);
+    case "union": {
+      const parts = def.options.map((option) => walk(option, path));
+      return { leaves: parts.flatMap((part) => part.leaves), objects: parts.flatMap((part) => part.objects) };
+    }
+    case "literal":
+      return { leaves: [def.values[0] === false ? `${path}=false` : path], objects: [] };
+    case "array":
+    case "boolean":
+    case "custom":
+    case "enum":
+    case "number":
+    case "string":
+      return { leaves: [path], objects: [] };
+    default:
+      throw new Error(`${path}: the walk does not know ${def.type}`);
+  }
+}
+
+function isRefused(schema: z.core.$ZodType): boolean {
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  return def.type === "never" || (def.type === "optional" && isRefused(def.innerType));
+}
+
+function isStrict(def: z.core.$ZodObjectDef): boolean {
+  return def.catchall?._zod.def.type === "never";
+}
+
+const server = walk(serverSchema, "");
+
+// --- what each option does -----------------------------------------------------------------------------------------
+
+function pair(of: { readonly cert: string; readonly key: string }): {
+  readonly cert: Buffer;
+  readonly key: Buffer;
+} {
+  return { cert: Buffer.from(of.cert), key: Buffer.from(of.key) };
+}
+
+function tlsOptions(): SecureServerOptions["tls"] {
+  return { ...pair(world.server), clientCa: Buffer.from(world.ca.caPem) };
+}
+
+/** The fingerprint of the certificate that the server shows. */
+function shownCertificate({ port }: Secured): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(
+      { host: "127.0.0.1", port, servername: "localhost", ca: world.ca.caPem, ...pair(world.client) },
+      () => {
+        resolve(socket.getPeerCertificate().fingerprint256);
+        socket.destroy();
+      },
+    );
+    socket.once("error", reject);
+  });
+}
+
+const h2 = { ALPNProtocols: ["h2"] };
+
+/** How often the same call is answered as it should before it is refused; then how. */
+async function callsUntil(wall: Secured, refusal: string, most: number): Promise<number> {
+  const client = wall.client();
+  const metadata = await wall.authorized();
+  for (let calls = 0; calls < most; calls++) {
+    const told = await invoke(client, "unary", { metadata });
+    if (told.details === refusal) return calls;
+    expect(told.name).toBe("OK");
+  }
+  return most;
+}
+
+async function retryAfter(wall: Secured): Promise<number> {
+  const client = wall.client();
+  const metadata = await wall.authorized();
+  await invoke(client, "unary", { metadata });
+  const told = await invoke(client, "unary", { metadata });
+  expect(told.name).toBe("RESOURCE_EXHAUSTED");
+  return Number(told.trailers.get("retry-after")[0]);
+}
+
+/** So many calls in one instant: the windows of the limits do not end. */
+async function statusesAtOnce(
+  wall: Secured,
+  calls: number,
+  headers: Record<string, string>,
+): Promise<Set<string>> {
+  const frozen = performance.now();
+  vi.spyOn(performance, "now").mockReturnValue(frozen);
+  await using wire = await openWire(wall);
+  const ended = await Promise.all(
+    Array.from({ length: calls }, () => wire.call({ path: paths.bidi_stream, headers }).ended),
+  );
+  vi.restoreAllMocks();
+  return new Set(ended.map(({ message }) => String(message)));
+}
+
+/** Opens bidirectional calls one after the other until one is refused. */
+async function openUntilRefused(wall: Secured, most: number): Promise<number> {
+  await using wire = await openWire(wall);
+  const headers = await wall.authorized();
+  const calls = Array.from({ length: most }, () =>
+    wire.call({ path: paths.bidi_stream, headers, keepOpen: true, messages: [Buffer.from('{"text":"x"}')] }),
+  );
+  const answers = await Promise.all(
+    calls.map(
+      ({ stream, ended }) =>
+        new Promise<boolean>((resolve) => {
+          stream.once("data", () => resolve(true));
+          ended.then(() => resolve(false));
+        }),
+    ),
+  );
+  return answers.filter((open) => open).length;
+}
+
+const hanging = {
+  unary() {},
+  clientStream() {},
+  serverStream() {},
+  bidiStream() {},
+} as unknown as UntypedServiceImplementation;
+
+async function callWith(
+  wall: Secured,
+  text: string,
+  options: Parameters<typeof invoke>[2] = {},
+): Promise<string> {
+  const metadata = await wall.authorized();
+  const told = await invoke(wall.client(), "unary", { metadata, messages: [{ text }], ...options });
+  return `${told.name} ${told.details}`;
+}
+
+const day = 86_400;
+
+/** The check of a leaf: with the option as given, the server does something that it does not do without it. */
+const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
+  "tls.cert": async () => {
+    const other = await world.ca.issue({ dnsNames: ["localhost"], usage: "server" });
+    await using wall = await secured({ tls: { ...tlsOptions(), ...pair(other) } });
+    expect(await shownCertificate(wall)).toBe(other.fingerprint256);
+  },
+  "tls.key": async () => {
+    expect(problemsOf({ tls: { ...tlsOptions(), key: Buffer.from(world.client.key) } })).toEqual([
+      expect.stringMatching(/^tls\.key: .* is not the private key of the first certificate/),
+    ]);
+  },
+  "tls.clientCa": async () => {
+    const others = await createCertificateAuthority({ name: "Another CA" });
+    const client = await others.issue({ commonName: "other", usage: "client" });
+    await using wall = await secured({ tls: { ...tlsOptions(), clientCa: Buffer.from(others.caPem) } });
+    const ca = world.ca.caPem;
+    await tlsConnect(wall.port, { ...h2, ca, ...pair(client) });
+    await expect(tlsConnect(wall.port, { ...h2, ca, ...pair(world.client) })).rejects.toThrow();
+  },
+  "tls.clientAuth": async () => {
+    await using wall = await secured({ tls: { ...tlsOptions(), clientAuth: "request" } });
+    await tlsConnect(wall.port, { ...h2, ca: world.ca.caPem });
+    await using strict = await secured();
+    await expect(tlsConnect(strict.port, { ...h2, ca: world.ca.caPem })).rejects.toThrow();
+  },
+  "tls.minVersion": async () => {
+    const old = { ...h2, ca: world.ca.caPem, ...pair(world.client), maxVersion: "TLSv1.2" } as const;
+    await using wall = await secured({ tls: { ...tlsOptions(), minVersion: "TLSv1.2" } });
+    expect((await tlsConnect(wall.port, old)).protocol).toBe("TLSv1.2");
+    await using strict = await secured();
+    await expect(tlsConnect(strict.port, old)).rejects.toThrow();
+  },
+  "tls.ciphers": async () => {
+    const client = { ...h2, ca: world.ca.caPem, ...pair(world.client) };
+    for (const ciphers of ["TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256"]) {
+      await using wall = await secured({ tls: { ...tlsOptions(), ciphers } });
+      expect((await tlsConnect(wall.port, client)).cipher).toBe(ciphers);
+    }
+  },
+  authentication: async () => {
+    await using wall = await secured({
+      authentication: anonymous(),
+      authorization: rbac({
+        rules: {
+          [paths.unary]: "public",
+          [paths.client_stream]: "public",
+          [paths.server_stream]: "public",
+          [paths.bidi_stream]: "public",
+        },
+      }),
+    });
+    expect(await invoke(wall.client(), "unary")).toMatchObject({ name: "OK" });
+  },
+  authorization: async () => {
+    await using wall = await secured({ authorization: allowAuthenticated() });
+    expect(
+      await invoke(wall.client(), "unary", { metadata: await wall.authorized({ roles: [] }) }),
+    ).toMatchObject({ name: "OK" });
+  },
+  "rateLimit.perPeer.points": async () => {
+    await using wall = await secured({ rateLimit: { perPeer: { points: 3, durationSec: day } } });
+    expect(await callsUntil(wall, "rate limit exceeded", 10)).toBe(3);
+  },
+  "rateLimit.perPeer.durationSec": async () => {
+    await using wall = await secured({ rateLimit: { perPeer: { points: 1, durationSec: day } } });
+    expect(await retryAfter(wall)).toSatisfy((seconds: number) => seconds > day - 60 && seconds <= day);
+  },
+  "rateLimit.perPeer.blockDurationSec": async () => {
+    await using wall = await secured({
+      rateLimit: { perPeer: { points: 1, durationSec: 60, blockDurationSec: day } },
+    });
+    expect(await retryAfter(wall)).toBe(day);
+  },
+  "rateLimit.perPeer=false": async () => {
+    await using limited = await secured();
+    expect(await statusesAtOnce(limited, 1001, {})).toContain("rate limit exceeded");
+    await using wall = await secured({ rateLimit: { perPeer: false } });
+    expect(await statusesAtOnce(wall, 1001, {})).toEqual(new Set(["missing credentials"]));
+  },
+  "rateLimit.perPrincipal.points": async () => {
+    await using wall = await secured({ rateLimit: { perPrincipal: { points: 3, durationSec: day } } });
+    expect(await callsUntil(wall, "rate limit exceeded", 10)).toBe(3);
+  },
+  "rateLimit.perPrincipal.durationSec": async () => {
+    await using wall = await secured({ rateLimit: { perPrincipal: { points: 1, durationSec: day } } });
+    expect(await retryAfter(wall)).toSatisfy((seconds: number) => seconds > day - 60 && seconds <= day);
+  },
+  "rateLimit.perPrincipal.blockDurationSec": async () => {
+    await using wall = await secured({
+      rateLimit: { perPrincipal: { points: 1, durationSec: 60, blockDurationSec: day } },
+    });
+    expect(await retryAfter(wall)).toBe(day);
+  },
+  "rateLimit.perPrincipal=false": async () => {
+    await using limited = await secured();
+    expect(await statusesAtOnce(limited, 501, await limited.authorized())).toContain("rate limit exceeded");
+    await using wall = await secured({ rateLimit: { perPrincipal: false } });
+    expect(await statusesAtOnce(wall, 501, await wall.authorized())).toEqual(new Set(["OK"]));
+  },
+  "rateLimit.inFlightPerPrincipal": async () => {
+    await using wall = await secured({ rateLimit: { inFlightPerPrincipal: 3 } });
+    expect(await openUntilRefused(wall, 5)).toBe(3);
+  },
+  "rateLimit.inFlightPerPrincipal=false": async () => {
+    const limits = { maxConcurrentStreams: 300 };
+    await using limited = await secured({ limits });
+    expect(await openUntilRefused(limited, 201)).toBe(200);
+    await using wall = await secured({ limits, rateLimit: { inFlightPerPrincipal: false } });
+    expect(await openUntilRefused(wall, 201)).toBe(201);
+  },
+  "deadline.required": async () => {
+    const endless = { call: { deadline: Number.POSITIVE_INFINITY } };
+    await using wall = await secured({ deadline: { required: true } });
+    expect(await callWith(wall, "x", endless)).toBe("INVALID_ARGUMENT deadline required");
+    await using lenient = await secured();
+    expect(await callWith(lenient, "x", endless)).toBe("OK OK");
+  },
+  "deadline.maxUnaryMs": async () => {
+    await using wall = await secured({ handlers: hanging, deadline: { maxUnaryMs: 30 } });
+    expect(await callWith(wall, "x")).toBe("DEADLINE_EXCEEDED deadline exceeded");
+  },
+  "deadline.maxStreamMs": async () => {
+    await using wall = await secured({ handlers: hanging, deadline: { maxStreamMs: 30 } });
+    const metadata = await wall.authorized();
+    for (const kind of ["client_stream", "server_stream", "bidi_stream"] as const) {
+      expect(await invoke(wall.client(), kind, { metadata })).toMatchObject({ details: "deadline exceeded" });
+    }
+  },
+  "deadline.checkTimeoutMs": async () => {
+    await using wall = await secured({
+      deadline: { checkTimeoutMs: 30 },
+      authorization: {
+        name: "never",
+        compile: () => ({
+          forMethod: () => ({ access: "checked", needsMessage: false, decide: () => new Promise(() => {}) }),
+        }),
+      },
+    });
+    expect(await callWith(wall, "x")).toBe("UNAVAILABLE temporarily unavailable");
+  },
+  "limits.maxConcurrentStreams": async () => {
+    await using wall = await secured({ limits: { maxConcurrentStreams: 7 } });
+    await using wire = await openWire(wall);
+    expect(wire.session.remoteSettings.maxConcurrentStreams).toBe(7);
+  },
+  "limits.maxMetadataBytes": async () => {
+    await using wall = await secured({ limits: { maxMetadataBytes: 4000 } });
+    await using wire = await openWire(wall);
+    expect(wire.session.remoteSettings.maxHeaderListSize).toBe(8000);
+    expect(
+      await invoke(wall.client(), "unary", {
+        metadata: { ...(await wall.authorized()), "x-filler": "x".repeat(4000) },
+      }),
+    ).toMatchObject({ details: "metadata too large" });
+  },
+  "limits.maxReceiveMessageBytes": async () => {
+    await using wall = await secured({ limits: { maxReceiveMessageBytes: 100 } });
+    expect(await callWith(wall, "x".repeat(50))).toBe("OK OK");
+    expect(await callWith(wall, "x".repeat(100))).toBe("RESOURCE_EXHAUSTED message too large");
+  },
+  "limits.maxSendMessageBytes": async () => {
+    await using wall = await secured({ limits: { maxSendMessageBytes: 100 } });
+    expect(await callWith(wall, "x".repeat(50))).toBe("OK OK");
+    expect(await callWith(wall, "x".repeat(100))).toBe("RESOURCE_EXHAUSTED message too large");
+  },
+  logger: async () => {
+    const { logger, lines } = keptLog();
+    await using wall = await secured({ logger });
+    expect(await callWith(wall, "x")).toBe("OK OK");
+    await eventually(() => lines.find((line) => line["grpc_code"] === "OK"), "the call's line");
+  },
+  "logger=false": async () => {
+    const levels: string[] = [];
+    const handlers = {
+      unary(call: ServerUnaryCall<Note, Note>, callback: (error: null, value: Note) => void) {
+        levels.push(securityContext(call).log.level);
+        callback(null, call.request);
+      },
+    } as unknown as UntypedServiceImplementation;
+    await using wall = await secured({ handlers, logger: false });
+    await using loud = await secured({ handlers });
+    expect([await callWith(wall, "x"), await callWith(loud, "x")]).toEqual(["OK OK", "OK OK"]);
+    expect(levels).toEqual(["silent", "debug"]);
+    expect(wall.lines).toEqual([]);
+  },
+  "audit.sinks": async () => {
+    await using wall = await secured();
+    await callWith(wall, "x");
+    await wall.auditEntry(({ status }) => status === "OK");
+  },
+  "audit.queueLimit": async () => {
+    const failures = await auditFailures(2);
+    await eventually(() => failures.find(({ reason }) => reason === "queue_full"), "a full queue");
+  },
+  "audit.onFailure": async () => {
+    const failures = await auditFailures(2);
+    await eventually(() => failures.length > 0, "a failure");
+  },
+  metrics: async () => {
+    const meters = registerMeterProvider();
+    await using silent = await secured({ metrics: false });
+    await callWith(silent, "x");
+    await silent.callLine(() => true);
+    expect(await meters.names()).not.toContain("grpc.server.call.started");
+    await using wall = await secured({ metrics: true });
+    await callWith(wall, "x");
+    await wall.callLine(() => true);
+    expect(await meters.names()).toContain("grpc.server.call.started");
+    await meters.shutdown();
+  },
+  "health=false": async () => {
+    await using wall = await secured({ health: false });
+    expect(await check(wall.client(), "", await wall.authorized())).toMatchObject({ name: "UNIMPLEMENTED" });
+    await using open = await secured();
+    expect(await check(open.client(), "")).toMatchObject({ name: "OK" });
+  },
+  "health.watchLimit.perPeer": () => secondWatchIsRefused({ perPeer: 1 }),
+  "health.watchLimit.total": () => secondWatchIsRefused({ total: 1 }),
+  "channelOptions.grpc.enable_channelz": async () => {
+    await using wall = await secured({ channelOptions: { "grpc.enable_channelz": 1 } });
+    await using without = await secured();
+    const enabled = [wall, without].map((each): unknown =>
+      Reflect.get(each.server.grpcServer, "channelzEnabled"),
+    );
+    expect(enabled).toEqual([true, false]);
+  },
+  "channelOptions.grpc.keepalive_time_ms": async () => {
+    await using wall = await secured({ channelOptions: { "grpc.keepalive_time_ms": 20 } });
+    await using wire = await openWire(wall);
+    await new Promise((resolve) => wire.session.once("ping", resolve));
+  },
+  "channelOptions.grpc.keepalive_timeout_ms": async () => {
+    await using wall = await secured({
+      channelOptions: { "grpc.keepalive_time_ms": 20, "grpc.keepalive_timeout_ms": 20 },
+    });
+    const pingFrame = 6;
+    await using wire = await openWire(wall, {
+      outbound: (frame) => (frame.type === pingFrame && frame.flags === ackFlag ? undefined : frame),
+    });
+    await wire.closed;
+  },
+  "channelOptions.grpc.max_connection_age_ms": async () => {
+    await using wall = await secured({ channelOptions: { "grpc.max_connection_age_ms": 20 } });
+    await using wire = await openWire(wall);
+    await wire.closed;
+  },
+  "channelOptions.grpc.max_connection_age_grace_ms": async () => {
+    await using wall = await secured({
+      channelOptions: { "grpc.max_connection_age_ms": 50, "grpc.max_connection_age_grace_ms": 20 },
+    });
+    await using wire = await openWire(wall);
+    const call = wire.call({ path: paths.bidi_stream, headers: await wall.authorized(), keepOpen: true });
+    await call.ended;
+  },
+  "channelOptions.grpc.max_connection_idle_ms": async () => {
+    await using wall = await secured({ channelOptions: { "grpc.max_connection_idle_ms": 20 } });
+    await using wire = await openWire(wall);
+    await wire.closed;
+  },
+  "channelOptions.grpc-node.max_session_memory": async () => {
+    await using wall = await secured({ channelOptions: { "grpc-node.max_session_memory": 123 } });
+    const options: unknown = Reflect.get(wall.server.grpcServer, "options");
+    expect(options).toMatchObject({ "grpc-node.max_session_memory": 123 });
+  },
+  "channelOptions.grpc.server_call_metric_recording": async () => {
+    const handlers = {
+      unary(call: ServerUnaryCall<Note, Note>, callback: (error: null, value: Note) => void) {
+        call.getMetricsRecorder().recordRequestCostMetric("rows", 3);
+        callback(null, call.request);
+      },
+    } as unknown as UntypedServiceImplementation;
+    const trailer = "endpoint-load-metrics-bin";
+    await using wall = await secured({
+      handlers,
+      channelOptions: { "grpc.server_call_metric_recording": 1 },
+    });
+    await using without = await secured({ handlers });
+    const [told, plain] = await Promise.all(
+      [wall, without].map(async (each) =>
+        invoke(each.client(), "unary", { metadata: await each.authorized() }),
+      ),
+    );
+    expect(told?.trailers.get(trailer)).toHaveLength(1);
+    expect(plain?.trailers.get(trailer)).toHaveLength(0);
+  },
+};
+
+/** Calls whose audit sink never answers, with a queue of so many entries. */
+async function auditFailures(queueLimit: number): Promise<readonly AuditFailure[]> {
+  const failures: AuditFailure[] = [];
+  let writing = false;
+  const sink = {
+    write(): Promise<void> {
+      writing = true;
+      return new Promise(() => {});
+    },
+  };
+  const wall = await secured({
+    audit: { sinks: [sink], queueLimit, onFailure: (failure) => failures.push(failure) },
+  });
+  await callWith(wall, "x");
+  await eventually(() => writing, "a write that hangs");
+  for (let i = 0; i < queueLimit + 1; i++) await callWith(wall, "x");
+  // Not awaited: the shutdown gives the sink its five seconds.
+  closing.push(wall.close());
+  return failures;
+}
+
+const closing: Promise<void>[] = [];
+afterAll(() => Promise.all(closing));
+
+async function secondWatchIsRefused(watchLimit: { perPeer?: number; total?: number }): Promise<void> {
+  await using wall = await secured({ health: { watchLimit } });
+  const first = watch(wall.client(), "");
+  await first.next("SERVING");
+  const second = watch(wall.client(), "");
+  expect(await second.ended).toMatchObject({ name: "RESOURCE_EXHAUSTED" });
+  first.cancel();
+}
+
+function problemsOf(options: object): readonly string[] {
+  return problems(() =>
+    createSecureServer({
+      tls: tlsOptions(),
+      authentication: anonymous(),
+      authorization: allowAuthenticated(),
+      logger: false,
+      ...options,
+    } as SecureServerOptions),
+  );
+}
+
+function problems(make: () => unknown): readonly string[] {
+  try {
+    make();
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return error instanceof ConfigError ? error.problems : [];
+  }
+  return [];
+}
+
+/** `{ a: { b: value } }` for `a.b`; the names of grpc-js's options have dots of their own. */
+function nested(path: string, value: unknown): Record<string, unknown> {
+  const dotted = /^channelOptions\.(grpc.+)$/.exec(path);
+  if (dotted !== null) return { channelOptions: { [dotted[1] ?? ""]: value } };
+  const [first = "", ...rest] = path.split(".");
+  return { [first]: rest.length === 0 ? value : nested(rest.join("."), value) };
+}
+
+describe("the options of a server", () => {
+  it("are all in the table below, and the table has no others", () => {
+    expect(Object.keys(serverLeaves).sort()).toEqual([...server.leaves].sort());
+  });
+
+  it.each(Object.entries(serverLeaves))("%s has its effect", async (_path, effect) => effect());
+
+  it.each(server.leaves.filter((path) => !path.endsWith("=false")))(
+    "%s with a wrong value is a ConfigError that names it",
+    (path) => {
+      expect(problemsOf(nested(path, -1.5)).join("\n")).toContain(`${path}: `);
+    },
+  );
+
+  it.each(server.leaves.filter((path) => path.endsWith("=false")))("%s is not `true`", (leaf) => {
+    const path = leaf.replace("=false", "");
+    expect(problemsOf(nested(path, true)).join("\n")).toContain(`${path}: `);
+  });
+
+  it.each(server.objects)("an unknown option in `%s` is a ConfigError that names it", (path) => {
+    const unknown = path === "" ? "surprise" : `${path}.surprise`;
+    expect(problemsOf(nested(unknown, 1))).toContain(`${unknown}: unknown option`);
+  });
+
+  it.each([
+    "enforce",
+    "enforce.authorization",
+    "tls.crl",
+    "tls.reload",
+    "tls.plaintext",
+    "tls.trustForwardedClientCertFrom",
+    "rateLimit.failedAuthentication",
+    "rateLimit.messagesPerStream",
+    "rateLimit.store",
+    "limits.maxConnections",
+    "limits.maxConnectionsPerPeer",
+    "limits.handshakeTimeoutMs",
+    "limits.maxConnectionIdleMs",
+    "limits.maxConnectionAgeMs",
+    "limits.minPingIntervalMs",
+    "methods",
+    "peer",
+    "tracing",
+    "validation",
+    "reflection",
+    "middleware",
+    "health.plaintextAddress",
+    "health.httpAddress",
+  ])("%s, which is not built, is unknown", (path) => {
+    const known = path.startsWith("enforce.") ? "enforce" : path;
+    expect(problemsOf(nested(path, true))).toContain(`${known}: unknown option`);
+  });
+
+  it.each([
+    ["grpc.max_concurrent_streams", "limits.maxConcurrentStreams"],
+    ["grpc.max_receive_message_length", "limits.maxReceiveMessageBytes"],
+    ["grpc.max_send_message_length", "limits.maxSendMessageBytes"],
+    ["grpc-node.tls_enable_trace", "standard error"],
+    ["interceptors", "chain"],
+  ])("channelOptions.%s is refused, with what to use instead", (name, instead) => {
+    const told = problemsOf({ channelOptions: { [name]: 1 } });
+    expect(told).toEqual([expect.stringContaining(`channelOptions.${name}: not accepted: `)]);
+    expect(told[0]).toContain(instead);
+  });
+
+  it.each(["grpc.max_conection_age_ms", "grpc.keepalive_permit_without_calls", "grpc.service_config"])(
+    "channelOptions.%s, which no server reads, is unknown",
+    (name) => {
+      expect(problemsOf({ channelOptions: { [name]: 1 } })).toEqual([
+        `channelOptions.${name}: unknown option`,
+      ]);
+    },
+  );
+
+  it.each(["tls", "authentication", "authorization"])("%s is required", (path) => {
+    expect(problemsOf({ [path]: undefined }).join("\n")).toContain(path);
+  });
+
+  it.each(["clientCa", "clientAuth", "minVersion", "ciphers"])(
+    "T2 tls.%s that is undefined by mistake is refused, not passed over",
+    (name) => {
+      expect(problemsOf({ tls: { ...tlsOptions(), [name]: undefined } }).join("\n")).toContain(
+        `tls.${name}: `,
+      );
+    },
+  );
+
+  it("tells every mistake at once", () => {
+    const told = problemsOf({
+      tls: { cert: 1, key: "", clientAuth: "maybe", revoked: true },
+      authentication: {},
+      authorization: "everybody",
+      rateLimit: { perPeer: { points: 0, durationSec: -1 }, perHour: 5 },
+      deadline: { maxUnaryMs: 2 ** 31 },
+      limits: { maxMetadataBytes: 1.5 },
+      metrics: "yes",
+      audit: { sinks: [] },
+      surprise: 1,
+    });
+    expect([...new Set(told.map((problem) => problem.split(": ")[0]))].sort()).toEqual([
+      "audit.sinks",
+      "authentication",
+      "authorization",
+      "deadline.maxUnaryMs",
+      "limits.maxMetadataBytes",
+      "metrics",
+      "rateLimit.perHour",
+      "rateLimit.perPeer.durationSec",
+      "rateLimit.perPeer.points",
+      "surprise",
+      "tls.cert",
+      "tls.clientAuth",
+      "tls.key",
+      "tls.revoked",
+    ]);
+  });
+
+  it.each([undefined, null, 1, "x", []])("%j instead of options is a ConfigError", (options) => {
+    expect(problems(() => createSecureServer(options as unknown as SecureServerOptions))).toHaveLength(1);
+  });
+});
+
+describe("the files of a server", () => {
+  const names = ["cert", "key", "clientCa"] as const;
+
+  it.each(names)("tls.%s: a missing file is a ConfigError with path and reason", (name) => {
+    const path = join(directory, "nowhere.pem");
+    expect(problemsOf({ tls: { ...tlsOptions(), [name]: path } })).toEqual([
+      expect.stringMatching(new RegExp(`^tls\\.${name}: cannot read .*nowhere\\.pem \\(ENOENT\\)`)),
+    ]);
+  });
+
+  it.each(names)("tls.%s: what cannot be read is a ConfigError", (name) => {
+    expect(problemsOf({ tls: { ...tlsOptions(), [name]: directory } })).toEqual([
+      expect.stringMatching(new RegExp(`^tls\\.${name}: cannot read .* \\(EISDIR\\)`)),
+    ]);
+  });
+
+  it.each(names)("tls.%s: a file that holds no PEM is a ConfigError", async (name) => {
+    const path = join(directory, `${name}.txt`);
+    await writeFile(path, "not a certificate at all");
+    expect(problemsOf({ tls: { ...tlsOptions(), [name]: path } })).toEqual([
+      expect.stringMatching(new RegExp(`^tls\\.${name}: .* holds no PEM text`)),
+    ]);
+  });
+
+  it("tls.key: a key in the wrong place is never shown", () => {
+    const told = problemsOf({
+      tls: { ...tlsOptions(), key: world.server.key, cert: Buffer.from(world.server.key) },
+    });
+    expect(told).toEqual([expect.stringMatching(/^tls\.key: this is PEM text, not a path/)]);
+    const body = world.server.key.split("\n")[1] ?? "";
+    expect(body.length).toBeGreaterThan(20);
+    expect(told.join()).not.toContain(body);
+  });
+
+  it("an audit sink that is none is named by its place", () => {
+    expect(problemsOf({ audit: { sinks: [{ write() {} }, { path: "audit.jsonl" }] } })).toEqual([
+      expect.stringContaining("audit.sinks.1: must be an audit sink"),
+    ]);
+  });
+});
+
+describe("the options of authenticators", () => {
+  const good = { issuer: "https://id.example", audience: "orders", jwksUri: "https://id.example/jwks" };
+
+  it.each(["discovery", "isRevoked", "certificateBound"])(
+    "jwt.%s, which is not built, is unknown",
+    (name) => {
+      expect(problems(() => jwt({ ...good, [name]: true } as Parameters<typeof jwt>[0]))).toEqual([
+        `jwt.${name}: unknown option`,
+      ]);
+      expect(problems(() => jwt(good))).toEqual([]);
+    },
+  );
+});
+
+// --- the client ----------------------------------------------------------------------------------------------------
+
+class AnyClient extends Client {}
+
+function clientProblems(options: object): readonly string[] {
+  return problems(() => createSecureClient(AnyClient, "localhost:1", options as SecureClientOptions).close());
+}
+
+const clientTls = walk(clientTlsSchema, "tls");
+const clientChannel = walk(clientChannelOptionsSchema, "channelOptions");
+
+/** What the client's channel options come to, one value each that grpc-js accepts. */
+const clientChannelValues: Readonly<Record<string, unknown>> = {
+  "grpc.primary_user_agent": "orders/1",
+  "grpc.secondary_user_agent": "orders/1",
+  "grpc.keepalive_time_ms": 60_000,
+  "grpc.keepalive_timeout_ms": 5_000,
+  "grpc.keepalive_permit_without_calls": 1,
+  "grpc.service_config": "{}",
+  "grpc.service_config_disable_resolution": 1,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 1000,
+  "grpc.use_local_subchannel_pool": 1,
+  "grpc.max_send_message_length": 1000,
+  "grpc.max_receive_message_length": 1000,
+  "grpc.enable_http_proxy": 0,
+  "grpc.default_compression_algorithm": 2,
+  "grpc.enable_channelz": 1,
+  "grpc.dns_min_time_between_resolutions_ms": 1000,
+  "grpc.enable_retries": 0,
+  "grpc.per_rpc_retry_buffer_size": 1000,
+  "grpc.retry_buffer_size": 1000,
+  "grpc.client_idle_timeout_ms": 60_000,
+  "grpc.lb.ring_hash.ring_size_cap": 100,
+  "grpc-node.max_session_memory": 10,
+  "grpc-node.retry_max_attempts_limit": 3,
+  "grpc-node.flow_control_window": 100_000,
+  interceptors: [],
+  interceptor_providers: [],
+  callInvocationTransformer: (properties: unknown) => properties,
+};
+
+describe("the options of a client", () => {
+  it("channelOptions: all are in the table above, and the table has no others", () => {
+    expect(
+      Object.keys(clientChannelValues)
+        .map((name) => `channelOptions.${name}`)
+        .sort(),
+    ).toEqual([...clientChannel.leaves].sort());
+  });
+
+  it.each(Object.entries(clientChannelValues))("channelOptions.%s reaches grpc-js", (name, value) => {
+    let seen: ClientOptions | undefined;
+    class Recording extends Client {
+      constructor(...args: ConstructorParameters<typeof Client>) {
+        super(...args);
+        seen = args[2];
+      }
+    }
+    createSecureClient(Recording, "localhost:1", { channelOptions: { [name]: value } }).close();
+    if (name === "callInvocationTransformer") expect(seen?.callInvocationTransformer).toBeTypeOf("function");
+    else expect(seen?.[name]).toEqual(value);
+  });
+
+  it("tls: the options are these", () => {
+    // Each has its effect in test/tls/client-credentials.test.ts and test/client/secure-client.test.ts.
+    expect([...clientTls.leaves].sort()).toEqual([
+      "tls.ca",
+      "tls.cert",
+      "tls.ciphers",
+      "tls.key",
+      "tls.minVersion",
+      "tls.plaintext",
+      "tls.serverName",
+    ]);
+  });
+
+  it.each([...clientTls.leaves, "credentials", "deadlineMs"])(
+    "%s with a wrong value is a ConfigError that names it",
+    (path) => {
+      expect(clientProblems(nested(path, -1.5)).join("\n")).toContain(`${path}: `);
+    },
+  );
+
+  it.each(clientChannel.leaves)("%s with a wrong value is a ConfigError that names it", (path) => {
+    const name = path.replace("channelOptions.", "");
+    expect(clientProblems({ channelOptions: { [name]: -1.5 } }).join("\n")).toContain(`${path}: `);
+  });
+
+  it.each([
+    "surprise",
+    "tls.surprise",
+    "channelOptions.surprise",
+    "retry",
+    "logger",
+    "tracing",
+    "metrics",
+    "tls.reload",
+    "tls.rejectUnauthorized",
+    "tls.checkServerIdentity",
+    "channelOptions.grpc.max_conection_age_ms",
+  ])("%s is unknown", (path) => {
+    expect(clientProblems(nested(path, true))).toContain(`${path}: unknown option`);
+  });
+
+  it.each(["mesh", "yes", true])('tls.plaintext %j, which is not built, is no `"loopback"`', (value) => {
+    expect(clientProblems({ tls: { plaintext: value } }).join()).toContain("tls.plaintext: ");
+  });
+
+  it("T3 a file that is missing is a ConfigError with its path", () => {
+    expect(clientProblems({ tls: { ca: join(directory, "nowhere.pem") } })).toEqual([
+      expect.stringMatching(/^tls\.ca: cannot read .*nowhere\.pem \(ENOENT\)/),
+    ]);
+  });
+
+  it("is made where its options are good", () => {
+    expect(clientProblems({ tls: { ca: Buffer.from(world.ca.caPem) } })).toEqual([]);
+    expect(clientProblems({})).toEqual([]);
+  });
+});
