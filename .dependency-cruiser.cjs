@@ -6,6 +6,7 @@ const floors = [
   { name: "tls", may: ["chain", "call"] },
   { name: "server", may: ["middleware", "tls", "chain", "call"] },
   { name: "client", may: ["middleware", "tls", "chain", "call"] },
+  { name: "cli", may: ["testing", "server", "client", "middleware", "tls", "chain", "call"] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "call"] },
 ];
 
@@ -20,7 +21,8 @@ module.exports = {
     })),
     {
       name: "middlewares-do-not-import-each-other",
-      comment: "A middleware is a file or a folder of src/middleware; what two of them share lives on a floor below.",
+      comment:
+        "A middleware is a file or a folder of src/middleware; what two of them share lives on a floor below.",
       severity: "error",
       from: { path: "^src/middleware/([^/.]+)" },
       to: { path: "^src/middleware/", pathNot: "^src/middleware/$1" },
@@ -37,13 +39,19 @@ module.exports = {
       name: "shipped-dependencies-only",
       severity: "error",
       from: { path: "^src/", pathNot: "^src/testing/" },
-      to: { dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"], dependencyTypesNot: ["npm-peer", "npm"] },
+      to: {
+        dependencyTypes: ["npm-dev", "npm-no-pkg", "npm-unknown"],
+        dependencyTypesNot: ["npm-peer", "npm"],
+      },
     },
   ],
   options: {
     doNotFollow: { path: "node_modules" },
     tsPreCompilationDeps: true,
     tsConfig: { fileName: "tsconfig.json" },
-    enhancedResolveOptions: { exportsFields: ["exports"], conditionNames: ["import", "types", "node", "default"] },
+    enhancedResolveOptions: {
+      exportsFields: ["exports"],
+      conditionNames: ["import", "types", "node", "default"],
+    },
   },
 };
