@@ -107,7 +107,7 @@ export class Call implements CallContext {
   #responseHeaders: Metadata | undefined = undefined;
   #trailers: Metadata | undefined = undefined;
   #controller: AbortController | undefined = undefined;
-  #abortReason: unknown = undefined;
+  #abortReason: string | undefined = undefined;
   #state: Map<ContextKey<unknown>, unknown> | undefined = undefined;
 
   constructor(arrival: CallArrival) {
@@ -161,7 +161,7 @@ export class Call implements CallContext {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
-      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+      if (this.#abortReason !== undefined) this.#controller.abort(abortError(this.#abortReason));
     }
     return this.#controller.signal;
   }
@@ -186,10 +186,15 @@ export class Call implements CallContext {
   }
 
   /** For the chain: the call is over for the handler. */
-  abort(reason: unknown): void {
+  abort(reason: string): void {
     this.#abortReason ??= reason;
-    this.#controller?.abort(reason);
+    this.#controller?.abort(abortError(reason));
   }
+}
+
+/** The name that code which waits on an `AbortSignal` looks for. */
+function abortError(reason: string): DOMException {
+  return new DOMException(`the call ended: ${reason}`, "AbortError");
 }
 
 // What only our own layers may change. Not exported to users: a principal is set by the authentication layer alone.

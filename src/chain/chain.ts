@@ -72,22 +72,26 @@ export class Chain implements ChainServices {
   /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
   reportLayerFailure(layer: Middleware, error: unknown): void {
     if (!this.#dueNow(`layer ${layer.name}`)) return;
-    this.logger.error(
-      { layer: layer.name, err: describeError(error) },
-      "a layer failed; calls are not affected",
+    say(() =>
+      this.logger.error(
+        { layer: layer.name, err: describeError(error) },
+        "a layer failed; calls are not affected",
+      ),
     );
   }
 
   /** A handler failed after its call had ended: too late for the caller, not for the log. */
   reportLateFailure(call: CallContext, error: unknown, unexpected: boolean): void {
-    const line = { call_id: call.id, err: describeError(error) };
-    if (unexpected) call.log.warn(line, "the handler failed after it had answered");
-    else call.log.debug(line, "the handler failed after its call had ended");
+    say(() => {
+      const line = { call_id: call.id, err: describeError(error) };
+      if (unexpected) call.log.warn(line, "the handler failed after it had answered");
+      else call.log.debug(line, "the handler failed after its call had ended");
+    });
   }
 
   reportDroppedMetadata(call: CallContext, key: string): void {
     if (!this.#dueNow(`metadata ${call.method.path}`)) return;
-    call.log.warn({ key }, "response metadata that HTTP/2 or gRPC does not allow was left out");
+    say(() => call.log.warn({ key }, "response metadata that HTTP/2 or gRPC does not allow was left out"));
   }
 
   /** Notes why a message could not be (de)serialized: grpc-js says, in the same tick, only that it could not. */
@@ -112,6 +116,15 @@ export class Chain implements ChainServices {
     if (last !== undefined && now - last < reportEveryMs) return false;
     this.#lastReport.set(what, now);
     return true;
+  }
+}
+
+/** A logger that throws has nobody left to tell; it must not end the call, let alone the process. */
+function say(log: () => void): void {
+  try {
+    log();
+  } catch {
+    // Nothing is left to report it to.
   }
 }
 

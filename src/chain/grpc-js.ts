@@ -13,7 +13,7 @@ import {
   type ServerHttp2Session,
   type ServerHttp2Stream,
 } from "node:http2";
-import type { Socket } from "node:net";
+import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import {
   Metadata,
@@ -183,6 +183,9 @@ export function setHttp2Options(
       maxConcurrentStreams: options.maxConcurrentStreams,
       maxHeaderListSize: options.maxHeaderListBytes,
     },
+    // Node cuts off at 128 fields, without a status, whatever their size. Each counts 32 bytes at least (RFC 9113 section
+    // 10.5.1), so that with these the size alone decides.
+    maxHeaderListPairs: Math.ceil(options.maxHeaderListBytes / 32),
   });
 }
 
@@ -240,6 +243,8 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   const secure = emitter.listenerCount("secureConnection") > 0;
   const accepted = secure ? "secureConnection" : "connection";
 
+  emitter.prependListener("connection", rememberAddress);
+
   // Node's own listener turns the socket into an HTTP/2 session, so a socket is refused by not handing it on.
   // The session is made and announced synchronously: while it is, `accepting` is its socket.
   let accepting: Socket | undefined;
@@ -284,7 +289,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
       delete headers["content-type"];
       // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
       events.onRefusedBelow("content_type", connectionOf(stream.session).peer.address, reason);
-      stream.once("finish", () => stream.close(constants.NGHTTP2_NO_ERROR));
+      freeOnceAnswered(stream);
     },
   );
   emitter.on("tlsClientError", (error: Error & { code?: string }, socket: TLSSocket) => {
@@ -316,8 +321,24 @@ function notGrpc(headers: IncomingHttpHeaders): string | undefined {
   return typeof headers[":path"] === "string" ? undefined : "no path";
 }
 
-function addressOf(socket: Socket): string {
-  return socket.remoteAddress ?? "unknown";
+/** Closes the stream behind the answer. Node ends what answers a HEAD before anybody hears of the request. */
+function freeOnceAnswered(stream: ServerHttp2Stream): void {
+  const free = (): void => stream.close(constants.NGHTTP2_NO_ERROR);
+  if (stream.writableFinished) setImmediate(free);
+  else stream.once("finish", free);
+}
+
+/**
+ * Where a connection comes from, also after it was destroyed: the socket under TLS remembers its address where it was
+ * read in time, which `rememberAddress` does.
+ */
+function addressOf(socket: Socket & { readonly _parent?: unknown }): string {
+  const { _parent: under } = socket;
+  return socket.remoteAddress ?? (under instanceof Socket ? under.remoteAddress : undefined) ?? "unknown";
+}
+
+function rememberAddress(socket: Socket): string | undefined {
+  return socket.remoteAddress;
 }
 
 class ConnectionPeer implements Peer {

@@ -1,5 +1,6 @@
 /**
- * What a handler may be, and the guard around it (C3). Whatever a handler, its listeners, its promise or its stream do,
+ * What a handler may be (a callback as in grpc-js, a promise, or for response streams an async generator; C4), and the
+ * guard around it (C3). Whatever a handler, its listeners, its promise or its stream do,
  * the process goes on and the caller gets a status.
  *
  * The guard gives the handler's call object its own `emit`: every listener runs inside it, so a throw is caught without
@@ -36,43 +37,72 @@ function guardAnswering(handler: Handler): Handler {
   const promiseOnly = handler.length === 1;
   return function guardedHandler(call) {
     const secured = guardCall(call);
-    const result = run(secured, handler, call, (error, value, trailers) =>
-      secured.reply(error, value, trailers),
+    const fail = (error: unknown): void => secured.fail(error, "thrown");
+    const callback: Callback = (error, value, trailers) => secured.reply(error, value, trailers);
+    const result = run(secured, handler, call, callback, fail);
+    if (isGenerator(result)) {
+      fail(
+        new Error("the handler returned a generator, but its method has one answer; return a promise of it"),
+      );
+      return;
+    }
+    whenSettled(
+      secured,
+      result,
+      (value) => {
+        if (!secured.replied && (value !== undefined || promiseOnly))
+          secured.reply(undefined, value, undefined);
+        secured.handlerSettled();
+      },
+      fail,
     );
-    whenSettled(secured, result, (value) => {
-      if (!secured.replied && (value !== undefined || promiseOnly))
-        secured.reply(undefined, value, undefined);
-      secured.handlerSettled();
-    });
   };
 }
 
 function guardStreaming(handler: Handler): Handler {
   return function guardedHandler(call) {
     const secured = guardCall(call);
-    const result = run(secured, handler, call, undefined);
-    whenSettled(secured, result, () => {
-      secured.handlerSettled();
-      if (secured.ended || !isAbandoned(call as Duplex)) return;
-      secured.fail(
-        new Error("the handler's promise settled, but it never ended its call: call.end() is missing"),
-        "thrown",
-      );
-    });
+    const stream = call as Duplex;
+    const result = run(secured, handler, call, undefined, (error) => failAfterWrites(secured, stream, error));
+    if (isGenerator(result)) {
+      secured.handlerPending();
+      contextStorage.run(secured.context, sendAll, secured, stream, result);
+      return;
+    }
+    whenSettled(
+      secured,
+      result,
+      () => {
+        secured.handlerSettled();
+        if (secured.ended || !isAbandoned(stream)) return;
+        secured.fail(
+          new Error("the handler's promise settled, but it never ended its call: call.end() is missing"),
+          "thrown",
+        );
+      },
+      (error) => failAfterWrites(secured, stream, error),
+    );
   };
 }
 
+type OnFailure = (error: unknown) => void;
+
 /** Waits for what the handler returned, if it is something to wait for. */
-function whenSettled(secured: SecuredCall, result: unknown, done: (value: unknown) => void): void {
+function whenSettled(
+  secured: SecuredCall,
+  result: unknown,
+  done: (value: unknown) => void,
+  onFailure: OnFailure,
+): void {
   try {
     if (!isThenable(result)) return;
   } catch (error) {
-    secured.fail(error, "thrown");
+    onFailure(error);
     return;
   }
   secured.handlerPending();
   // A thenable may be anybody's: its `then` may throw, or call back twice.
-  Promise.resolve(result).then(done, (error: unknown) => secured.fail(error, "thrown"));
+  Promise.resolve(result).then(done).catch(onFailure);
 }
 
 function run(
@@ -80,13 +110,74 @@ function run(
   handler: Handler,
   call: HandlerCall,
   callback: Callback | undefined,
+  onFailure: OnFailure,
 ): unknown {
   try {
     return contextStorage.run(secured.context, handler, call, callback);
   } catch (error) {
-    secured.fail(error, "thrown");
+    onFailure(error);
     return undefined;
   }
+}
+
+/** What the handler wrote before it failed goes first: grpc-js sends the status noted here when the stream has finished. */
+function failAfterWrites(secured: SecuredCall, stream: Duplex, error: unknown): void {
+  if (secured.ended) {
+    secured.fail(error, "thrown");
+    return;
+  }
+  secured.noteStreamFailure(error, "thrown");
+  if (stream.destroyed || stream.writableEnded) secured.failStream();
+  else stream.end();
+}
+
+/**
+ * Sends what a generator yields, no faster than the caller reads: what waits is bounded by the stream's high water mark.
+ * When the call ends, the generator is returned, so that its `finally` runs once it waits for nothing of its own (C4).
+ */
+async function sendAll(
+  secured: SecuredCall,
+  stream: Duplex,
+  responses: AsyncGenerator<unknown>,
+): Promise<void> {
+  const giveUp = (): void => {
+    responses.return(undefined).catch((error: unknown) => secured.fail(error, "thrown"));
+  };
+  stream.once("cancelled", giveUp);
+  try {
+    for (;;) {
+      const { done, value } = await responses.next();
+      if (done === true || secured.ended || stream.destroyed) break;
+      if (!stream.write(value)) await drained(stream);
+    }
+    secured.handlerSettled();
+    if (!secured.ended && !stream.destroyed) stream.end();
+  } catch (error) {
+    failAfterWrites(secured, stream, error);
+  } finally {
+    stream.off("cancelled", giveUp);
+  }
+}
+
+function drained(stream: Duplex): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      stream.off("drain", done).off("close", done);
+      resolve();
+    };
+    stream.on("drain", done).on("close", done);
+    if (stream.destroyed) done();
+  });
+}
+
+function isGenerator(value: unknown): value is AsyncGenerator<unknown> {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    Symbol.asyncIterator in value &&
+    "next" in value &&
+    "return" in value
+  );
 }
 
 /** Can nothing end the stream any more? Nobody ended it, and nobody listens: no listener, no pipe, no open loop. */
@@ -139,7 +230,7 @@ type Emit = (call: Guarded, event: string | symbol, args: unknown[]) => boolean;
 
 function emitGuarded(call: Guarded, event: string | symbol, args: unknown[], emit: Emit): boolean {
   const secured = call[securedKey];
-  if (event === "error") secured.noteStreamFailure(args[0]);
+  if (event === "error") secured.noteStreamFailure(args[0], "given");
   try {
     if (contextStorage.getStore() === secured.context) return emit(call, event, args);
     return contextStorage.run(secured.context, emit, call, event, args);

@@ -68,6 +68,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   #entered = 0;
   #handlerStarted = false;
   #heldBy: Middleware | undefined = undefined;
+  /** The first message, which decided that a held handler may start; it is what the handler reads first. */
+  #heldMessage: { readonly message: unknown } | undefined = undefined;
   #metadata: Metadata | undefined = undefined;
   #headersSent = false;
   #replied = false;
@@ -109,7 +111,13 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   startRead(): void {
-    this.#base.startRead();
+    const held = this.#heldMessage;
+    if (held === undefined) {
+      this.#base.startRead();
+      return;
+    }
+    this.#heldMessage = undefined;
+    if (this.#state === OPEN) this.#listener?.onReceiveMessage(held.message);
   }
 
   sendMetadata(metadata: Metadata): void {
@@ -213,9 +221,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   /** The handler's stream emitted an error; grpc-js ends it, after what was written has left, with the status noted here. */
-  noteStreamFailure(error: unknown): void {
+  noteStreamFailure(error: unknown, source: FailureSource): void {
     if (this.#state === ENDED) this.#reportLate(error);
-    else this.#streamFailure ??= this.#recover(error, "given");
+    else this.#streamFailure ??= this.#recover(error, source);
   }
 
   /**
@@ -387,12 +395,18 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     }
     this.#state = OPEN;
     this.#armDeadline();
-    this.#heldBy = holding.find((layer) => layer.needsMessage?.(this.context) ?? false);
-    if (this.#heldBy === undefined) {
-      this.#startHandler();
+    for (const layer of holding) {
+      try {
+        if (layer.needsMessage?.(this.context) !== true) continue;
+      } catch (error) {
+        this.#refuse(layer, error);
+        return;
+      }
+      this.#heldBy = layer;
+      this.#base.startRead();
       return;
     }
-    this.#base.startRead();
+    this.#startHandler();
   }
 
   #startHandler(): void {
@@ -428,8 +442,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   #deliver(message: unknown): void {
     if (this.#heldBy !== undefined) {
       this.#heldBy = undefined;
+      this.#heldMessage = { message };
       this.#startHandler();
-      if (this.#state !== OPEN) return;
+      return;
     }
     this.#listener?.onReceiveMessage(message);
   }
@@ -465,7 +480,6 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#finish(sent, endedBy, layer);
     this.#send(sent);
     if (endedBy === "handler" || !this.#handlerStarted) return;
-    this.#context?.abort(new Error(sent.details));
     // grpc-js tells the handler only once the trailers left, which a caller who does not read can hold up.
     process.nextTick(() => this.#tellHandler());
   }
@@ -474,8 +488,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#state = ENDED;
     this.#ending = { status: ended, endedBy, layer };
     clearTimeout(this.#checkTimer);
-    if (endedBy === "caller" || endedBy === "transport")
-      this.#context?.abort(new Error("the call was cancelled"));
+    // A check that is still waiting for something can stop too, not only the handler.
+    if (endedBy !== "handler") this.#context?.abort(ended.details);
   }
 
   #send(sent: PublicStatus): void {
@@ -546,7 +560,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   /** Our status left whole: its HEADERS or trailers were handed to HTTP/2, and the stream closed without an error. */
   #delivered(ending: Ending): boolean {
     if (ending.endedBy === "caller" || this.#stream.rstCode !== 0) return false;
-    return this.#headersSent ? this.#stream.sentTrailers !== undefined : this.#stream.headersSent;
+    return this.#stream.sentTrailers !== undefined || this.#stream.sentHeaders?.["grpc-status"] !== undefined;
   }
 
   // --- time --------------------------------------------------------------------------------------------------------

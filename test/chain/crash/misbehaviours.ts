@@ -421,6 +421,60 @@ export const misbehaviours: Readonly<Record<string, Misbehaviour>> = {
       call.write({ text: "some" });
     },
   },
+  "throw in a generator": {
+    kinds: writing,
+    expected: "INTERNAL",
+    // biome-ignore lint/correctness/useYield: it fails before it yields
+    run: async function* () {
+      throw new Boom();
+    },
+  },
+  "throw in a generator after some messages": {
+    kinds: writing,
+    expected: "INTERNAL",
+    run: async function* () {
+      yield { text: "one" };
+      yield { text: "two" };
+      throw new Boom();
+    },
+  },
+  "yield what cannot be encoded": {
+    kinds: writing,
+    expected: "INTERNAL",
+    run: async function* () {
+      yield { text: 1n };
+    },
+  },
+  "yield null": {
+    kinds: writing,
+    expected: "INTERNAL",
+    run: async function* () {
+      yield null;
+    },
+  },
+  "return a generator from a method with one answer": {
+    kinds: answering,
+    expected: "INTERNAL",
+    run: async function* () {
+      yield { text: "one" };
+    },
+  },
+  "throw in a generator's finally when the caller cancels": {
+    kinds: writing,
+    expected: "CANCELLED",
+    cancel: true,
+    run: async function* () {
+      try {
+        for (;;) {
+          yield { text: "more" };
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+      } finally {
+        // biome-ignore lint/correctness/noUnsafeFinally: that is what is tested
+        throw new Boom();
+      }
+    },
+  },
   "call back twice": {
     kinds: answering,
     expected: "OK",

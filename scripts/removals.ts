@@ -1,0 +1,410 @@
+// Each protection, how it is taken out, and the tests that must notice.
+
+export interface Removal {
+  readonly requirement: string;
+  readonly what: string;
+  readonly file: string;
+  /** Stands in the file exactly once. */
+  readonly find: string;
+  readonly replace: string;
+  readonly tests: readonly string[];
+}
+
+const layers = "src/server/layers.ts";
+const call = "src/chain/secured-call.ts";
+const seam = "src/chain/grpc-js.ts";
+const server = "src/server/secure-server.ts";
+
+export const removals: readonly Removal[] = [
+  // Whole layers.
+  {
+    requirement: "C1",
+    what: "the logging layer",
+    file: layers,
+    find: "...(logger === undefined ? [] : [logging({ logger })]),",
+    replace: "...(logger === undefined ? [] : [logging({ logger })]).slice(1),",
+    tests: ["test/chain/order.test.ts", "test/server/observability.test.ts"],
+  },
+  {
+    requirement: "U5",
+    what: "the metrics layer",
+    file: layers,
+    find: "...(settings.metrics ? [metrics()] : []),",
+    replace: "...(settings.metrics ? [metrics()] : []).slice(1),",
+    tests: ["test/server/observability.test.ts"],
+  },
+  {
+    requirement: "U1",
+    what: "the audit layer",
+    file: layers,
+    find: "...(audit === undefined ? [] : [audit]),",
+    replace: "...(audit === undefined ? [] : []),",
+    tests: ["test/server/observability.test.ts"],
+  },
+  {
+    requirement: "L5",
+    what: "the metadata limit",
+    file: layers,
+    find: "    metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),\n",
+    replace: "    ...[metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes })].slice(1),\n",
+    tests: ["test/server/public-texts.test.ts"],
+  },
+  {
+    requirement: "L6",
+    what: "the deadline layer",
+    file: layers,
+    find: "    deadline(settings.deadline),\n",
+    replace: "    ...[deadline(settings.deadline)].slice(1),\n",
+    tests: ["test/server/public-texts.test.ts", "test/chain/deadline.test.ts"],
+  },
+  {
+    requirement: "L1",
+    what: "the peer rate limit",
+    file: layers,
+    find: "    peerRateLimit(settings.rateLimit),\n",
+    replace: "    ...[peerRateLimit(settings.rateLimit)].slice(1),\n",
+    tests: ["test/server/public-texts.test.ts", "test/server/limits.test.ts"],
+  },
+  {
+    requirement: "L2",
+    what: "the principal limits",
+    file: layers,
+    find: "    principalRateLimit(settings.rateLimit),\n",
+    replace: "    ...[principalRateLimit(settings.rateLimit)].slice(1),\n",
+    tests: ["test/server/public-texts.test.ts", "test/server/limits.test.ts"],
+  },
+  {
+    requirement: "A1",
+    what: "authentication: everyone is admitted as the same caller",
+    file: "src/middleware/authentication/authentication.ts",
+    find: "    if (this.#authenticator.presents(call)) return this.#authenticator.authenticate(call);",
+    replace:
+      '    if (this.#authenticator !== undefined) return { principal: { subject: "ada", kind: "user", scheme: "jwt", roles: new Set(["caller"]), permissions: new Set(), claims: {} } };',
+    tests: ["test/server/authentication.test.ts", "test/server/public-texts.test.ts"],
+  },
+  {
+    requirement: "Z1",
+    what: "the authorization layer",
+    file: layers,
+    find: "    authorizationBy(policy),\n",
+    replace: "    ...[authorizationBy(policy)].slice(1),\n",
+    tests: ["test/server/public-texts.test.ts"],
+  },
+  // Transport.
+  {
+    requirement: "T1",
+    what: "the minimum version of TLS on the server",
+    file: "src/tls/server-credentials.ts",
+    find: "    minVersion: tls.minVersion,\n",
+    replace: '    minVersion: "TLSv1.2",\n',
+    tests: ["test/tls/server-credentials.test.ts", "test/server/tls.test.ts"],
+  },
+  {
+    requirement: "T2",
+    what: "the end of connections whose certificate does not verify",
+    file: server,
+    find: 'clientCertificateVerdict(socket) === "unverified"',
+    replace: 'clientCertificateVerdict(socket) === ("no" as string)',
+    tests: ["test/server/tls.test.ts"],
+  },
+  {
+    requirement: "T2",
+    what: "the demand for a client certificate",
+    file: "src/tls/server-credentials.ts",
+    find: 'rejectUnauthorized: tls.clientAuth === "require",',
+    replace: "rejectUnauthorized: false,",
+    tests: ["test/tls/server-credentials.test.ts"],
+  },
+  {
+    requirement: "T3",
+    what: "the client's insistence on verification",
+    file: "src/tls/client-credentials.ts",
+    find: "{ rejectUnauthorized: true }",
+    replace: "{ rejectUnauthorized: false }",
+    tests: ["test/tls/client-credentials.test.ts"],
+  },
+  {
+    requirement: "T5",
+    what: "the refusal of ambiguous names",
+    file: "src/tls/peer-certificate.ts",
+    find: "if (value === undefined || values.length > 1) return undefined;",
+    replace: "if (value === undefined) return undefined;",
+    tests: ["test/tls/peer-certificate.test.ts"],
+  },
+  // Authentication.
+  {
+    requirement: "A1",
+    what: "the list of algorithms",
+    file: "src/middleware/authentication/jwt.ts",
+    find: 'this.#rules.algorithms.find((algorithm) => algorithm === header["alg"]);',
+    replace: 'header["alg"] as SignatureAlgorithm;',
+    tests: ["test/middleware/authentication/jwt.test.ts"],
+  },
+  {
+    requirement: "A1",
+    what: "the signature",
+    file: "src/middleware/authentication/jwt.ts",
+    find: "      if (error instanceof errors.JWSSignatureVerificationFailed) continue;",
+    replace: "      if (error instanceof errors.JWSSignatureVerificationFailed) return key;",
+    tests: ["test/server/authentication.test.ts"],
+  },
+  {
+    requirement: "A1",
+    what: "the audience",
+    file: "src/middleware/authentication/token-claims.ts",
+    find: '  checkAudience(claims["aud"], rules.audiences);\n',
+    replace: "  void checkAudience;\n",
+    tests: ["test/server/authentication.test.ts"],
+  },
+  {
+    requirement: "A1",
+    what: "the expiry",
+    file: "src/middleware/authentication/token-claims.ts",
+    find: '  if (now >= times.endsAt) throw new CredentialError("expired", "the token has expired");\n',
+    replace: "",
+    tests: ["test/middleware/authentication/jwt.test.ts"],
+  },
+  {
+    requirement: "A2",
+    what: "the check that a remembered token's key is still there",
+    file: "src/middleware/authentication/jwt.ts",
+    find: "if (!keys.holds(verified.key, call)) {",
+    replace: "if (keys === undefined) {",
+    tests: ["test/middleware/authentication/jwks.test.ts", "test/middleware/authentication/jwt.test.ts"],
+  },
+  {
+    requirement: "A3",
+    what: "revocation of API keys",
+    file: "src/middleware/authentication/api-key.ts",
+    find: "    if (record.revoked === true)",
+    replace: "    if (record.revoked === (1 as unknown))",
+    tests: ["test/server/authentication.test.ts", "test/middleware/authentication/api-key.test.ts"],
+  },
+  {
+    requirement: "A6",
+    what: "the refusal of credentials that nobody claims",
+    file: "src/middleware/authentication/authentication.ts",
+    find: "      this.#refuseUnclaimed(call);\n",
+    replace: "      if (call === undefined) this.#refuseUnclaimed(call);\n",
+    tests: ["test/server/authentication.test.ts"],
+  },
+  {
+    requirement: "A9",
+    what: "the removal of x-user-id",
+    file: "src/middleware/authentication/authentication.ts",
+    find: "  for (const header of unprovenHeaders) removeMetadata(call, header);",
+    replace: "  for (const header of unprovenHeaders.slice(2)) removeMetadata(call, header);",
+    tests: ["test/server/authentication.test.ts"],
+  },
+  {
+    requirement: "A10",
+    what: "the exactness of the health bypass",
+    file: "src/call/method.ts",
+    find: "  return method.known && probes.has(method.path);",
+    replace: '  return probes.has(method.path) || method.path.startsWith("/grpc.health.v1.Health/");',
+    tests: ["test/server/authentication.test.ts", "test/server/health.test.ts"],
+  },
+  {
+    requirement: "A11",
+    what: "the difference between a bad credential and a failure of ours",
+    file: "src/middleware/authentication/authentication.ts",
+    find: "  if (error instanceof CredentialError) {",
+    replace: "  if (error instanceof Error) {",
+    tests: ["test/server/public-texts.test.ts"],
+  },
+  // Authorization.
+  {
+    requirement: "Z1",
+    what: "denial by default",
+    file: "src/middleware/authorization/authorization.ts",
+    find: "      if (policy === undefined) refuse(call, noRule);\n      if (policy.needsMessage)",
+    replace: "      if (policy === undefined) return;\n      if (policy.needsMessage)",
+    tests: ["test/middleware/authorization"],
+  },
+  {
+    requirement: "Z2",
+    what: "the check of the policy at listen()",
+    file: server,
+    find: "this.#settings.authorization.compile(methods.filter(isApplications))",
+    replace:
+      "(() => { try { return this.#settings.authorization.compile(methods.filter(isApplications)); } catch { return { forMethod: () => undefined }; } })()",
+    tests: ["test/server/policy-at-start.test.ts"],
+  },
+  {
+    requirement: "Z9",
+    what: "the record of the rule that denied",
+    file: "src/middleware/authorization/authorization.ts",
+    find: "function refuse(call: CallContext, decision: RecordedDecision): never {\n  recordDecision(call, decision);",
+    replace:
+      "function refuse(call: CallContext, decision: RecordedDecision): never {\n  if (decision === undefined) recordDecision(call, decision);",
+    tests: ["test/middleware/authorization", "test/server/observability.test.ts"],
+  },
+  // The chain.
+  {
+    requirement: "C3",
+    what: "the guard around handlers",
+    file: "src/server/guarded-server.ts",
+    find: "      guardHandler(handler, kind),\n",
+    replace: "      guardHandler === undefined ? guardHandler(handler, kind) : handler,\n",
+    tests: ["test/chain/crash/crash-matrix.test.ts"],
+  },
+  {
+    requirement: "C3",
+    what: "the guarded emit",
+    file: "src/chain/handlers.ts",
+    find: "  open.emit = captured ? guardedEmit : guardedEmitByHand;\n",
+    replace: "  if (!captured) open.emit = captured ? guardedEmit : guardedEmitByHand;\n",
+    tests: ["test/chain/crash/crash-matrix.test.ts"],
+  },
+  {
+    requirement: "C3",
+    what: "the capture of rejections in listeners",
+    file: seam,
+    find: "  open[captureSwitch] = true;\n",
+    replace: "",
+    tests: ["test/chain/crash/crash-matrix.test.ts"],
+  },
+  {
+    requirement: "C5",
+    what: "recovery: what a handler threw is told to the caller",
+    file: "src/middleware/recovery.ts",
+    find: "  return { code, details: internalErrorText(call.id), cause, errorId: call.id };",
+    replace:
+      "  return { code, details: cause instanceof Error ? cause.message : internalErrorText(call.id), cause, errorId: call.id };",
+    tests: ["test/chain/error-hygiene.test.ts"],
+  },
+  {
+    requirement: "C5",
+    what: "the cleaning of response metadata",
+    file: seam,
+    find: "  if (isEmptyMetadata(metadata)) return metadata;\n",
+    replace: "  if (metadata !== undefined) return metadata;\n",
+    tests: ["test/chain/crash/crash-matrix.test.ts"],
+  },
+  {
+    requirement: "C5",
+    what: "the cleaning of status texts",
+    file: call,
+    find: ".toWellFormed()",
+    replace: "",
+    tests: ["test/chain/crash/crash-matrix.test.ts"],
+  },
+  {
+    requirement: "C8",
+    what: "the stand-in for unknown methods",
+    file: server,
+    find: "    handleUnknownMethods(this.#server, unknownMethodHandler);\n",
+    replace: "    void handleUnknownMethods;\n    void unknownMethodHandler;\n",
+    tests: ["test/server/public-texts.test.ts", "test/chain/unknown-method.test.ts"],
+  },
+  {
+    requirement: "C8",
+    what: "the report of what is refused below the chain",
+    file: server,
+    find: "onRefusedBelow: refusedBelowReporter(logger, { metrics: settings.metrics }),",
+    replace: "onRefusedBelow: () => void refusedBelowReporter(logger, { metrics: settings.metrics }),",
+    tests: ["test/chain/refused-below.test.ts"],
+  },
+  {
+    requirement: "C10",
+    what: "the view of grpc-js's own statuses",
+    file: seam,
+    find: "  owned.sendStatus = sendToReceiver;\n",
+    replace: "  void sendToReceiver;\n",
+    tests: ["test/server/public-texts.test.ts", "test/chain/own-statuses.test.ts"],
+  },
+  {
+    requirement: "C11",
+    what: "the closing of refused streams",
+    file: seam,
+    find: "  if (localClose === 1) stream.close(constants.NGHTTP2_NO_ERROR);\n  else",
+    replace: "  if (localClose === 2)",
+    tests: ["test/chain/held-nothing.test.ts"],
+  },
+  {
+    requirement: "C12",
+    what: "the dropping of late answers",
+    file: call,
+    find: "      () => {\n        if (this.#state !== during) return;\n",
+    replace: "      () => {\n",
+    tests: ["test/chain/checking.test.ts"],
+  },
+  {
+    requirement: "C12",
+    what: "the check time limit",
+    file: call,
+    find: "    }, this.#chain.checkTimeoutMs);",
+    replace: "    }, 2 ** 30);",
+    tests: ["test/server/public-texts.test.ts", "test/chain/checking.test.ts"],
+  },
+  {
+    requirement: "C13",
+    what: "the holding of stream handlers for their first message",
+    file: call,
+    find: "    this.#heldBy = holding.find((layer) => layer.needsMessage?.(this.context) ?? false);\n",
+    replace: "    void holding;\n",
+    tests: ["test/chain/first-message.test.ts"],
+  },
+  // Limits that grpc-js and Node enforce for us.
+  {
+    requirement: "L2",
+    what: "the number of streams on a connection",
+    file: seam,
+    find: "      maxConcurrentStreams: options.maxConcurrentStreams,\n",
+    replace: "      maxConcurrentStreams: 2 ** 31 - 1,\n",
+    tests: ["test/server/limits.test.ts"],
+  },
+  {
+    requirement: "L4",
+    what: "the size of messages",
+    file: server,
+    find: '    "grpc.max_receive_message_length": limits.maxReceiveMessageBytes,\n    "grpc.max_send_message_length": limits.maxSendMessageBytes,\n',
+    replace:
+      '    "grpc.max_receive_message_length": -1,\n    "grpc.max_send_message_length": limits === undefined ? 0 : -1,\n',
+    tests: ["test/server/public-texts.test.ts", "test/server/limits.test.ts"],
+  },
+  {
+    requirement: "L10",
+    what: "the bound of the limiter's table",
+    file: "src/middleware/rate-limit/memory-rate-limiter.ts",
+    find: "maxKeys = 100_000",
+    replace: "maxKeys = 100_000_000",
+    tests: ["test/middleware/rate-limit"],
+  },
+  // What is written down.
+  {
+    requirement: "U4",
+    what: "the redaction of secrets in errors",
+    file: "src/call/redaction.ts",
+    find: "export function redactSecrets(text: string, maxLength: number): string {\n",
+    replace:
+      "export function redactSecrets(text: string, maxLength: number): string {\n  if (maxLength > 0) return text.slice(0, maxLength);\n",
+    tests: ["test/call"],
+  },
+  {
+    requirement: "U2",
+    what: "the second lane: strangers share the lane of identified callers",
+    file: "src/middleware/audit/audit-entry.ts",
+    find: "export function laneOf(entry: AuditEntry): AuditLane {\n",
+    replace:
+      'export function laneOf(entry: AuditEntry): AuditLane {\n  if (entry !== undefined) return "identified";\n',
+    tests: ["test/middleware/audit"],
+  },
+  // The client.
+  {
+    requirement: "K2",
+    what: "the guard of the plaintext channel",
+    file: "src/client/plaintext-channel.ts",
+    find: "    if (found === undefined) {",
+    replace: "    if (found !== null) {",
+    tests: ["test/client"],
+  },
+  {
+    requirement: "K4",
+    what: "the default deadline",
+    file: "src/client/default-deadline.ts",
+    find: "if (call.callOptions.deadline == null) {",
+    replace: "if (call.callOptions.deadline === null) {",
+    tests: ["test/client"],
+  },
+];
