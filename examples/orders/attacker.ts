@@ -36,7 +36,16 @@ function encoded(part: object): string {
   return Buffer.from(JSON.stringify(part)).toString("base64url");
 }
 
-/** A gRPC request over a session of HTTP/2. Without a message the request stream is left open. */
+/** A connection of its own. What becomes of it, its requests tell. */
+export function openSession(url: string, options: SecureClientSessionOptions): ClientHttp2Session {
+  return connect(url, options).on("error", () => {});
+}
+
+/**
+ * A gRPC request by hand; how it ended. Without a message the request stream is left open.
+ *
+ * @throws where the connection did not come about, or ended without an answer
+ */
 export function request(
   session: ClientHttp2Session,
   path: string,
@@ -52,19 +61,17 @@ export function request(
   });
   if (message !== undefined) stream.end(Buffer.concat([lengthPrefix(message), message]));
   stream.resume();
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const read = ({ "grpc-status": code, "grpc-message": text = "" }: IncomingHttpHeaders): void => {
       if (code === undefined) return;
       resolve(statusText({ code: Number(code), details: decodeURIComponent(String(text)) }));
     };
     stream.on("response", read);
     stream.on("trailers", read);
-    stream.on("error", () => {});
-    stream.on("close", () => resolve(unanswered));
+    stream.on("error", reject);
+    stream.on("close", () => reject(new Error("closed")));
   });
 }
-
-const unanswered = "no answer";
 
 /** Not compressed, and four bytes that say how long it is. */
 function lengthPrefix(message: Buffer): Buffer {
@@ -75,12 +82,23 @@ function lengthPrefix(message: Buffer): Buffer {
 
 /** Tries to connect and to call the public method. */
 export async function knock(url: string, options: SecureClientSessionOptions = {}): Promise<Seen> {
-  const session = connect(url, options);
-  const failure = new Promise<string>((resolve) => {
-    session.on("error", (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message));
-    session.on("close", () => resolve("closed"));
-  });
-  const answer = await request(session, "/orders.v1.Orders/Ping", {}, Buffer.alloc(0));
-  session.destroy();
-  return answer === unanswered ? { result: "connection refused", remark: await failure } : { result: answer };
+  const session = openSession(url, options);
+  try {
+    return { result: await request(session, "/orders.v1.Orders/Ping", {}, Buffer.alloc(0)) };
+  } catch (error) {
+    return { result: "connection refused", remark: reasonOf(error) };
+  } finally {
+    session.destroy();
+  }
+}
+
+/** Node's error code in words, of what ended the connection where it is known: `tlsv13 alert certificate required`. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  if (error.cause !== undefined) return reasonOf(error.cause);
+  if (!("code" in error) || typeof error.code !== "string") return error.message;
+  return error.code
+    .replace(/^ERR_(SSL_|HTTP2_)?/, "")
+    .replaceAll("_", " ")
+    .toLowerCase();
 }

@@ -18,6 +18,15 @@ export interface Seen {
   readonly remark?: string;
 }
 
+/** A line of pino's, as far as the calls look at it. */
+export interface LogLine {
+  readonly level: number;
+  readonly msg?: string;
+  readonly request_id?: string;
+  /** The failure behind `internal error (id …)`. */
+  readonly err?: { readonly message?: string };
+}
+
 /** What the calls work with: the one server under attack, and everything around it. */
 export interface Demo {
   readonly port: number;
@@ -34,8 +43,10 @@ export interface Demo {
   as(subject: string, role: "customer" | "admin"): OrdersClient;
   /** The audit entry that matches, once it is there. */
   audited(match: (entry: AuditEntry) => boolean): Promise<AuditEntry>;
-  /** The log line that contains `text`, once it is there. */
-  logged(text: string): Promise<string>;
+  /** What the server has logged so far. */
+  log(): Promise<readonly LogLine[]>;
+  /** The log line that matches, once it is there. */
+  logged(match: (line: LogLine) => boolean): Promise<LogLine>;
   /** Closes it at the end. */
   closeLater<T extends { close(): unknown }>(resource: T): T;
 }

@@ -15,7 +15,8 @@ import { pino } from "pino";
 import { createTokenIssuer, type SignOptions, type TokenIssuer } from "../../src/testing/token-issuer.ts";
 import { maxStreamMs } from "./calls/limits.ts";
 import { clientTls, makeCertificates } from "./certificates.ts";
-import type { Demo, DemoCall, Seen } from "./demo-call.ts";
+import type { Demo, DemoCall, LogLine, Seen } from "./demo-call.ts";
+import { eventually } from "./eventually.ts";
 import { audience, createOrdersServer } from "./server.ts";
 import { OrdersClient } from "./service.ts";
 
@@ -43,14 +44,14 @@ export async function runDemo(calls: readonly DemoCall[]): Promise<Outcome> {
   const onUncaught = (error: unknown): void => {
     uncaught.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
   };
-  // Both: without a listener for rejections Node reports them as uncaught exceptions, unless told otherwise by a flag.
+  // Remembered instead of ending the process, so that the table is there to read; the run fails all the same.
   process.on("uncaughtException", onUncaught).on("unhandledRejection", onUncaught);
   try {
-    await using world = await World.start(directory, uncaught);
+    await using world = await startWorld(directory, uncaught);
     const rows: Row[] = [];
     for (const call of calls) rows.push(await makeRow(call, world));
     await world.stop();
-    return { rows, auditLines: await linesOf(world.auditFile), uncaught };
+    return { rows, auditLines: await world.auditLines(), uncaught };
   } finally {
     process.off("uncaughtException", onUncaught).off("unhandledRejection", onUncaught);
     await rm(directory, { recursive: true, force: true });
@@ -71,48 +72,62 @@ async function makeRow(demoCall: DemoCall, demo: Demo): Promise<Row> {
   return { requirement, call, expected, seen, ok: seen.result === expected };
 }
 
+interface Parts {
+  /** For files that are gone afterwards. */
+  readonly directory: string;
+  readonly uncaught: readonly string[];
+  readonly server: SecureServer;
+  readonly port: number;
+  readonly issuer: TokenIssuer;
+  readonly apiKeys: Demo["apiKeys"];
+}
+
+async function startWorld(directory: string, uncaught: readonly string[]): Promise<World> {
+  const rights = { permissions: ["order:read", "order:write"], tenant: "acme" };
+  const good = issueApiKey({ owner: "billing", ...rights });
+  const revoked = issueApiKey({ owner: "former-partner", ...rights });
+  const issuer = await createTokenIssuer({ audience, algorithms: ["ES256", "RS256"] });
+  try {
+    const server = createOrdersServer({
+      issuer,
+      apiKeys: [good.record, { ...revoked.record, revoked: true }],
+      auditFile: auditFileIn(directory),
+      deadline: { maxStreamMs },
+      logger: pino(pino.destination({ dest: logFileIn(directory), sync: true })),
+    });
+    const { port } = await server.listen("127.0.0.1:0");
+    const apiKeys = { good: good.key, revoked: revoked.key };
+    return new World({ directory, uncaught, server, port, issuer, apiKeys });
+  } catch (error) {
+    await issuer.close();
+    throw error;
+  }
+}
+
+function auditFileIn(directory: string): string {
+  return join(directory, "audit.jsonl");
+}
+
+function logFileIn(directory: string): string {
+  return join(directory, "orders.log");
+}
+
 class World implements Demo, AsyncDisposable {
   readonly port: number;
   readonly issuer: TokenIssuer;
   readonly apiKeys: Demo["apiKeys"];
   readonly uncaught: readonly string[];
-  readonly auditFile: string;
+  readonly #directory: string;
   readonly #server: SecureServer;
-  readonly #logFile: string;
   readonly #open: { close(): unknown }[] = [];
 
-  constructor(parts: Pick<World, "port" | "issuer" | "apiKeys" | "uncaught" | "auditFile">, inner: Inner) {
-    this.port = parts.port;
-    this.issuer = parts.issuer;
-    this.apiKeys = parts.apiKeys;
-    this.uncaught = parts.uncaught;
-    this.auditFile = parts.auditFile;
-    this.#server = inner.server;
-    this.#logFile = inner.logFile;
-  }
-
-  static async start(directory: string, uncaught: readonly string[]): Promise<World> {
-    const issuer = await createTokenIssuer({ audience, algorithms: ["ES256", "RS256"] });
-    try {
-      const rights = { permissions: ["order:read", "order:write"], tenant: "acme" };
-      const good = issueApiKey({ owner: "billing", ...rights });
-      const revoked = issueApiKey({ owner: "former-partner", ...rights });
-      const auditFile = join(directory, "audit.jsonl");
-      const logFile = join(directory, "orders.log");
-      const server = createOrdersServer({
-        issuer,
-        apiKeys: [good.record, { ...revoked.record, revoked: true }],
-        auditFile,
-        deadline: { maxStreamMs },
-        logger: pino(pino.destination({ dest: logFile, sync: true })),
-      });
-      const { port } = await server.listen("127.0.0.1:0");
-      const apiKeys = { good: good.key, revoked: revoked.key };
-      return new World({ port, issuer, apiKeys, uncaught, auditFile }, { server, logFile });
-    } catch (error) {
-      await issuer.close();
-      throw error;
-    }
+  constructor({ directory, uncaught, server, port, issuer, apiKeys }: Parts) {
+    this.#directory = directory;
+    this.#server = server;
+    this.uncaught = uncaught;
+    this.port = port;
+    this.issuer = issuer;
+    this.apiKeys = apiKeys;
   }
 
   get target(): string {
@@ -136,26 +151,27 @@ class World implements Demo, AsyncDisposable {
     return this.client(bearerToken(() => this.token({ sub: subject, roles: [role] })));
   }
 
-  async audited(match: (entry: AuditEntry) => boolean): Promise<AuditEntry> {
-    for (;;) {
-      const entries = (await linesOf(this.auditFile)).map((line): AuditEntry => JSON.parse(line));
-      const found = entries.find(match);
-      if (found !== undefined) return found;
-      await sleep(10);
-    }
+  audited(match: (entry: AuditEntry) => boolean): Promise<AuditEntry> {
+    return eventually("such audit entry", async () =>
+      (await this.auditLines()).map((line): AuditEntry => JSON.parse(line)).find(match),
+    );
   }
 
-  async logged(text: string): Promise<string> {
-    for (;;) {
-      const line = (await linesOf(this.#logFile)).find((candidate) => candidate.includes(text));
-      if (line !== undefined) return line;
-      await sleep(10);
-    }
+  async log(): Promise<readonly LogLine[]> {
+    return (await linesOf(logFileIn(this.#directory))).map((line): LogLine => JSON.parse(line));
+  }
+
+  logged(match: (line: LogLine) => boolean): Promise<LogLine> {
+    return eventually("such log line", async () => (await this.log()).find(match));
   }
 
   closeLater<T extends { close(): unknown }>(resource: T): T {
     this.#open.push(resource);
     return resource;
+  }
+
+  auditLines(): Promise<readonly string[]> {
+    return linesOf(auditFileIn(this.#directory));
   }
 
   /** Safe to call twice. The audit file is whole afterwards. */
@@ -168,11 +184,6 @@ class World implements Demo, AsyncDisposable {
   [Symbol.asyncDispose](): Promise<void> {
     return this.stop();
   }
-}
-
-interface Inner {
-  readonly server: SecureServer;
-  readonly logFile: string;
 }
 
 /** Whole lines only: the last one may still be on its way. */

@@ -8,7 +8,7 @@ import {
   status,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { requirePrincipal, StatusError } from "grpc-palisade";
+import { requirePrincipal, StatusError, securityContext } from "grpc-palisade";
 import type { OrderBook } from "./order-book.ts";
 import type { ById, Order, OrderAnswer, OrderStatus, Text } from "./service.ts";
 
@@ -45,6 +45,7 @@ export function ordersHandlers(book: OrderBook): UntypedServiceImplementation {
 
     watchOrders(call: ServerDuplexStream<ById, OrderAnswer>) {
       const { tenant } = requirePrincipal(call);
+      securityContext(call).log.info("watches orders");
       const followed = new Set<string>();
       const unfollow = book.follow((order) => {
         if (order.tenant === tenant && followed.has(order.id)) call.write({ order });

@@ -17,6 +17,7 @@ export async function serve(port: number): Promise<void> {
   const server = createOrdersServer({ issuer, apiKeys: [record], auditFile });
   const { address } = await server.listen(`127.0.0.1:${port}`);
 
+  const stop = Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
   const sign = (sub: string, role: string): Promise<string> =>
     issuer.sign({ sub, tenant: "acme", roles: [role] }, { expiresInSec: tokenLifetimeSec });
   console.log(
@@ -26,7 +27,7 @@ export async function serve(port: number): Promise<void> {
     `\nServing on ${address}. Audit records go to ${auditFile}, log lines come below. Ctrl-C stops.\n`,
   );
 
-  await Promise.race([once(process, "SIGINT"), once(process, "SIGTERM")]);
+  await stop;
   await server.shutdown({ graceMs: 2_000 });
 }
 

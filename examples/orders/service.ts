@@ -65,7 +65,7 @@ export interface OrdersClient extends Client {
     metadata: Metadata,
     callback: requestCallback<{ readonly accepted: number }>,
   ): ClientWritableStream<{ readonly order: Partial<Order> }>;
-  watchOrders(options?: CallOptions): ClientDuplexStream<ById, OrderAnswer>;
+  watchOrders(metadata?: Metadata, options?: CallOptions): ClientDuplexStream<ById, OrderAnswer>;
   throwInListener(): ClientDuplexStream<Text, unknown>;
 }
 

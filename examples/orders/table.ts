@@ -4,7 +4,7 @@ import type { Row } from "./demo.ts";
 
 type Output = Pick<WriteStream, "write"> & Partial<Pick<WriteStream, "isTTY" | "hasColors">>;
 
-const headings = ["#", "row", "call", "expected", "seen", "verdict"] as const;
+const headings = ["#", "shows", "call", "expected", "seen", "verdict", "remark"] as const;
 
 export function printTable(rows: readonly Row[], output: Output): void {
   const paint = painter(output);
@@ -21,14 +21,14 @@ export function printTable(rows: readonly Row[], output: Output): void {
 }
 
 function cellsOf({ requirement, call, expected, seen, ok }: Row, index: number): readonly string[] {
-  const remark = seen.remark === undefined ? "" : ` (${seen.remark})`;
   return [
     String(index + 1).padStart(2),
     requirement,
     call,
     expected,
-    seen.result + remark,
+    seen.result,
     ok ? "ok" : "WRONG",
+    seen.remark ?? "",
   ];
 }
 

@@ -1,11 +1,9 @@
 // Too long, too much, too many.
 import { Buffer } from "node:buffer";
-import { once } from "node:events";
-import { connect } from "node:http2";
 import { performance } from "node:perf_hooks";
 import { Metadata } from "@grpc/grpc-js";
 import { streamed } from "../answer.ts";
-import { request } from "../attacker.ts";
+import { openSession, request } from "../attacker.ts";
 import { keyPair, trustedRoot } from "../certificates.ts";
 import type { DemoCall } from "../demo-call.ts";
 import { callsPerMinute } from "../server.ts";
@@ -13,7 +11,7 @@ import { OrdersService } from "../service.ts";
 import { getOrder } from "./orders.ts";
 
 /** The longest that a stream may take in the demo. */
-export const maxStreamMs = 1_000;
+export const maxStreamMs = 2_000;
 
 const thirtyDaysMs = 30 * 24 * 60 * 60 * 1_000;
 
@@ -21,15 +19,18 @@ export const limitCalls: readonly DemoCall[] = [
   {
     requirement: "L6",
     call: "WatchOrders with a deadline in 30 days",
-    expected: "DEADLINE_EXCEEDED deadline exceeded, at the cap",
+    expected: "DEADLINE_EXCEEDED, at the cap",
     async make(demo) {
       const start = performance.now();
       const { status } = await streamed(
-        demo.as("ada", "customer").watchOrders({ deadline: Date.now() + thirtyDaysMs }),
+        demo.as("ada", "customer").watchOrders(new Metadata(), { deadline: Date.now() + thirtyDaysMs }),
       );
       const took = Math.round(performance.now() - start);
       const inTime = took >= maxStreamMs - 10 && took < 4 * maxStreamMs;
-      return { result: `${status}, ${inTime ? "at the cap" : "at another time"}`, remark: `${took} ms` };
+      return {
+        result: `${codeOf(status)}, ${inTime ? "at the cap" : "at another time"}`,
+        remark: `${took} ms`,
+      };
     },
   },
   {
@@ -45,7 +46,7 @@ export const limitCalls: readonly DemoCall[] = [
   {
     requirement: "L1",
     call: `flood: ${callsPerMinute + 50} calls at once by one principal`,
-    expected: `${callsPerMinute} × OK, 50 × RESOURCE_EXHAUSTED rate limit exceeded`,
+    expected: `${callsPerMinute} × OK, 50 × RESOURCE_EXHAUSTED`,
     async make(demo) {
       const mallory = demo.as("mallory", "customer");
       return tally(Array.from({ length: callsPerMinute + 50 }, () => getOrder(mallory, "o-1")));
@@ -54,13 +55,9 @@ export const limitCalls: readonly DemoCall[] = [
   {
     requirement: "C11",
     call: "100 refused streams left open, then a good call",
-    expected: "100 × UNAUTHENTICATED missing credentials, then OK",
+    expected: "100 × UNAUTHENTICATED, then OK",
     async make(demo) {
-      const session = connect(`https://${demo.target}`, {
-        ca: trustedRoot(),
-        ...keyPair("client"),
-      });
-      await once(session, "connect");
+      const session = openSession(`https://${demo.target}`, { ca: trustedRoot(), ...keyPair("client") });
       try {
         const open = Array.from({ length: 100 }, () =>
           request(session, "/orders.v1.Orders/UploadOrders", {}),
@@ -81,14 +78,21 @@ export const limitCalls: readonly DemoCall[] = [
   },
 ];
 
-/** How often each outcome came: `2 × OK, 1 × …`. */
+/** How often each code came: `2 × OK, 1 × UNAVAILABLE`. */
 async function tally(calls: readonly Promise<string>[]): Promise<string> {
   const counts = new Map<string, number>();
   for (const result of await Promise.all(calls)) {
-    const outcome = result.replace(/^OK.*/, "OK");
-    counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+    const code = codeOf(result);
+    counts.set(code, (counts.get(code) ?? 0) + 1);
   }
-  return [...counts].map(([outcome, count]) => `${count} × ${outcome}`).join(", ");
+  return [...counts]
+    .sort()
+    .map(([code, count]) => `${count} × ${code}`)
+    .join(", ");
+}
+
+function codeOf(result: string): string {
+  return /^\w+/.exec(result)?.[0] ?? result;
 }
 
 function orderById(id: string): Buffer {

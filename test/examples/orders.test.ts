@@ -1,0 +1,136 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+const project = fileURLToPath(new URL("../../", import.meta.url));
+
+/** Runs a program to its end. `onOutput` may end it earlier. */
+function run(
+  command: string,
+  args: readonly string[],
+  {
+    cwd = project,
+    onOutput = () => {},
+  }: { cwd?: string; onOutput?: (seen: string, pid: number) => void } = {},
+): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+      if (child.pid !== undefined) onOutput(stdout, child.pid);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, stdout, stderr }));
+  });
+}
+
+function runScript(
+  path: string,
+  args: readonly string[],
+  options?: Parameters<typeof run>[2],
+): Promise<Ended> {
+  const tsx = ["--import", import.meta.resolve("tsx"), join(project, path)];
+  return run(process.execPath, [...tsx, ...args], options);
+}
+
+let start: Ended;
+let scratch: string;
+
+// Also builds what the other tests run.
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), "orders-test-"));
+  start = await run("npm", ["start"]);
+}, 60_000);
+
+afterAll(() => rm(scratch, { recursive: true, force: true }));
+
+describe("npm start", () => {
+  it("makes at least twenty calls, each as expected, and exits 0", () => {
+    expect(start.stderr).not.toContain("uncaught");
+    const rows = start.stdout.split("\n").filter((line) => /^ ?\d+ {2}[A-Z]\d+ /.test(line));
+    expect(rows.length).toBeGreaterThanOrEqual(20);
+    expect(rows.filter((row) => !/ {2}ok( |$)/.test(row))).toEqual([]);
+    expect(start.stdout).toContain(`${rows.length} of ${rows.length} as expected`);
+    expect(start.code).toBe(0);
+  });
+
+  it("U1 prints the audit lines of three calls: one allowed, two denied", () => {
+    const entries = start.stdout
+      .split("\n")
+      .filter((line) => line.startsWith("{"))
+      .map((line): unknown => JSON.parse(line));
+    expect(entries).toMatchObject([
+      { status: "OK", decision: "allow", caller: { subject: "ada" } },
+      { status: "UNAUTHENTICATED", decision: "deny", caller: null },
+      { status: "PERMISSION_DENIED", decision: "deny", rule: "/orders.v1.Orders/CancelOrder" },
+    ]);
+  });
+
+  it("writes no colours where nobody watches", () => {
+    expect(start.stdout).not.toContain("\u001b");
+  });
+});
+
+describe("the demo", () => {
+  const sabotages: readonly (readonly [what: string, code: number, told: RegExp])[] = [
+    ["nothing", 0, /1 of 1 as expected/],
+    ["another expectation", 1, /OK, o-1 anvil {2}WRONG/],
+    ["a row that fails", 1, /failed: sabotaged {2}WRONG/],
+    ["an uncaught error", 1, /uncaught: Error: sabotaged/],
+    ["an unhandled rejection", 1, /uncaught: Error: sabotaged/],
+  ];
+
+  it.each(sabotages)("sabotaged by %s exits %d", async (what, code, told) => {
+    const ended = await runScript("test/examples/sabotaged-orders.ts", [what]);
+    expect(ended.stdout + ended.stderr).toMatch(told);
+    expect(ended.code).toBe(code);
+  });
+});
+
+describe("npm start -- --serve", () => {
+  const script = "examples/orders/start.ts";
+
+  it("prints grpcurl lines, serves, and stops on SIGTERM with exit code 0", async () => {
+    let stopped = false;
+    const ended = await runScript(script, ["--serve", "--port", "0"], {
+      cwd: scratch,
+      onOutput(seen, pid) {
+        if (stopped || !seen.includes("Ctrl-C stops.")) return;
+        stopped = true;
+        process.kill(pid, "SIGTERM");
+      },
+    });
+    expect(ended.stdout).toMatch(/^TOKEN=ey[\w.-]+$/m);
+    expect(ended.stdout).toMatch(/^API_KEY=plsd_[\w-]+$/m);
+    expect(ended.stdout).toMatch(/^grpcurl -cacert .* 127\.0\.0\.1:\d+ orders\.v1\.Orders\/GetOrder$/m);
+    expect(ended.stdout).toMatch(/^grpcurl -cacert .* grpc\.health\.v1\.Health\/Check$/m);
+    expect(ended.code).toBe(0);
+  });
+
+  it("says so where the port is taken, and exits 1", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
+    const address = taken.address();
+    const port = typeof address === "object" ? address?.port : undefined;
+    const ended = await runScript(script, ["--serve", "--port", String(port)], { cwd: scratch });
+    taken.close();
+    expect(ended.stderr).toContain(`cannot bind 127.0.0.1:${port}`);
+    expect(ended.stderr).toContain("port free?");
+    expect(ended.code).toBe(1);
+  });
+});
