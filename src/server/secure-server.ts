@@ -146,6 +146,15 @@ class PalisadeServer implements SecureServer {
   ): Promise<{ readonly port: number; readonly address: string }> {
     const [first, ...others] = typeof address === "string" ? [address] : address;
     if (first === undefined) throw new ConfigError('listen: expected an address such as "0.0.0.0:50051"');
+    const wrong = [first, ...others].filter((each) => !isListenAddress(each));
+    if (wrong.length > 0) {
+      throw new ConfigError(
+        wrong.map(
+          (each) =>
+            `listen: "${each}" is no address; expected host:port, [ipv6]:port or unix:path, with the port`,
+        ),
+      );
+    }
     if (this.#listening)
       throw new ConfigError("listen: this server listens already; give all addresses at once");
     if (this.#shutdown !== undefined)
@@ -203,6 +212,11 @@ class PalisadeServer implements SecureServer {
       });
     });
   }
+}
+
+/** With its port: grpc-js would take 443 where there is none. */
+function isListenAddress(address: string): boolean {
+  return /^unix:.|^(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/[\]]+):\d{1,5}$/.test(address);
 }
 
 /** The policy speaks of the application's methods; the health service brings its own rules (A10). */

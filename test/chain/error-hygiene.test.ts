@@ -1,7 +1,15 @@
 // What of a failure reaches the caller, and what stays in the log (C5): every value a handler may fail with, thrown,
 // rejected and given, for all four call kinds.
 import { Buffer } from "node:buffer";
-import { Client, Metadata, Server, ServerCredentials, status } from "@grpc/grpc-js";
+import {
+  Client,
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServiceDefinition,
+  status,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { StatusError } from "../../src/call/errors.ts";
@@ -272,12 +280,13 @@ describe.each(kinds)("a %s handler that called another service", (kind) => {
   beforeAll(async () => {
     other = new Server();
     const metadata = saying(secret);
-    other.addService(
-      { unary: kindsDefinition["unary"] ?? never() },
-      {
-  X
+    const service: ServiceDefinition = { unary: kindsDefinition["unary"] ?? never() };
+    const indiscreet = {
+      unary(_call: unknown, callback: (error: unknown) => void) {
+        callback({ code: status.NOT_FOUND, details: secret, metadata });
       },
-    );
+    } as unknown as UntypedServiceImplementation;
+    other.addService(service, indiscreet);
     const port = await new Promise<number>((resolve, reject) =>
       other.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (cause, bound) =>
         cause === null ? resolve(bound) : reject(cause),

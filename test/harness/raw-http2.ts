@@ -10,6 +10,7 @@ import {
   type OutgoingHttpHeaders,
   type Settings,
 } from "node:http2";
+import { type TLSSocket, connect as tlsConnect } from "node:tls";
 import { status } from "@grpc/grpc-js";
 import type { Secured } from "./secured.ts";
 
@@ -52,22 +53,33 @@ export const helloFrame: Buffer = grpcFrame(JSON.stringify({ text: "hello" }));
 
 export class RawConnection implements AsyncDisposable {
   readonly session: ClientHttp2Session;
+  readonly #socket: TLSSocket;
 
-  private constructor(session: ClientHttp2Session) {
+  private constructor(session: ClientHttp2Session, socket: TLSSocket) {
     this.session = session;
+    this.#socket = socket;
   }
 
   /** With the good client certificate. */
   static async open(wall: Secured, settings: Settings = {}): Promise<RawConnection> {
-    const session = connect(`https://${wall.address}`, {
+    const socket = tlsConnect({
+      host: "127.0.0.1",
+      port: wall.port,
+      servername: "localhost",
+      ALPNProtocols: ["h2"],
       ca: wall.world.ca.caPem,
       cert: wall.world.client.cert,
       key: wall.world.client.key,
-      settings,
     });
+    const session = connect(`https://${wall.address}`, { createConnection: () => socket, settings });
     session.on("error", () => {});
     await once(session, "connect");
-    return new RawConnection(session);
+    return new RawConnection(session, socket);
+  }
+
+  /** The connection is lost: nothing says goodbye. */
+  cut(): void {
+    this.#socket.destroy();
   }
 
   call(path: string, options: RawCallOptions = {}): RawCall {

@@ -1,0 +1,264 @@
+// What never becomes a call is refused all the same, counted, and logged once for each peer and reason (C8). The server
+// goes on.
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { constants } from "node:http2";
+import { type Socket, connect as tcpConnect } from "node:net";
+import { type ConnectionOptions, connect as tlsConnect } from "node:tls";
+import { status } from "@grpc/grpc-js";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
+import { type KeptMetrics, keepMetrics } from "../harness/kept-metrics.ts";
+import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { RawConnection } from "../harness/raw-http2.ts";
+import { eventually, type Secured, secured } from "../harness/secured.ts";
+import { fixedHeaders, forgeHeaders, openWire } from "../harness/wire.ts";
+
+let kept: KeptMetrics;
+beforeAll(() => {
+  kept = keepMetrics();
+});
+afterAll(() => kept.close());
+
+async function countOf(reason: string): Promise<number> {
+  const points = await kept.points("palisade.connections.refused");
+  return points.find(({ attributes }) => (attributes as { reason?: string }).reason === reason)?.value ?? 0;
+}
+
+/** Until the server hangs up. */
+async function hungUp(socket: Socket): Promise<void> {
+  socket.on("error", () => {});
+  socket.resume();
+  if (socket.destroyed) return;
+  await new Promise<void>((resolve) => socket.once("close", () => resolve()));
+}
+
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+async function tcp(wall: Secured, text: string | Buffer): Promise<void> {
+  const socket = tcpConnect(wall.port, "127.0.0.1");
+  socket.on("error", () => {});
+  await once(socket, "connect");
+  socket.write(text);
+  await hungUp(socket);
+}
+
+async function tls(wall: Secured, options: ConnectionOptions, text?: string): Promise<void> {
+  const { ca, client } = wall.world;
+  const socket = tlsConnect({
+    host: "127.0.0.1",
+    port: wall.port,
+    servername: "localhost",
+    ALPNProtocols: ["h2"],
+    ca: ca.caPem,
+    cert: client.cert,
+    key: client.key,
+    ...options,
+  });
+  if (text !== undefined) socket.once("secureConnect", () => socket.write(text));
+  await hungUp(socket);
+}
+
+interface Attack {
+  readonly title: string;
+  readonly reason: string;
+  run(wall: Secured): Promise<void>;
+}
+
+const strangers = createCertificateAuthority({ name: "Another CA" });
+const strange = strangers.then((ca) => ca.issue({ commonName: "stranger", usage: "client" }));
+
+const attacks: readonly Attack[] = [
+  {
+    title: "bytes that are no TLS",
+    reason: "tls_handshake",
+    run: (wall) => tcp(wall, Buffer.alloc(100, 0x41)),
+  },
+  {
+    title: "HTTP/1.1 in plaintext",
+    reason: "tls_handshake",
+    run: (wall) => tcp(wall, "GET / HTTP/1.1\r\n\r\n"),
+  },
+  { title: "HTTP/2 in plaintext", reason: "tls_handshake", run: (wall) => tcp(wall, preface) },
+  {
+    title: "a client of TLS 1.2",
+    reason: "tls_handshake",
+    run: (wall) => tls(wall, { maxVersion: "TLSv1.2" }),
+  },
+  {
+    title: "a client without a certificate",
+    reason: "tls_handshake",
+    run: (wall) => tls(wall, { cert: undefined, key: undefined } as ConnectionOptions),
+  },
+  {
+    title: "a certificate of another CA",
+    reason: "certificate",
+    async run(wall) {
+      const { cert, key } = await strange;
+      await tls(wall, { cert, key });
+    },
+  },
+  {
+    title: "a certificate for servers",
+    reason: "certificate",
+    async run(wall) {
+      const { cert, key } = await wall.world.ca.issue({ commonName: "a server", usage: "server" });
+      await tls(wall, { cert, key });
+    },
+  },
+  {
+    title: "a certificate that has ended",
+    reason: "certificate",
+    async run(wall) {
+      const { cert, key } = await wall.world.ca.issue({
+        commonName: "old",
+        usage: "client",
+        notBefore: new Date(Date.now() - 200_000),
+        notAfter: new Date(Date.now() - 100_000),
+      });
+      await tls(wall, { cert, key });
+    },
+  },
+  {
+    title: "a client that did not agree on HTTP/2",
+    reason: "tls_handshake",
+    run: (wall) => tls(wall, { ALPNProtocols: ["http/1.1"] }, "GET / HTTP/1.1\r\nhost: x\r\n\r\n"),
+  },
+  {
+    title: "a client without ALPN",
+    reason: "unknown_protocol",
+    run: (wall) => tls(wall, { ALPNProtocols: [] }, preface),
+  },
+  {
+    title: "bytes that are no HTTP/2",
+    reason: "http2_error",
+    run: (wall) => tls(wall, {}, "this is not HTTP/2 at all, however long it goes on"),
+  },
+];
+
+describe.each(attacks)("$title", ({ reason, run }) => {
+  it(`C8 is refused as ${reason}, counted each time and logged once; the server goes on`, async () => {
+    await using wall = await secured();
+    const before = await countOf(reason);
+    await run(wall);
+    await run(wall);
+    await run(wall);
+    const lines = (): typeof wall.lines => wall.lines.filter((line) => line["reason"] === reason);
+    const counted = async (): Promise<number> => (await countOf(reason)) - before;
+    await vi.waitFor(async () => expect(await counted()).toBe(3));
+    expect(lines()).toEqual([expect.objectContaining({ level: 40, peer: "127.0.0.1", left_out: 0 })]);
+    expect(wall.lines.filter(({ level }) => level >= 40)).toHaveLength(1);
+    const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
+    expect(result.name).toBe("OK");
+  });
+});
+
+it("C8 one who is refused often does not fill the log, and another reason is still told", async () => {
+  await using wall = await secured();
+  for (let i = 0; i < 30; i++) await tcp(wall, "not TLS");
+  await tls(wall, { ALPNProtocols: [] }, preface);
+  await eventually(
+    () => wall.lines.find((line) => line["reason"] === "unknown_protocol"),
+    "the other reason",
+  );
+  expect(wall.lines.filter((line) => line["reason"] === "tls_handshake")).toHaveLength(1);
+});
+
+interface NoCall {
+  readonly title: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly detail: string;
+}
+
+const noCalls: readonly NoCall[] = [
+  { title: "JSON", headers: { "content-type": "application/json" }, detail: "not application/grpc" },
+  { title: "an empty content type", headers: { "content-type": "" }, detail: "not application/grpc" },
+  { title: "another case", headers: { "content-type": "APPLICATION/GRPC" }, detail: "not application/grpc" },
+  { title: "a GET", headers: { ":method": "GET" }, detail: "not a POST" },
+  { title: "a HEAD", headers: { ":method": "HEAD" }, detail: "not a POST" },
+  { title: "an unheard-of method", headers: { ":method": "BREW" }, detail: "not a POST" },
+];
+
+describe.each(noCalls)("a request that is no gRPC call: $title", ({ headers, detail }) => {
+  it.each(kinds)(
+    "C8 is 415 on the path of a %s method, and its stream is freed though the caller goes on sending",
+    async (kind) => {
+      await using wall = await secured();
+      await using raw = await RawConnection.open(wall);
+      const before = await countOf("content_type");
+      const credential = await wall.authorized();
+      const calls = Array.from({ length: 3 }, () =>
+        raw.call(paths[kind], { headers: { ...credential, ...headers }, keepOpen: true }),
+      );
+      for (const { answer } of calls) {
+        expect((await answer).headers[":status"]).toBe(415);
+        expect((await answer).rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+      }
+      expect(wall.started).toEqual([]);
+      expect((await countOf("content_type")) - before).toBe(3);
+      expect(wall.lines.filter((line) => line["reason"] === "content_type")).toEqual([
+        expect.objectContaining({ level: 40, detail, peer: "127.0.0.1" }),
+      ]);
+      expect(await raw.call(paths[kind], { headers: credential }).answer).toMatchObject({ name: "OK" });
+    },
+  );
+});
+
+it("C8 C3 a CONNECT that says it is gRPC ends neither the process nor the connection", async () => {
+  await using wall = await secured();
+  await using raw = await RawConnection.open(wall);
+  const stream = raw.session.request({
+    ":method": "CONNECT",
+    ":authority": "localhost",
+    "content-type": "application/grpc",
+  });
+  const [headers] = await once(stream, "response");
+  expect(headers).toMatchObject({ ":status": 415 });
+  stream.close();
+  expect(wall.lines).toContainEqual(
+    expect.objectContaining({ reason: "content_type", detail: "not a POST" }),
+  );
+  expect(await raw.call(paths.unary, { headers: await wall.authorized() }).answer).toMatchObject({
+    name: "OK",
+  });
+});
+
+it.each([
+  ["the good one first", (good: string) => [good, "Bearer other"]],
+  ["the good one last", (good: string) => ["Bearer other", good]],
+  ["the good one and one that gRPC does not allow", (good: string) => [good, "Bearer \u00f6"]],
+  ["one that gRPC does not allow and the good one", (good: string) => ["Bearer \u00f6", good]],
+  ["the good one twice", (good: string) => [good, good]],
+])("A6 of two credentials none is passed over: %s", async (_name, both) => {
+  await using wall = await secured();
+  const { authorization } = await wall.authorized();
+  const fields = Object.entries(fixedHeaders(wall, paths.unary));
+  for (const value of both(authorization)) fields.push(["authorization", value]);
+  await using wire = await openWire(wall, { outbound: forgeHeaders(fields) });
+  const result = await wire.call({ path: paths.unary, messages: [Buffer.from('{"text":"a"}')] }).ended;
+  expect(result).toMatchObject({ code: status.UNAUTHENTICATED, message: "invalid credentials" });
+  expect(wall.started).toEqual([]);
+});
+
+describe("a credential that gRPC does not allow in metadata", () => {
+  it.each([
+    ["authorization", "Bearer tök-billing-cards"],
+    ["x-api-key", "plsd_ké-billing-cards"],
+  ])("A6 is a bad credential and not a missing one, and nothing writes it down: %s", async (name, value) => {
+    await using wall = await secured();
+    await using raw = await RawConnection.open(wall);
+    const written: string[] = [];
+    const spies = [
+      vi.spyOn(console, "error").mockImplementation((...args) => void written.push(args.join(" "))),
+      vi.spyOn(process.stderr, "write").mockImplementation((text) => written.push(String(text)) > 0),
+    ];
+    try {
+      const answer = await raw.call(paths.unary, { headers: { [name]: value } }).answer;
+      expect(answer).toMatchObject({ name: "UNAUTHENTICATED", details: "invalid credentials" });
+    } finally {
+      for (const spy of spies) spy.mockRestore();
+    }
+    expect(written.join("\n")).not.toContain("billing-cards");
+    expect(JSON.stringify(await wall.callLine(() => true))).not.toContain("billing-cards");
+  });
+});

@@ -1,0 +1,231 @@
+// A call that has its status holds nothing: no stream, no timer, no counter (C11).
+import { Buffer } from "node:buffer";
+import { describe, expect, it } from "vitest";
+import type { MethodKind } from "../../src/call/method.ts";
+import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { type RawAnswer, type RawCall, RawConnection } from "../harness/raw-http2.ts";
+import { eventually, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
+
+type Handlers = NonNullable<SecuredOptions["handlers"]>;
+
+/** As many as a connection may have open at once. */
+const full = 100;
+
+/** Handlers that have said everything before their caller has. */
+const hasty = {
+  unary: (_call: unknown, callback: (error: null, value: unknown) => void) =>
+    callback(null, { text: "done" }),
+  clientStream: (_call: unknown, callback: (error: null, value: unknown) => void) =>
+    callback(null, { text: "done" }),
+  serverStream: (call: { end(): void }) => call.end(),
+  bidiStream: (call: { end(): void }) => call.end(),
+} as unknown as Handlers;
+
+const failing = {
+  clientStream: async (_call: unknown) => {
+    throw new Error("no");
+  },
+  bidiStream: async (_call: unknown) => {
+    throw new Error("no");
+  },
+} as unknown as Handlers;
+
+function open(raw: RawConnection, kind: MethodKind, headers: Readonly<Record<string, string>>): RawCall[] {
+  return Array.from({ length: full }, () =>
+    raw.call(paths[kind], { headers, body: Buffer.alloc(0), keepOpen: true }),
+  );
+}
+
+interface LeftOpen {
+  readonly title: string;
+  readonly kinds: readonly MethodKind[];
+  readonly options: SecuredOptions;
+  headers(wall: Secured): Promise<Readonly<Record<string, string>>>;
+  readonly name: string;
+}
+
+const streams: readonly MethodKind[] = ["client_stream", "bidi_stream"];
+
+const leftOpen: readonly LeftOpen[] = [
+  { title: "refused", kinds, options: {}, headers: async () => ({}), name: "UNAUTHENTICATED" },
+  {
+    title: "refused for their timeout",
+    kinds,
+    options: {},
+    headers: async () => ({ "grpc-timeout": "soon" }),
+    name: "INVALID_ARGUMENT",
+  },
+  {
+    title: "denied",
+    kinds,
+    options: {},
+    headers: (wall) => wall.authorized({ roles: ["other"] }),
+    name: "PERMISSION_DENIED",
+  },
+  {
+    title: "answered",
+    kinds: streams,
+    options: { handlers: hasty },
+    headers: (wall) => wall.authorized(),
+    name: "OK",
+  },
+  {
+    title: "failed",
+    kinds: streams,
+    options: { handlers: failing },
+    headers: (wall) => wall.authorized(),
+    name: "INTERNAL",
+  },
+  {
+    title: "out of time",
+    kinds,
+    options: { handlers: { clientStream: () => {}, bidiStream: () => {} } as unknown as Handlers },
+    headers: async (wall) => ({ ...(await wall.authorized()), "grpc-timeout": "300m" }),
+    name: "DEADLINE_EXCEEDED",
+  },
+];
+
+describe.each(leftOpen)("a hundred streams that were $title and that their caller leaves open", (left) => {
+  it.each([...left.kinds])(
+    "C11 %s: all get their status, none is held, and the server shuts down",
+    async (kind) => {
+      await using wall = await secured(left.options);
+      await using raw = await RawConnection.open(wall);
+      const calls = open(raw, kind, await left.headers(wall));
+      const answers: RawAnswer[] = [];
+      for (const { answer } of calls) answers.push(await answer);
+      expect(new Set(answers.map(({ name }) => name))).toEqual(new Set([left.name]));
+      expect(new Set(answers.map(({ rstCode }) => rstCode))).toEqual(new Set([0]));
+      await eventually(() => wall.audit.length === full, "an audit entry for each");
+      expect(wall.audit.every(({ delivered }) => delivered === undefined)).toBe(true);
+      // The same connection has room for as many again.
+      const again = open(raw, kind, await left.headers(wall));
+      for (const { answer } of again) expect((await answer).name).toBe(left.name);
+      await wall.server.shutdown({ graceMs: 60_000 });
+      expect(wall.lines.filter(({ msg }) => msg?.includes("cut") === true)).toEqual([]);
+    },
+  );
+});
+
+describe.each(streams)("a refused %s call", (kind) => {
+  it("C11 takes no more of a body that goes on and on", async () => {
+    await using wall = await secured();
+    await using raw = await RawConnection.open(wall);
+    const { stream, answer } = raw.call(paths[kind], { body: Buffer.alloc(0), keepOpen: true });
+    let written = 0;
+    const chunk = Buffer.alloc(16_384);
+    const more = (): void => {
+      if (stream.closed || stream.destroyed) return;
+      written += chunk.length;
+      stream.write(chunk, more);
+    };
+    more();
+    expect((await answer).name).toBe("UNAUTHENTICATED");
+    // Within what the flow control window let pass before the answer came (RFC 9113 section 6.9.2), and a little more.
+    expect(written).toBeLessThan(1 << 20);
+  });
+});
+
+describe("a caller that does not read", () => {
+  const talkative = {
+    serverStream(call: { write(value: unknown): void; end(): void }) {
+      for (let i = 0; i < 100; i++) call.write({ text: "x".repeat(1_000) });
+      call.end();
+    },
+  } as unknown as Handlers;
+
+  it("C11 C10 is cut at its deadline, and what it was sent counts as not delivered", async () => {
+    await using wall = await secured({ handlers: talkative, deadline: { maxStreamMs: 300 } });
+    await using raw = await RawConnection.open(wall, { initialWindowSize: 1_000 });
+    raw.call(paths.server_stream, { headers: await wall.authorized(), deaf: true });
+    // The status waits behind what was not read: it gets some time, and then the stream is cut.
+    const entry = await eventually(() => wall.audit[0], "the audit entry", 20_000);
+    expect(entry).toMatchObject({ status: "DEADLINE_EXCEEDED", endedBy: "deadline", delivered: false });
+    await wall.server.shutdown({ graceMs: 60_000 });
+  }, 30_000);
+
+  it("C11 holds up no counter once it has gone", async () => {
+    await using wall = await secured({ handlers: talkative, rateLimit: { inFlightPerPrincipal: 1 } });
+    const deaf = await RawConnection.open(wall, { initialWindowSize: 1_000 });
+    const headers = await wall.authorized();
+    deaf.call(paths.server_stream, { headers, deaf: true });
+    const client = wall.client();
+    const refused = async (): Promise<boolean> =>
+      (await invoke(client, "unary", { metadata: headers })).name === "RESOURCE_EXHAUSTED";
+    await expect.poll(refused).toBe(true);
+    deaf.cut();
+    await wall.auditEntry(({ method }) => method === paths.server_stream);
+    expect((await invoke(client, "unary", { metadata: headers })).name).toBe("OK");
+  });
+});
+
+const timers = (): number => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+
+describe.each(kinds)("many %s calls that ended in every way", (kind) => {
+  /** As the token says: answer, fail, or never say anything. */
+  const byWord = (kindOf: MethodKind): unknown => {
+    const answers = kindOf === "unary" || kindOf === "client_stream";
+    return (
+      call: {
+        metadata: { get(key: string): unknown[] };
+        end(): void;
+      },
+      callback: (error: null, value: unknown) => void,
+    ) => {
+      const [word] = call.metadata.get("x-word");
+      if (word === "fail") throw new Error("as told");
+      if (word === "wait") return;
+      if (answers) callback(null, { text: "done" });
+      else call.end();
+    };
+  };
+  const handlers = {
+    unary: byWord("unary"),
+    clientStream: byWord("client_stream"),
+    serverStream: byWord("server_stream"),
+    bidiStream: byWord("bidi_stream"),
+  } as unknown as Handlers;
+
+  it("C11 leave no timer and no counter behind", async () => {
+    await using wall = await secured({ handlers, rateLimit: { inFlightPerPrincipal: 6 } });
+    const client = wall.client();
+    const credential = await wall.authorized();
+    const other = await wall.authorized({ roles: ["other"] });
+    expect((await invoke(client, kind, { metadata: credential })).name).toBe("OK");
+    await eventually(() => wall.audit.length === 1, "the audit entry");
+    const before = timers();
+    const rounds = 10;
+    for (let i = 1; i <= rounds; i++) {
+      const results = await Promise.all([
+        invoke(client, kind, { metadata: credential }),
+        invoke(client, kind, { metadata: { ...credential, "x-word": "fail" } }),
+        invoke(client, kind, { metadata: {} }),
+        invoke(client, kind, { metadata: other }),
+        invoke(client, kind, {
+          metadata: { ...credential, "x-word": "wait" },
+          onCall: (call) => setImmediate(() => call.cancel()),
+        }),
+        invoke(client, kind, {
+          metadata: { ...credential, "x-word": "wait" },
+          call: { deadline: Date.now() + 50 },
+        }),
+      ]);
+      expect(results.map(({ name }) => name)).toEqual([
+        "OK",
+        "INTERNAL",
+        "UNAUTHENTICATED",
+        "PERMISSION_DENIED",
+        "CANCELLED",
+        "DEADLINE_EXCEEDED",
+      ]);
+      // Counters are given back when the streams are closed on the server too; a cancelled call may never arrive.
+      await eventually(() => wall.audit.length >= 1 + 5 * i, "the audit entries");
+    }
+    await eventually(() => timers() <= before, "the end of all timers");
+    // All counters are back at zero: as many as are allowed can start at once.
+    const many = await Promise.all(
+      Array.from({ length: 6 }, () => invoke(client, kind, { metadata: credential })),
+    );
+    expect(many.map(({ name }) => name)).toEqual(new Array(6).fill("OK"));
+  });
+});
