@@ -55,7 +55,7 @@ export const removals: readonly Removal[] = [
     file: layers,
     find: "    deadline(settings.deadline),\n",
     replace: "    ...[deadline(settings.deadline)].slice(1),\n",
-    tests: ["test/server/public-texts.test.ts", "test/chain/deadline.test.ts"],
+    tests: ["test/server/public-texts.test.ts", "test/chain/grpc-timeout.test.ts"],
   },
   {
     requirement: "L1",
@@ -319,7 +319,7 @@ export const removals: readonly Removal[] = [
     file: seam,
     find: "  if (localClose === 1) stream.close(constants.NGHTTP2_NO_ERROR);\n  else",
     replace: "  if (localClose === 2)",
-    tests: ["test/chain/held-nothing.test.ts"],
+    tests: ["test/chain/released.test.ts"],
   },
   {
     requirement: "C12",
@@ -343,7 +343,7 @@ export const removals: readonly Removal[] = [
     file: call,
     find: "    this.#heldBy = holding.find((layer) => layer.needsMessage?.(this.context) ?? false);\n",
     replace: "    void holding;\n",
-    tests: ["test/chain/first-message.test.ts"],
+    tests: ["test/chain/checking.test.ts"],
   },
   // Limits that grpc-js and Node enforce for us.
   {

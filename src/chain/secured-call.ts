@@ -323,6 +323,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   /** A status that the base call wanted to send by itself: sizes, compression, (de)serialization, a failed write. */
   onBaseStatus(sent: PartialStatus): void {
+    // Also where nobody wants to know: an explanation that is left would be taken for that of another call.
+    const explained = this.#chain.explain(sent);
     if (this.#state === ENDED) {
       // The status is on its way already; what could not be written any more is not worth another.
       return;
@@ -331,7 +333,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       sendOn(this.#base, { code: status.INTERNAL, details: "internal error" });
       return;
     }
-    this.#end(this.#recover(this.#chain.explain(sent), "grpc-js"), "transport", undefined);
+    this.#end(this.#recover(explained, "grpc-js"), "transport", undefined);
   }
 
   // --- checking ----------------------------------------------------------------------------------------------------

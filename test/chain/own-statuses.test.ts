@@ -4,6 +4,8 @@ import { Buffer } from "node:buffer";
 import { deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
+import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
+import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { type InvokeOptions, invoke, kinds, paths, type Result } from "../harness/kinds.ts";
 import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type LogLine, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
@@ -47,6 +49,23 @@ function silent(): {
   } as unknown as Handlers;
   return { handlers, started, cancelled };
 }
+
+/** Waits for nothing, so that the handler has started long before the deadline. */
+const atOnce: Authenticator = {
+  name: "test",
+  source: "connection",
+  presents: () => true,
+  authenticate: () => ({
+    principal: {
+      subject: "ada",
+      kind: "user",
+      scheme: "test",
+      roles: new Set(),
+      permissions: new Set(),
+      claims: {},
+    },
+  }),
+};
 
 interface Seen {
   readonly name: string;
@@ -187,13 +206,30 @@ describe.each(kinds)("a %s call", (kind) => {
     expect(line.level).toBe(40);
   });
 
+  it("C10 has its own reason in the log, and not that of a call before it", async () => {
+    await using wall = await secured();
+    await using raw = await RawConnection.open(wall);
+    const headers = await wall.authorized();
+    // The second one fails when the call has its status already.
+    const twice = Buffer.concat([grpcFrame("this is not JSON"), grpcFrame("nor is this")]);
+    expect((await raw.call(paths[kind], { headers, body: twice }).answer).name).toBe("INTERNAL");
+    const unknown = { ...headers, "grpc-encoding": "unheard-of" };
+    const answer = await raw.call(paths[kind], { headers: unknown, body: grpcFrame("x", 1) }).answer;
+    expect(answer.name).toBe("UNIMPLEMENTED");
+    const line = await wall.callLine(({ grpc_code }) => grpc_code === "UNIMPLEMENTED");
+    expect(JSON.stringify(line["err"])).toContain("unsupported encoding");
+    expect(JSON.stringify(line["err"])).not.toContain("JSON");
+  });
+
   it("C10 L6 that runs out of time has DEADLINE_EXCEEDED, delivered", async () => {
     const { handlers, started, cancelled } = silent();
-    await using wall = await secured({ handlers });
+    await using wall = await secured({
+      handlers,
+      authentication: atOnce,
+      authorization: allowAuthenticated(),
+    });
     await using raw = await RawConnection.open(wall);
-    const answer = await raw.call(paths[kind], {
-      headers: { ...(await wall.authorized()), "grpc-timeout": "100m" },
-    }).answer;
+    const answer = await raw.call(paths[kind], { headers: { "grpc-timeout": "300m" } }).answer;
     expect(answer).toMatchObject({ name: "DEADLINE_EXCEEDED", details: "deadline exceeded" });
     expect(started).toEqual([kind]);
     await expectSeen(wall, { name: "DEADLINE_EXCEEDED", endedBy: "deadline", delivered: true });

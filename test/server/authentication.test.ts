@@ -9,6 +9,7 @@ import type { Principal } from "../../src/call/principal.ts";
 import { requirePrincipal, securityContext } from "../../src/chain/current-context.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
+import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { issueApiKey, memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { optional } from "../../src/middleware/authentication/optional.ts";
@@ -127,7 +128,8 @@ describe("A1 forged and unfit tokens", () => {
   const tried: string[] = [];
   let wall: Secured;
   beforeAll(async () => {
-    wall = await secured();
+    // One server for all of them, and one of them asks again and again: their number is not what is tested here.
+    wall = await secured({ rateLimit: { perPeer: false, perPrincipal: false } });
   });
   afterAll(() => wall.close());
 
@@ -569,6 +571,43 @@ describe("A6 any of", () => {
       ]),
     });
     expect(await wire.call({ path: paths.bidi_stream }).ended).toMatchObject({ code: 0 });
+  });
+});
+
+describe("A6 an authenticator of one's own", () => {
+  /** Reads the first value and does not look for more. */
+  const careless: Authenticator = {
+    name: "careless",
+    source: "metadata",
+    headers: ["authorization"],
+    presents: (call) => call.metadata.get("authorization")[0] === "Own ada",
+    authenticate: () => ({
+      principal: {
+        subject: "ada",
+        kind: "user",
+        scheme: "own",
+        roles: new Set(["caller"]),
+        permissions: new Set(),
+        claims: {},
+      },
+    }),
+  };
+
+  it.each(kinds)("A6 is never asked about a %s call with two `authorization` fields", async (kind) => {
+    await using wall = await secured({ authentication: careless });
+    const call = async (...more: readonly (readonly [string, string])[]): Promise<unknown> => {
+      const fixed = Object.entries(fixedHeaders(wall, paths[kind]));
+      await using wire = await openWire(wall, {
+        outbound: forgeHeaders([...fixed, ["authorization", "Own ada"], ...more]),
+      });
+      const { code, message } = await wire.call({
+        path: paths[kind],
+        messages: [Buffer.from('{"text":"x"}')],
+      }).ended;
+      return `${code} ${message}`;
+    };
+    expect(await call()).toBe("0 OK");
+    expect(await call(["authorization", "Own bob"])).toBe("16 invalid credentials");
   });
 });
 
