@@ -77,6 +77,7 @@ export {
   type RateLimitOptions,
   rateLimit,
 } from "./middleware/rate-limit/rate-limit.ts";
+export { tracing } from "./middleware/tracing.ts";
 export type { ServerChannelOptions } from "./server/channel-options.ts";
 export type { Health, HealthOptions, ServingStatus } from "./server/health.ts";
 export type { LimitsOptions, SecureServerOptions } from "./server/options.ts";

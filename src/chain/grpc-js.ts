@@ -56,7 +56,7 @@ export type OwnInterceptingCall = ServerInterceptingCallInterface;
 export type GrpcHandlerType = "unary" | "clientStream" | "serverStream" | "bidi";
 
 export interface RegisteredHandler {
-  readonly func: UntypedHandleCall;
+  func: UntypedHandleCall;
   readonly serialize: (value: unknown) => Buffer;
   readonly deserialize: (bytes: Buffer) => unknown;
   readonly type: GrpcHandlerType;
@@ -432,6 +432,16 @@ export function handleUnknownMethods(server: Server, fallback: (path: string) =>
   inside._retrieveHandler = function retrieveOrFallBack(path) {
     return retrieve.call(this, path) ?? fallback(path);
   };
+}
+
+/**
+ * Makes `handler` the one that runs, whatever wrapped it while it was registered. `@opentelemetry/instrumentation-grpc`
+ * does so from a patched `Server.prototype.register`: its span would be a second one, starts beside the chain's, and its
+ * callback loses trailers (U6).
+ */
+export function keepHandler(server: Server, path: string, handler: UntypedHandleCall): void {
+  const registered = (server as unknown as ServerInside)._retrieveHandler(path);
+  if (registered !== null && registered.func !== handler) registered.func = handler;
 }
 
 const kinds: Readonly<Record<GrpcHandlerType, MethodKind>> = {
