@@ -72,7 +72,8 @@ export function tracing(): Middleware {
       const current = tracer.get();
       if (current === undefined) return;
       const { method } = call;
-      const parent = propagation.extract(ROOT_CONTEXT, call.metadata, metadataGetter);
+      const sent = propagation.extract(ROOT_CONTEXT, call.metadata, metadataGetter);
+      const parent = propagation.deleteBaggage(sent);
       const span = current.startSpan(
         method.known ? methodName(method) : "grpc",
         { kind: SpanKind.SERVER, attributes: attributesAtStart(call) },
@@ -135,12 +136,11 @@ function callerService({ peer, actor, principal }: CallContext): string | undefi
   return principal?.kind === "service" ? principal.subject : undefined;
 }
 
-/** Reads trace context from the caller's metadata, and nothing that only pretends to be about the trace. */
+/** Reads what the caller sent; binary values are none of a propagator's. */
 const metadataGetter: TextMapGetter<ReadonlyMetadata> = {
   get(metadata, key) {
-    if (key.toLowerCase() === "baggage") return undefined;
     const values = metadata.get(key).filter((value) => typeof value === "string");
     return values.length === 0 ? undefined : values;
   },
-  keys: (metadata) => Object.keys(metadata.getMap()).filter((key) => key !== "baggage"),
+  keys: (metadata) => Object.keys(metadata.getMap()),
 };
