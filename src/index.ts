@@ -55,9 +55,17 @@ export {
 } from "./middleware/authentication/memory-api-key-store.ts";
 export { optional } from "./middleware/authentication/optional.ts";
 export type { SignatureAlgorithm } from "./middleware/authentication/verification-key.ts";
+export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
 export { authorization } from "./middleware/authorization/authorization.ts";
-export type { Authorizer, Decision, MethodPolicy, Policy } from "./middleware/authorization/authorizer.ts";
+export type {
+  Authorizer,
+  Decision,
+  MethodPolicy,
+  Policy,
+  ReadableRule,
+} from "./middleware/authorization/authorizer.ts";
+export type { MethodAccess } from "./middleware/authorization/method-access.ts";
 export type { Requirement, Rule } from "./middleware/authorization/method-rule.ts";
 export {
   type RbacAuthorizer,
@@ -77,6 +85,7 @@ export {
   type RateLimitOptions,
   rateLimit,
 } from "./middleware/rate-limit/rate-limit.ts";
+export { tracing } from "./middleware/tracing.ts";
 export type { ServerChannelOptions } from "./server/channel-options.ts";
 export type { Health, HealthOptions, ServingStatus } from "./server/health.ts";
 export type { LimitsOptions, SecureServerOptions } from "./server/options.ts";

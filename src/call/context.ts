@@ -1,6 +1,7 @@
 // What one RPC is, for layers and handlers: the method, the peer, the verified principal, the time left.
 import { randomUUID } from "node:crypto";
 import { Metadata, type MetadataValue } from "@grpc/grpc-js";
+import type { Context } from "@opentelemetry/api";
 import type { Logger } from "pino";
 import type { MethodInfo } from "./method.ts";
 import type { Peer } from "./peer.ts";
@@ -67,7 +68,7 @@ export interface CallContext extends SecurityContext {
   readonly trailers: Metadata;
   /** The decision that let the call in or refused it, once there is one. */
   readonly decision: RecordedDecision | undefined;
-  /** The W3C trace id of the call, where the caller sent a valid `traceparent`. */
+  /** The W3C trace id of the call's span; without one that of the caller's `traceparent`, where it sent a valid one. */
   readonly traceId: string | undefined;
   get<T>(key: ContextKey<T>): T | undefined;
   set<T>(key: ContextKey<T>, value: T): void;
@@ -100,6 +101,11 @@ export class Call implements CallContext {
   declare principal?: Principal;
   declare actor?: Principal;
   decision: RecordedDecision | undefined = undefined;
+  /** The OpenTelemetry context with the call's span, for everything that the handler does. */
+  traceContext: Context | undefined = undefined;
+  /** The scheme of the credential that was refused, `none` where none was recognized; for metrics. */
+  refusedScheme: string | undefined = undefined;
+  #spanTraceId: string | undefined = undefined;
   #logger: Logger;
   #log: Logger | undefined = undefined;
   #id: string | undefined = undefined;
@@ -139,6 +145,7 @@ export class Call implements CallContext {
   }
 
   get traceId(): string | undefined {
+    if (this.#spanTraceId !== undefined) return this.#spanTraceId;
     const sent = this.metadata.get("traceparent")[0];
     return typeof sent === "string" && sent.length <= 512 ? traceparent.exec(sent)?.[1] : undefined;
   }
@@ -185,6 +192,12 @@ export class Call implements CallContext {
     return this.#trailers;
   }
 
+  /** For the tracing layer: what the handler runs in, and the id that log and audit show. */
+  traced(context: Context, traceId: string): void {
+    this.traceContext = context;
+    this.#spanTraceId = traceId;
+  }
+
   /** For the chain: the call is over for the handler. */
   abort(reason: string): void {
     this.#abortReason ??= reason;
@@ -213,6 +226,21 @@ export function capDeadline(context: CallContext, epochMs: number): void {
 
 export function recordDecision(context: CallContext, decision: RecordedDecision): void {
   own(context).decision = decision;
+}
+
+/** The call has a span: `context` is current while its handler runs. */
+export function setTrace(call: CallContext, context: Context, traceId: string): void {
+  own(call).traced(context, traceId);
+}
+
+/** A credential was refused: the scheme of the authenticator that it was for. */
+export function recordRefusedScheme(context: CallContext, scheme: string): void {
+  own(context).refusedScheme = scheme;
+}
+
+/** Undefined where no credential was refused. */
+export function refusedSchemeOf(context: CallContext): string | undefined {
+  return own(context).refusedScheme;
 }
 
 /** Takes headers out of what the handler will see: nobody verified what they claim. */

@@ -9,6 +9,7 @@ import {
   type MeterProvider,
   type MetricOptions,
   metrics,
+  type Observable,
 } from "@opentelemetry/api";
 
 /** The instrumentation scope of all our metrics. */
@@ -88,6 +89,72 @@ export class LateHistogram extends LateInstrument<Histogram> {
 
   protected override write(histogram: Histogram, value: number, attributes: Attributes | undefined): void {
     histogram.record(value, attributes);
+  }
+}
+
+/** One series of a `LateObservable`: count in the plain field `value`, which costs a call next to nothing. */
+export interface Tally {
+  readonly attributes: Attributes;
+  value: number;
+}
+
+const observables: LateObservable[] = [];
+
+/**
+ * Numbers that are kept in plain fields and read only when the SDK collects: a `counter` only grows, an `updown` goes
+ * both ways. Make it once, at a module's top: it is never forgotten.
+ */
+export class LateObservable {
+  readonly #kind: "counter" | "updown";
+  readonly #name: string;
+  readonly #options: MetricOptions;
+  readonly #tallies: Tally[] = [];
+  #provider: MeterProvider | undefined = undefined;
+
+  constructor(kind: "counter" | "updown", name: string, options: MetricOptions) {
+    this.#kind = kind;
+    this.#name = name;
+    this.#options = options;
+    observables.push(this);
+  }
+
+  /** A new series. Make each once, and never one for what a caller chose: a series is never forgotten either. */
+  tally(attributes: Attributes): Tally {
+    const tally: Tally = { attributes: Object.freeze(attributes), value: 0 };
+    this.#tallies.push(tally);
+    return tally;
+  }
+
+  /** For `observeTallies`. */
+  follow(provider: MeterProvider): void {
+    if (provider === this.#provider) return;
+    this.#provider = provider;
+    this.#create(provider.getMeter(scope)).addCallback((result) => {
+      for (const { attributes, value } of this.#tallies) result.observe(value, attributes);
+    });
+  }
+
+  #create(meter: Meter): Observable {
+    return this.#kind === "counter"
+      ? meter.createObservableCounter(this.#name, this.#options)
+      : meter.createObservableUpDownCounter(this.#name, this.#options);
+  }
+}
+
+let observedBy: MeterProvider | undefined;
+let observed = 0;
+
+/** Has the meter provider that is registered now read every tally. Cheap; called with each call. Never throws. */
+export function observeTallies(): void {
+  try {
+    const provider = metrics.getMeterProvider();
+    if (provider === observedBy && observed === observables.length) return;
+    // First, so that a provider that cannot make an instrument is asked once.
+    observedBy = provider;
+    observed = observables.length;
+    for (const observable of observables) observable.follow(provider);
+  } catch (error) {
+    reportOnce(error);
   }
 }
 

@@ -66,6 +66,7 @@ export class Chain implements ChainServices {
       onRequest: layers.filter((layer) => layer.onRequest !== undefined),
       onResponse: layers.filter((layer) => layer.onResponse !== undefined),
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
+      countsBytes: layers.some((layer) => layer.readsSizes === true),
     };
   }
 

@@ -1,13 +1,35 @@
 // The call's context, found from a handler's `call` or from anywhere below the handler.
 import { AsyncLocalStorage } from "node:async_hooks";
 import { status } from "@grpc/grpc-js";
-import type { SecurityContext } from "../call/context.ts";
+import { context as openTelemetry } from "@opentelemetry/api";
+import type { Call, SecurityContext } from "../call/context.ts";
 import { StatusError } from "../call/errors.ts";
 import type { Principal } from "../call/principal.ts";
 import { texts } from "../call/status.ts";
 import { securedCallOf } from "./secured-call.ts";
 
-export const contextStorage: AsyncLocalStorage<SecurityContext> = new AsyncLocalStorage();
+const contextStorage: AsyncLocalStorage<SecurityContext> = new AsyncLocalStorage();
+
+/** Runs `run` with the call's context current in it and below it, and with the call's span active where it has one. */
+export function runInContext<Args extends unknown[], R>(
+  call: Call,
+  run: (...args: Args) => R,
+  ...args: Args
+): R {
+  if (call.traceContext === undefined) return contextStorage.run(call, run, ...args);
+  let entered = false;
+  const inside = (): R => {
+    entered = true;
+    return contextStorage.run(call, run, ...args);
+  };
+  try {
+    return openTelemetry.with(call.traceContext, inside);
+  } catch (error) {
+    // A context manager that fails must not keep the handler from running; what the handler throws is the handler's.
+    if (entered) throw error;
+    return inside();
+  }
+}
 
 /**
  * The context of a handler's call: method, peer, verified principal, time left.

@@ -56,7 +56,7 @@ export type OwnInterceptingCall = ServerInterceptingCallInterface;
 export type GrpcHandlerType = "unary" | "clientStream" | "serverStream" | "bidi";
 
 export interface RegisteredHandler {
-  readonly func: UntypedHandleCall;
+  func: UntypedHandleCall;
   readonly serialize: (value: unknown) => Buffer;
   readonly deserialize: (bytes: Buffer) => unknown;
   readonly type: GrpcHandlerType;
@@ -132,7 +132,7 @@ function asBaseCall(call: ServerInterceptingCallInterface): BaseCall {
  * Shows every status: those that the base call sends by itself (messages too large, decompression, serialization,
  * failed writes) go through `this.sendStatus`, so an own property sees them. Returns nothing; send with `sendOn`.
  */
-export function interceptOwnStatuses(base: BaseCall, receiver: OwnStatusReceiver): void {
+export function interceptOwnStatuses(base: BaseCall, receiver: BaseCallReceiver): void {
   const owned = base as OwnedBaseCall;
   owned.palisade = receiver;
   owned.sendStatus = sendToReceiver;
@@ -143,16 +143,54 @@ export function interceptOwnStatuses(base: BaseCall, receiver: OwnStatusReceiver
   }
 }
 
-export interface OwnStatusReceiver {
+export interface BaseCallReceiver {
   onBaseStatus(status: PartialStatus): void;
+  /** Of one message, as it came over the wire, without its framing. */
+  onBytesReceived(bytes: number): void;
+  onBytesSent(bytes: number): void;
 }
 
 interface OwnedBaseCall extends BaseCall {
-  palisade: OwnStatusReceiver;
+  palisade: BaseCallReceiver;
+  readonly maxSendMessageSize: number;
+  decompressMessage(message: Buffer, encoding: string): unknown;
+  serializeMessage(value: unknown): Buffer;
 }
 
 function sendToReceiver(this: OwnedBaseCall, status: PartialStatus): void {
   this.palisade.onBaseStatus(status);
+}
+
+/** gRPC over HTTP/2, "Length-Prefixed-Message": a flag and the length. */
+const framingBytes = 5;
+
+/**
+ * Tells the receiver the size of each message: the base call takes every inbound message through
+ * `this.decompressMessage`, compressed or not, and every outbound one through `this.serializeMessage`. Needs
+ * `interceptOwnStatuses` first. False, and no sizes, where this grpc-js has neither.
+ */
+export function countMessageBytes(base: BaseCall): boolean {
+  const owned = base as OwnedBaseCall;
+  if (typeof owned.decompressMessage !== "function" || typeof owned.serializeMessage !== "function")
+    return false;
+  owned.decompressMessage = countReceived;
+  owned.serializeMessage = countSent;
+  return true;
+}
+
+function countReceived(this: OwnedBaseCall, message: Buffer, encoding: string): unknown {
+  this.palisade.onBytesReceived(message.length - framingBytes);
+  const prototype = Object.getPrototypeOf(this) as OwnedBaseCall;
+  return prototype.decompressMessage.call(this, message, encoding);
+}
+
+function countSent(this: OwnedBaseCall, value: unknown): Buffer {
+  const prototype = Object.getPrototypeOf(this) as OwnedBaseCall;
+  const message = prototype.serializeMessage.call(this, value);
+  const bytes = message.length - framingBytes;
+  // The base call sends no message beyond its limit.
+  if (this.maxSendMessageSize === -1 || bytes <= this.maxSendMessageSize) this.palisade.onBytesSent(bytes);
+  return message;
 }
 
 /** Sends a status for real, past our own property. */
@@ -432,6 +470,16 @@ export function handleUnknownMethods(server: Server, fallback: (path: string) =>
   inside._retrieveHandler = function retrieveOrFallBack(path) {
     return retrieve.call(this, path) ?? fallback(path);
   };
+}
+
+/**
+ * Makes `handler` the one that runs, whatever wrapped it while it was registered. `@opentelemetry/instrumentation-grpc`
+ * does so from a patched `Server.prototype.register`: its span would be a second one, starts beside the chain's, and its
+ * callback loses trailers (U6).
+ */
+export function keepHandler(server: Server, path: string, handler: UntypedHandleCall): void {
+  const registered = (server as unknown as ServerInside)._retrieveHandler(path);
+  if (registered !== null && registered.func !== handler) registered.func = handler;
 }
 
 const kinds: Readonly<Record<GrpcHandlerType, MethodKind>> = {

@@ -10,7 +10,7 @@ import { EventEmitter } from "node:events";
 import type { Duplex, Readable, Writable } from "node:stream";
 import type { UntypedHandleCall } from "@grpc/grpc-js";
 import type { MethodKind } from "../call/method.ts";
-import { contextStorage } from "./current-context.ts";
+import { currentContext, runInContext } from "./current-context.ts";
 import { captureRejections } from "./grpc-js.ts";
 import { type SecuredCall, securedCallOf } from "./secured-call.ts";
 
@@ -66,7 +66,7 @@ function guardStreaming(handler: Handler): Handler {
     const result = run(secured, handler, call, undefined, (error) => failAfterWrites(secured, stream, error));
     if (isGenerator(result)) {
       secured.handlerPending();
-      contextStorage.run(secured.context, sendAll, secured, stream, result);
+      runInContext(secured.context, sendAll, secured, stream, result);
       return;
     }
     whenSettled(
@@ -113,7 +113,7 @@ function run(
   onFailure: OnFailure,
 ): unknown {
   try {
-    return contextStorage.run(secured.context, handler, call, callback);
+    return runInContext(secured.context, handler, call, callback);
   } catch (error) {
     onFailure(error);
     return undefined;
@@ -232,8 +232,8 @@ function emitGuarded(call: Guarded, event: string | symbol, args: unknown[], emi
   const secured = call[securedKey];
   if (event === "error") secured.noteStreamFailure(args[0], "given");
   try {
-    if (contextStorage.getStore() === secured.context) return emit(call, event, args);
-    return contextStorage.run(secured.context, emit, call, event, args);
+    if (currentContext() === secured.context) return emit(call, event, args);
+    return runInContext(secured.context, emit, call, event, args);
   } catch (error) {
     // Without a listener an emitter throws the error itself: the handler's word, not a listener's failure.
     if (event === "error" && call.listenerCount("error") === 0) secured.failStream();
@@ -254,7 +254,7 @@ function guardWrites(call: Writable): void {
       const secured = this[securedKey];
       args[last] = (...results: unknown[]) => {
         try {
-          const result: unknown = contextStorage.run(secured.context, () =>
+          const result: unknown = runInContext(secured.context, () =>
             Reflect.apply(callback, undefined, results),
           );
           if (isThenable(result)) result.then(undefined, (error: unknown) => secured.fail(error, "thrown"));

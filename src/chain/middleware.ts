@@ -33,6 +33,12 @@ export interface Outcome {
   /** Did the status reach the caller's side of the stream? */
   readonly delivered: boolean;
   readonly durationMs: number;
+  /**
+   * The sizes of all messages of the call, compressed where they were, without gRPC's five bytes of framing; present
+   * where a layer has `readsSizes`.
+   */
+  readonly receivedBytes?: number;
+  readonly sentBytes?: number;
   /** What went wrong, for the log; never for the caller. */
   readonly cause?: unknown;
   /** The id in the caller's text, where the text is `internal error (id …)`. */
@@ -43,6 +49,8 @@ export interface Middleware {
   readonly name: string;
   /** `true` for a layer that only looks: its failures never affect a call. */
   readonly watches?: boolean;
+  /** `true` for a layer whose `onEnd` wants `receivedBytes` and `sentBytes`; counting them costs a little. */
+  readonly readsSizes?: boolean;
   /** Asked once for each method when the chain is built: does this layer have a part in it? Default: yes. */
   appliesTo?(method: MethodInfo): boolean;
   /**

@@ -14,6 +14,8 @@ export interface Plan {
   readonly onResponse: readonly Middleware[];
   /** The layers that may decide on the first message, where a stream handler would start without one (C13). */
   readonly holding: readonly Middleware[];
+  /** Does a layer want the sizes of the messages? */
+  readonly countsBytes: boolean;
 }
 
 export interface ChainServices {

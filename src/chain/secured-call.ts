@@ -16,15 +16,16 @@ import {
   arrivalOf,
   asAuthContext,
   type BaseCall,
+  type BaseCallReceiver,
   cleanMetadata,
   connectionOf,
+  countMessageBytes,
   cutStream,
   endedByCaller,
   type InboundListener,
   interceptOwnStatuses,
   isEmptyMetadata,
   mostMetadataBytes,
-  type OwnStatusReceiver,
   type PartialStatus,
   releaseStream,
   sendOn,
@@ -55,7 +56,7 @@ const longestEncodedDetails = 3 * longestDetails;
 /** How long a status may wait for a caller who does not read, where the call has no deadline left to bound it. */
 const lingerMs = 10_000;
 
-export class SecuredCall implements ServerInterceptingCallInterface, InboundListener, OwnStatusReceiver {
+export class SecuredCall implements ServerInterceptingCallInterface, InboundListener, BaseCallReceiver {
   readonly #chain: ChainServices;
   readonly #base: BaseCall;
   readonly #stream: ServerHttp2Stream;
@@ -83,6 +84,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   #checkTimer: NodeJS.Timeout | undefined = undefined;
   #authContext: CallAuthContext | undefined = undefined;
   #lateFailureReported = false;
+  #receivedBytes: number | undefined = undefined;
+  #sentBytes: number | undefined = undefined;
 
   constructor(chain: ChainServices, plan: Plan, base: BaseCall) {
     this.#chain = chain;
@@ -91,6 +94,10 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#stream = base.stream;
     this.#session = base.stream.session;
     interceptOwnStatuses(base, this);
+    if (plan.countsBytes && countMessageBytes(base)) {
+      this.#receivedBytes = 0;
+      this.#sentBytes = 0;
+    }
   }
 
   /** The context of the call. There is one from the moment its metadata arrived, so in every handler and listener. */
@@ -336,6 +343,14 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#end(this.#recover(explained, "grpc-js"), "transport", undefined);
   }
 
+  onBytesReceived(bytes: number): void {
+    if (this.#receivedBytes !== undefined) this.#receivedBytes += bytes;
+  }
+
+  onBytesSent(bytes: number): void {
+    if (this.#sentBytes !== undefined) this.#sentBytes += bytes;
+  }
+
   // --- checking ----------------------------------------------------------------------------------------------------
 
   #check(from: number): void {
@@ -544,6 +559,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       ...(ending.layer === undefined ? {} : { layer: ending.layer }),
       delivered: this.#delivered(ending),
       durationMs: performance.now() - this.#startedAt,
+      ...(this.#receivedBytes === undefined ? {} : { receivedBytes: this.#receivedBytes }),
+      ...(this.#sentBytes === undefined ? {} : { sentBytes: this.#sentBytes }),
       ...(ending.status.cause === undefined ? {} : { cause: ending.status.cause }),
       ...(ending.status.errorId === undefined ? {} : { errorId: ending.status.errorId }),
     };

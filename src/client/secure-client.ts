@@ -9,6 +9,7 @@ import { withSources } from "./composite-credentials.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 import { defaultDeadline } from "./default-deadline.ts";
 import { PlaintextChannel } from "./plaintext-channel.ts";
+import { tracePropagation } from "./trace-propagation.ts";
 
 export interface SecureClientOptions {
   /**
@@ -23,6 +24,12 @@ export interface SecureClientOptions {
    * too. A call's own `deadline` wins, and `Infinity` is one. Default: 5,000.
    */
   readonly deadlineMs?: number;
+  /**
+   * Send the active span's trace context with each call, so that the called service joins the trace (W3C `traceparent`
+   * and `tracestate`, through the OpenTelemetry API). It tells the target a trace id, and nothing else: baggage is not
+   * sent. `false` for a target outside of your organization. Default: true; free where no OpenTelemetry SDK is registered.
+   */
+  readonly tracing?: boolean;
   /** grpc-js options that no option above covers. Default: none. */
   readonly channelOptions?: ClientChannelOptions;
 }
@@ -55,6 +62,7 @@ const optionsSchema = z.strictObject({
     .transform((value) => (isCredentialSource(value) ? [value] : value))
     .default([]),
   deadlineMs: z.number().int().min(1).max(2_147_483_647).default(5_000),
+  tracing: z.boolean().default(true),
   channelOptions: clientChannelOptionsSchema.default({}),
 });
 
@@ -94,7 +102,7 @@ export function createSecureClient<C extends GrpcClient>(
 ): C {
   parseOptions(targetSchema, target, "target");
   const settings = parseOptions(optionsSchema, options, "");
-  const { tls, deadlineMs, channelOptions } = settings;
+  const { tls, deadlineMs, tracing, channelOptions } = settings;
   const { interceptors, interceptor_providers, callInvocationTransformer, ...own } = channelOptions;
 
   const channelCredentials = clientCredentials(tls, target);
@@ -105,11 +113,12 @@ export function createSecureClient<C extends GrpcClient>(
       ? plaintextChannel(target, merged, settings.credentials, own)
       : new Channel(target, withSources(channelCredentials, settings.credentials), merged);
 
+  const withDeadline = defaultDeadline(deadlineMs, callInvocationTransformer);
   const client = new ClientConstructor(target, channelCredentials, {
     ...merged,
     ...(interceptors === undefined ? {} : { interceptors }),
     ...(interceptor_providers === undefined ? {} : { interceptor_providers }),
-    callInvocationTransformer: defaultDeadline(deadlineMs, callInvocationTransformer),
+    callInvocationTransformer: tracing ? tracePropagation(withDeadline) : withDeadline,
     channelOverride: channel,
   });
   if (client.getChannel() !== channel) {

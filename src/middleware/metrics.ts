@@ -1,8 +1,15 @@
 // Counts and times calls through OpenTelemetry (U5): the names of gRFC A66 first, then ours.
 import type { Attributes } from "@opentelemetry/api";
-import { LateCounter, LateHistogram } from "../call/instruments.ts";
+import { type CallContext, refusedSchemeOf } from "../call/context.ts";
+import {
+  LateCounter,
+  LateHistogram,
+  LateObservable,
+  observeTallies,
+  type Tally,
+} from "../call/instruments.ts";
 import type { MethodInfo } from "../call/method.ts";
-import { statusName } from "../call/status.ts";
+import { statusName, texts } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
 
 /** The latency buckets of gRFC A66, "Metrics Schema", in seconds. */
@@ -21,6 +28,34 @@ const duration = new LateHistogram("grpc.server.call.duration", {
   unit: "s",
   description: "Time from the arrival of an RPC to its end",
   advice: { explicitBucketBoundaries: latencyBucketsSec },
+});
+
+/** The size buckets of gRFC A66, "Metrics Schema", in bytes. */
+const sizeBucketsBytes = [
+  0, 1024, 2048, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456,
+  1_073_741_824, 4_294_967_296,
+];
+
+const sentSize = new LateHistogram("grpc.server.call.sent_total_compressed_message_size", {
+  unit: "By",
+  description: "Size of all response messages of an RPC, compressed, without framing and metadata",
+  advice: { explicitBucketBoundaries: sizeBucketsBytes },
+});
+
+const receivedSize = new LateHistogram("grpc.server.call.rcvd_total_compressed_message_size", {
+  unit: "By",
+  description: "Size of all request messages of an RPC, compressed, without framing and metadata",
+  advice: { explicitBucketBoundaries: sizeBucketsBytes },
+});
+
+const inFlight = new LateObservable("updown", "palisade.calls.in_flight", {
+  unit: "{call}",
+  description: "RPCs that have started and not ended",
+});
+
+const authentications = new LateCounter("palisade.authentication", {
+  unit: "{call}",
+  description: "RPCs that were authenticated or refused by authentication",
 });
 
 const rejections = new LateCounter("palisade.rejections", {
@@ -53,6 +88,40 @@ class AttributeSet {
   }
 }
 
+/** What the metrics of one method are labelled with. */
+interface MethodSeries {
+  readonly attributes: AttributeSet;
+  /** Shared by all servers of the process, as the instrument is. */
+  readonly inFlight: Tally;
+}
+
+const inFlightByMethod = new Map<string, Tally>();
+
+function seriesOf(name: string): MethodSeries {
+  const attributes = new AttributeSet("grpc.method", name);
+  const tally = inFlightByMethod.get(name) ?? inFlight.tally(attributes.base);
+  inFlightByMethod.set(name, tally);
+  return { attributes, inFlight: tally };
+}
+
+/** An own authenticator names its schemes as it likes; this many are told apart. */
+const mostSchemes = 32;
+
+type AuthenticationResult = "success" | "missing" | "invalid" | "expired" | "unavailable";
+
+const resultsByText: ReadonlyMap<string, AuthenticationResult> = new Map([
+  [texts.missingCredentials, "missing"],
+  [texts.invalidCredentials, "invalid"],
+  [texts.expiredCredentials, "expired"],
+]);
+
+/** Undefined where authentication said nothing: a health probe, or a call that another layer refused before. */
+function authenticationResult(call: CallContext, outcome: Outcome): AuthenticationResult | undefined {
+  if (call.principal !== undefined) return "success";
+  if (outcome.layer !== "authentication") return undefined;
+  return resultsByText.get(outcome.details) ?? "unavailable";
+}
+
 /**
  * Measures each call:
  *
@@ -60,25 +129,36 @@ class AttributeSet {
  * |---|---|
  * | `grpc.server.call.started`, counter | `grpc.method` |
  * | `grpc.server.call.duration`, histogram in seconds | `grpc.method`, `grpc.status` |
+ * | `grpc.server.call.sent_total_compressed_message_size`, histogram in bytes | `grpc.method`, `grpc.status` |
+ * | `grpc.server.call.rcvd_total_compressed_message_size`, histogram in bytes | `grpc.method`, `grpc.status` |
+ * | `palisade.calls.in_flight`, up-down counter | `grpc.method` |
  * | `palisade.rejections`, counter of calls that a layer refused | `palisade.layer`, `grpc.status` |
+ * | `palisade.authentication`, counter | `palisade.scheme`, `palisade.result` |
+ *
+ * It also has the numbers read that other parts keep: `palisade.token_cache.lookups` by `palisade.result` (`hit`,
+ * `miss`), and `palisade.rate_limit.decisions` by `palisade.limit` (`per_peer`, `per_principal`, `in_flight`) and
+ * `palisade.result` (`allowed`, `limited`).
  *
  * `grpc.method` is `package.Service/Method`; a method that is not registered is `other`, because callers choose its
- * name. Instruments come from the global meter provider of `@opentelemetry/api`, whenever it is registered; without
- * one this costs next to nothing. Source: gRFC A66.
+ * name. `palisade.scheme` is the scheme of the principal, or of the authenticator that refused (`none` where no
+ * credential was recognized); `palisade.result` is then `success`, `missing`, `invalid`, `expired` or `unavailable`.
+ * Instruments come from the global meter provider of `@opentelemetry/api`, whenever it is registered; without one this
+ * costs next to nothing. Source: gRFC A66.
  */
 export function metrics(): Middleware {
-  const methods = new Map<string, AttributeSet>();
+  const methods = new Map<string, MethodSeries>();
   const layers = new Map<string, AttributeSet>();
-  const other = new AttributeSet("grpc.method", "other");
+  const schemes = new Map<string, Map<AuthenticationResult, Attributes>>();
+  const other = seriesOf("other");
 
-  function methodAttributes(method: MethodInfo): AttributeSet {
+  function seriesFor(method: MethodInfo): MethodSeries {
     if (!method.known) return other;
-    let attributes = methods.get(method.path);
-    if (attributes === undefined) {
-      attributes = new AttributeSet("grpc.method", method.path.slice(1));
-      methods.set(method.path, attributes);
+    let series = methods.get(method.path);
+    if (series === undefined) {
+      series = seriesOf(method.path.slice(1));
+      methods.set(method.path, series);
     }
-    return attributes;
+    return series;
   }
 
   function countRejection(outcome: Outcome): void {
@@ -91,15 +171,39 @@ export function metrics(): Middleware {
     rejections.add(1, attributes.withStatus(outcome.code));
   }
 
+  function countAuthentication(call: CallContext, result: AuthenticationResult): void {
+    const scheme = call.principal?.scheme ?? refusedSchemeOf(call) ?? "none";
+    const known = schemes.has(scheme) || schemes.size < mostSchemes ? scheme : "other";
+    const byResult = schemes.get(known) ?? new Map<AuthenticationResult, Attributes>();
+    schemes.set(known, byResult);
+    let attributes = byResult.get(result);
+    if (attributes === undefined) {
+      attributes = Object.freeze({ "palisade.scheme": known, "palisade.result": result });
+      byResult.set(result, attributes);
+    }
+    authentications.add(1, attributes);
+  }
+
   return {
     name: "metrics",
     watches: true,
+    readsSizes: true,
     onCall(call) {
-      started.add(1, methodAttributes(call.method).base);
+      const series = seriesFor(call.method);
+      series.inFlight.value += 1;
+      observeTallies();
+      started.add(1, series.attributes.base);
     },
     onEnd(call, outcome) {
-      duration.record(outcome.durationMs / 1000, methodAttributes(call.method).withStatus(outcome.code));
+      const series = seriesFor(call.method);
+      series.inFlight.value -= 1;
+      const attributes = series.attributes.withStatus(outcome.code);
+      duration.record(outcome.durationMs / 1000, attributes);
+      if (outcome.sentBytes !== undefined) sentSize.record(outcome.sentBytes, attributes);
+      if (outcome.receivedBytes !== undefined) receivedSize.record(outcome.receivedBytes, attributes);
       if (outcome.endedBy === "layer") countRejection(outcome);
+      const result = authenticationResult(call, outcome);
+      if (result !== undefined) countAuthentication(call, result);
     },
   };
 }

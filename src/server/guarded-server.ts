@@ -3,7 +3,7 @@
 import { Server, type ServerCredentials, type ServerOptions, type UntypedHandleCall } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
 import { type MethodInfo, methodInfo } from "../call/method.ts";
-import { type GrpcHandlerType, methodKind } from "../chain/grpc-js.ts";
+import { type GrpcHandlerType, keepHandler, methodKind } from "../chain/grpc-js.ts";
 import { guardHandler } from "../chain/handlers.ts";
 
 type Serialize<T> = (value: T) => Buffer;
@@ -44,15 +44,18 @@ export class GuardedServer extends Server {
     }
     const kind = methodKind(type as GrpcHandlerType);
     if (kind === undefined) throw new ConfigError(`${path}: unknown handler type "${type}"`);
+    const guarded = guardHandler(handler, kind);
     const registered = super.register(
       path,
-      guardHandler(handler, kind),
+      guarded,
       this.#watchCodec(serialize),
       this.#watchCodec(deserialize),
       type,
     );
-    if (registered) this.#methods.set(path, methodInfo(path, kind, true));
-    return registered;
+    if (!registered) return false;
+    keepHandler(this, path, guarded);
+    this.#methods.set(path, methodInfo(path, kind, true));
+    return true;
   }
 
   override unregister(path: string): boolean {

@@ -10,9 +10,13 @@ const listPolicy: MethodPolicy = Object.freeze({
   access: "checked",
   needsMessage: false,
   decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
+  describe: () => ({ rule: listPath, roles: "every identified caller" }),
 } satisfies MethodPolicy);
 
 /** The application's policy, with the health service's own rule beside it. */
 export function withHealthPolicy(policy: Policy): Policy {
-  return { forMethod: (path) => (path === listPath ? listPolicy : policy.forMethod(path)) };
+  return {
+    roles: policy.roles,
+    forMethod: (path) => (path === listPath ? listPolicy : policy.forMethod(path)),
+  };
 }

@@ -9,6 +9,7 @@ import { logging } from "../middleware/logging.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { metrics } from "../middleware/metrics.ts";
 import { peerRateLimit, principalRateLimit } from "../middleware/rate-limit/rate-limit.ts";
+import { tracing } from "../middleware/tracing.ts";
 import type { SecureServerSettings } from "./options.ts";
 
 export interface LayerParts {
@@ -21,6 +22,7 @@ export interface LayerParts {
 export function layersOf({ settings, logger, audit, policy }: LayerParts): readonly Middleware[] {
   return [
     // They watch.
+    ...(settings.tracing ? [tracing()] : []),
     ...(logger === undefined ? [] : [logging({ logger })]),
     ...(settings.metrics ? [metrics()] : []),
     ...(audit === undefined ? [] : [audit]),

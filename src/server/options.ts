@@ -59,6 +59,11 @@ export interface SecureServerOptions {
   readonly audit?: AuditSettingsInput | undefined;
   /** Count and time calls through the OpenTelemetry API. Default: true; costs nothing without an SDK. */
   readonly metrics?: boolean | undefined;
+  /**
+   * A server span for each call through the OpenTelemetry API, the child of the caller's W3C trace context. Default:
+   * true; costs nothing without an SDK. `@opentelemetry/instrumentation-grpc` adds no second one, either way.
+   */
+  readonly tracing?: boolean | undefined;
   /** The standard health service on the same port, or `false`. */
   readonly health?: HealthOptions | false | undefined;
   /** grpc-js channel options that no option above covers. */
@@ -75,6 +80,7 @@ export interface SecureServerSettings {
   readonly logger?: Logger | false;
   readonly audit?: AuditSettings;
   readonly metrics: boolean;
+  readonly tracing: boolean;
   readonly health: HealthSettings | false;
   readonly channelOptions: ServerChannelOptions;
 }
@@ -126,6 +132,7 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
   logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
   audit: auditSchema.exactOptional(),
   metrics: z.boolean().default(true),
+  tracing: z.boolean().default(true),
   health: z.union([healthSchema, z.literal(false)]).prefault({}),
   channelOptions: serverChannelOptionsSchema.default({}),
 });

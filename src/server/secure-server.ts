@@ -15,6 +15,7 @@ import {
   watchConnections,
 } from "../chain/grpc-js.ts";
 import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
+import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { recover } from "../middleware/recovery.ts";
 import { clientCertificateVerdict, peerCertificateOf } from "../tls/peer-certificate.ts";
@@ -44,6 +45,14 @@ export interface SecureServer {
    * audit sinks are flushed and closed. Safe to call twice.
    */
   shutdown(options?: { readonly graceMs?: number }): Promise<void>;
+  /**
+   * The policy in force, to read: every registered method, who may call it, under which conditions; as data, text,
+   * Markdown or HTML (Z3).
+   * @throws {ConfigError} before `listen()`, which is when the policy is checked against the methods.
+   * @example
+   * await writeFile("access.html", server.accessMatrix().toHtml());
+   */
+  accessMatrix(): AccessMatrix;
   /** What the health service says. */
   readonly health: Health;
   /** The grpc-js server inside, for libraries that register services on one. It cannot be bound by hand. */
@@ -141,6 +150,13 @@ class PalisadeServer implements SecureServer {
     this.#server.addService(definition, handlers);
   }
 
+  accessMatrix(): AccessMatrix {
+    if (this.#listening) return accessMatrix(this.#server.methods, this.#policy);
+    throw new ConfigError(
+      "accessMatrix: called before listen(); call it afterwards, when the policy has been checked against the methods",
+    );
+  }
+
   async listen(
     address: string | readonly string[],
   ): Promise<{ readonly port: number; readonly address: string }> {
@@ -166,6 +182,7 @@ class PalisadeServer implements SecureServer {
     this.#chain.prepare(methods);
     this.#listening = true;
     this.#server.seal();
+    this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
     const port = await this.#bind(first);
     for (const other of others) await this.#bind(other);
     this.#health?.serve(new Set(methods.filter(isApplications).map(({ service }) => service)));

@@ -28,6 +28,7 @@ import {
   checkSeam,
   cleanMetadata,
   connectionOf,
+  countMessageBytes,
   handleUnknownMethods,
   type InboundListener,
   interceptOwnStatuses,
@@ -277,6 +278,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
     expect(base?.receivedHalfClose).toBe(true);
   });
 
+  const deafToSizes = { onBytesReceived() {}, onBytesSent() {} };
   const ownStatuses: readonly (readonly [string, Buffer, Readonly<Record<string, string>>, number])[] = [
     ["a message too large", grpcFrame(Buffer.alloc(2_000)), {}, status.RESOURCE_EXHAUSTED],
     ["a message it cannot decode", grpcFrame("no JSON"), {}, status.INTERNAL],
@@ -291,6 +293,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
         limits: { "grpc.max_receive_message_length": 1_000 },
         interceptor: asInterceptor((_definition, base) => {
           interceptOwnStatuses(base, {
+            ...deafToSizes,
             onBaseStatus: (sent) => {
               shown.push(sent);
               sendOn(base, { code: status.ABORTED, details: "ours" });
@@ -305,11 +308,36 @@ describe(`grpc-js ${seen}: the base call`, () => {
     },
   );
 
+  it.each(kinds)("U5 tells the size of each message of a %s call, without its framing", async (kind) => {
+    const sizes: { readonly received: number[]; readonly sent: number[] } = { received: [], sent: [] };
+    await using bare = await plain({
+      interceptor: asInterceptor((_definition, base) => {
+        interceptOwnStatuses(base, {
+          onBaseStatus: (sent) => sendOn(base, sent),
+          onBytesReceived: (bytes) => sizes.received.push(bytes),
+          onBytesSent: (bytes) => sizes.sent.push(bytes),
+        });
+        expect(countMessageBytes(base)).toBe(true);
+        return new PassingCall(base);
+      }),
+    });
+    const messages = [{ text: "a" }, { text: "bcd" }];
+    const { messages: answers } = await invoke(bare.client, kind, { messages });
+    const bytes = (notes: readonly unknown[]): readonly number[] =>
+      notes.map((note) => JSON.stringify(note).length);
+    const requests = kind === "unary" || kind === "server_stream" ? messages.slice(0, 1) : messages;
+    expect(sizes).toEqual({ received: bytes(requests), sent: bytes(answers) });
+  });
+
+  it("U5 tells of no sizes where grpc-js has nothing to tell them by", () => {
+    expect(countMessageBytes({} as BaseCall)).toBe(false);
+  });
+
   it("loses its timer where the seam takes it, and answers nothing by itself", async () => {
     const timers: unknown[] = [];
     await using bare = await plain({
       interceptor: asInterceptor((_definition, base) => {
-        interceptOwnStatuses(base, { onBaseStatus: () => {} });
+        interceptOwnStatuses(base, { ...deafToSizes, onBaseStatus: () => {} });
         timers.push(base.deadlineTimer);
         return new PassingCall(base);
       }),

@@ -31,6 +31,7 @@ import { check, watch } from "../harness/health.ts";
 import { invoke, type Note, paths } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
 import { eventually, keptLog, type Secured, secured, theWorld, type World } from "../harness/secured.ts";
+import { registerTracerProvider } from "../harness/spans.ts";
 import { ackFlag, openWire } from "../harness/wire.ts";
 import { tlsConnect } from "../tls/endpoints.ts";
 
@@ -423,6 +424,17 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     expect(await meters.names()).toContain("grpc.server.call.started");
     await meters.shutdown();
   },
+  tracing: async () => {
+    const spans = registerTracerProvider();
+    await using silent = await secured({ tracing: false });
+    await callWith(silent, "x");
+    await silent.callLine(() => true);
+    expect(spans.all()).toEqual([]);
+    await using wall = await secured({ tracing: true });
+    await callWith(wall, "x");
+    await spans.one(({ name }) => name === "test.v1.Kinds/Unary");
+    await spans.shutdown();
+  },
   "health=false": async () => {
     await using wall = await secured({ health: false });
     expect(await check(wall.client(), "", await wall.authorized())).toMatchObject({ name: "UNIMPLEMENTED" });
@@ -605,7 +617,6 @@ describe("the options of a server", () => {
     "limits.minPingIntervalMs",
     "methods",
     "peer",
-    "tracing",
     "validation",
     "reflection",
     "middleware",
@@ -817,7 +828,7 @@ describe("the options of a client", () => {
     ]);
   });
 
-  it.each([...clientTls.leaves, "credentials", "deadlineMs"])(
+  it.each([...clientTls.leaves, "credentials", "deadlineMs", "tracing"])(
     "%s with a wrong value is a ConfigError that names it",
     (path) => {
       expect(clientProblems(nested(path, -1.5)).join("\n")).toContain(`${path}: `);
@@ -835,7 +846,6 @@ describe("the options of a client", () => {
     "channelOptions.surprise",
     "retry",
     "logger",
-    "tracing",
     "metrics",
     "tls.reload",
     "tls.rejectUnauthorized",

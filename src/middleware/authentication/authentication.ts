@@ -1,7 +1,7 @@
 // The layer that finds out who calls, and the only one that sets the principal (A1 to A11).
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
-import { type CallContext, removeMetadata, setIdentity } from "../../call/context.ts";
+import { type CallContext, recordRefusedScheme, removeMetadata, setIdentity } from "../../call/context.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { parseOptions } from "../../call/options.ts";
@@ -62,11 +62,13 @@ class Authentication implements Middleware {
   readonly #headers: readonly { readonly header: string; readonly readers: readonly Authenticator[] }[];
   /** Authenticators that read metadata and do not say which. */
   readonly #undeclared: readonly Authenticator[];
+  readonly #single: readonly Authenticator[];
 
   constructor(authenticator: Authenticator, isPublic: (method: MethodInfo) => boolean) {
     this.#authenticator = authenticator;
     this.#isPublic = isPublic;
     const single = leaves(authenticator);
+    this.#single = single;
     const headers = new Set([...credentialHeaders, ...single.flatMap((a) => headersOf(a) ?? [])]);
     this.#headers = [...headers].map((header) => ({
       header,
@@ -86,13 +88,27 @@ class Authentication implements Middleware {
       result = this.#identify(call);
       if (!("then" in result)) return admit(call, result);
     } catch (error) {
-      throw refusal(call, error);
+      throw this.#refusal(call, error);
     }
     return result
       .then((identity) => admit(call, identity))
       .catch((error: unknown) => {
-        throw refusal(call, error);
+        throw this.#refusal(call, error);
       });
+  }
+
+  #refusal(call: CallContext, error: unknown): StatusError {
+    recordRefusedScheme(call, this.#presented(call));
+    return refusal(call, error);
+  }
+
+  /** The scheme of the credential that was presented, for metrics. */
+  #presented(call: CallContext): string {
+    try {
+      return this.#single.find((authenticator) => authenticator.presents(call))?.name ?? "none";
+    } catch {
+      return "none";
+    }
   }
 
   #identify(call: CallContext): Identity | Promise<Identity> {

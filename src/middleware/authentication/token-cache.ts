@@ -1,5 +1,6 @@
 // Remembers that a token's signature verified, and with which key: never that a call may pass. Expiry, not-before and
 // the key's continued presence are checked on each call by whoever asks.
+import { LateObservable } from "../../call/instruments.ts";
 import type { Identity } from "../../call/principal.ts";
 import type { VerificationKey } from "./verification-key.ts";
 
@@ -16,6 +17,13 @@ export interface TokenCacheOptions {
   readonly maxEntries: number;
   readonly maxAgeSec: number;
 }
+
+const lookups = new LateObservable("counter", "palisade.token_cache.lookups", {
+  unit: "{lookup}",
+  description: "Tokens looked for among those whose signature verified already",
+});
+const hits = lookups.tally({ "palisade.result": "hit" });
+const misses = lookups.tally({ "palisade.result": "miss" });
 
 interface Entry {
   readonly token: VerifiedToken;
@@ -44,6 +52,13 @@ export class TokenCache {
   }
 
   get(digest: string): VerifiedToken | undefined {
+    const token = this.#fresh(digest);
+    if (token === undefined) misses.value += 1;
+    else hits.value += 1;
+    return token;
+  }
+
+  #fresh(digest: string): VerifiedToken | undefined {
     const entry = this.#entries.get(digest);
     if (entry === undefined) return undefined;
     this.#entries.delete(digest);

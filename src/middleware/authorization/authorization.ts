@@ -26,6 +26,11 @@ export class PolicyHolder {
     return this.#policy?.forMethod(path);
   }
 
+  /** The roles that the policy in force knows. */
+  get roles(): readonly string[] | undefined {
+    return this.#policy?.roles;
+  }
+
   /** Does the policy in force let in callers who show no credential? */
   isPublic(path: string): boolean {
     return this.forMethod(path)?.access === "public";

@@ -7,6 +7,22 @@ export type Decision =
   /** No opinion, which denies. */
   | { readonly effect: "none" };
 
+/** A method's rule in a form that can be read without a call: the row of an access matrix (Z3). */
+export interface ReadableRule {
+  /** Where it stands in the policy, or its name. */
+  readonly rule: string;
+  /** The roles that suffice by themselves; or no role is needed. */
+  readonly roles: readonly string[] | "every identified caller";
+  /** The roles that suffice together with the permissions that they do not grant. Default: none. */
+  readonly rolesWithPermissions?: readonly string[];
+  /** Permissions that are needed, all of them. Default: none. */
+  readonly permissions?: readonly string[];
+  /** Schemes of which the caller must have used one. Default: any will do. */
+  readonly schemes?: readonly string[];
+  /** Whatever else is demanded, in words. Default: nothing. */
+  readonly conditions?: readonly string[];
+}
+
 export interface MethodPolicy {
   /** `public`: no credentials needed; one that is presented is still verified. */
   readonly access: "public" | "checked";
@@ -14,9 +30,13 @@ export interface MethodPolicy {
   readonly needsMessage: boolean;
   /** `message` is given for each inbound message where `needsMessage`; otherwise it is asked once, without one. */
   decide(call: CallContext, message?: unknown): Decision | Promise<Decision>;
+  /** The rule to read. Left out where only a call can tell: the access matrix then says so. */
+  describe?(): ReadableRule;
 }
 
 export interface Policy {
+  /** The roles that the policy knows, for the access matrix. */
+  readonly roles?: readonly string[] | undefined;
   /** Undefined denies. */
   forMethod(path: string): MethodPolicy | undefined;
 }

@@ -1,7 +1,7 @@
 // One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing.
 import type { CallContext } from "../../call/context.ts";
 import type { Principal } from "../../call/principal.ts";
-import type { Decision, MethodPolicy } from "./authorizer.ts";
+import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
 import { everyPermission, wildcardOf } from "./permission.ts";
 import type { Roles } from "./roles.ts";
 
@@ -45,6 +45,10 @@ class PublicRule implements MethodRule {
   decide(): Decision {
     return this.#allow;
   }
+
+  describe(): ReadableRule {
+    return { rule: this.rulePath, roles: [] };
+  }
 }
 
 /** One required permission: who has it, and what is answered to who does not. */
@@ -62,6 +66,7 @@ class CheckedRule implements MethodRule {
   readonly rule: Rule;
   readonly #schemes: readonly string[] | undefined;
   readonly #roles: readonly string[] | undefined;
+  readonly #everyRole: readonly string[];
   readonly #permissions: readonly NeededPermission[];
   readonly #allow: Decision;
   readonly #unidentified: Decision;
@@ -74,6 +79,7 @@ class CheckedRule implements MethodRule {
     this.rule = rule;
     this.#schemes = schemes;
     this.#roles = wanted && roles.countingAsAnyOf(wanted);
+    this.#everyRole = roles.names;
     this.#permissions = permissions.map((exact) => ({
       exact,
       wildcard: wildcardOf(exact),
@@ -96,6 +102,30 @@ class CheckedRule implements MethodRule {
     }
     return this.#allow;
   }
+
+  describe(): ReadableRule {
+    const { rulePath: rule, rule: demand } = this;
+    if (typeof demand === "string") return { rule, roles: "every identified caller" };
+    const { roles: _roles, permissions = [], schemes = [], ...rest } = demand;
+    const common = { rule, permissions, schemes, conditions: Object.entries(rest).flatMap(inWords) };
+    if (this.#roles === undefined && permissions.length === 0) {
+      return { ...common, roles: "every identified caller" };
+    }
+    const grantsAll = (role: string): boolean =>
+      this.#permissions.every(({ grantedBy }) => grantedBy.includes(role));
+    const counting = this.#roles ?? this.#everyRole;
+    return {
+      ...common,
+      roles: counting.filter(grantsAll),
+      // Where no role is asked for, one that grants nothing of it is of no use.
+      rolesWithPermissions: this.#roles === undefined ? [] : counting.filter((role) => !grantsAll(role)),
+    };
+  }
+}
+
+/** A demand that has no column of its own. */
+function inWords([name, value]: readonly [string, unknown]): readonly string[] {
+  return value === undefined ? [] : [`${name}: ${JSON.stringify(value)}`];
 }
 
 function hasPermission(principal: Principal, needed: NeededPermission): boolean {

@@ -26,6 +26,7 @@ export interface RbacOptions {
 /** The compiled policy: the rule of each method, to ask and to read. */
 export interface RbacPolicy extends Policy {
   readonly methods: ReadonlyMap<string, MethodRule>;
+  readonly roles: readonly string[];
 }
 
 export interface RbacAuthorizer extends Authorizer {
@@ -150,7 +151,11 @@ function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readon
     ...caseTwins(roles, table),
   ];
   if (problems.length > 0) throw new PolicyError(problems);
-  return Object.freeze({ methods: compiled, forMethod: (path: string) => compiled.get(path) });
+  return Object.freeze({
+    methods: compiled,
+    roles: roles.names,
+    forMethod: (path: string) => compiled.get(path),
+  });
 }
 
 interface DecidingRule {

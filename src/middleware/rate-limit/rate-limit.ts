@@ -4,6 +4,7 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { z } from "zod";
 import { type CallContext, ContextKey } from "../../call/context.ts";
 import { StatusError } from "../../call/errors.ts";
+import { LateObservable, type Tally } from "../../call/instruments.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { parseOptions } from "../../call/options.ts";
 import { type Principal, principalKey } from "../../call/principal.ts";
@@ -97,6 +98,28 @@ function isLimited(method: MethodInfo): boolean {
   return !isHealthProbe(method);
 }
 
+const decisions = new LateObservable("counter", "palisade.rate_limit.decisions", {
+  unit: "{decision}",
+  description: "What the rate limits decided about RPCs",
+});
+
+/** What one limit decided so far. */
+interface Decided {
+  readonly allowed: Tally;
+  readonly limited: Tally;
+}
+
+function decidedBy(limit: string): Decided {
+  return {
+    allowed: decisions.tally({ "palisade.limit": limit, "palisade.result": "allowed" }),
+    limited: decisions.tally({ "palisade.limit": limit, "palisade.result": "limited" }),
+  };
+}
+
+const byPeer = decidedBy("per_peer");
+const byPrincipal = decidedBy("per_principal");
+const byInFlight = decidedBy("in_flight");
+
 class PeerLimit {
   readonly #limiter: MemoryRateLimiter | undefined;
 
@@ -109,7 +132,7 @@ class PeerLimit {
   }
 
   admit(call: CallContext): void {
-    if (this.#limiter !== undefined) consume(this.#limiter, peerKey(call.peer));
+    if (this.#limiter !== undefined) consume(this.#limiter, peerKey(call.peer), byPeer);
   }
 }
 
@@ -130,10 +153,14 @@ class PrincipalLimit {
 
   admit(call: CallContext): void {
     const key = callerKey(call);
-    if (this.#limiter !== undefined) consume(this.#limiter, key);
+    if (this.#limiter !== undefined) consume(this.#limiter, key, byPrincipal);
     if (this.#inFlight === undefined) return;
     const taken = this.#inFlight.take(key);
-    if (taken === undefined) throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
+    if (taken === undefined) {
+      byInFlight.limited.value += 1;
+      throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
+    }
+    byInFlight.allowed.value += 1;
     call.set(this.#taken, taken);
   }
 
@@ -157,9 +184,13 @@ function boundedPrincipalKey(principal: Principal): string {
   return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
 }
 
-function consume(limiter: MemoryRateLimiter, key: string): void {
+function consume(limiter: MemoryRateLimiter, key: string, decided: Decided): void {
   const retryAfterMs = limiter.consume(key, 1, performance.now());
-  if (retryAfterMs > 0) throw rateLimitExceeded(retryAfterMs);
+  if (retryAfterMs > 0) {
+    decided.limited.value += 1;
+    throw rateLimitExceeded(retryAfterMs);
+  }
+  decided.allowed.value += 1;
 }
 
 /** gRFC A6 reads the pushback as a 32-bit number, and anything else as "never try again". */

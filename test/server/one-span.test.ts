@@ -1,0 +1,50 @@
+// One server span, not two, beside the instrumentation of grpc-js, whichever is loaded first (U6).
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { kinds, paths } from "../harness/kinds.ts";
+import type { Report } from "./one-span/calls.ts";
+
+const instrumentation = "@opentelemetry/instrumentation-grpc";
+const here = (file: string): string => fileURLToPath(new URL(`./one-span/${file}`, import.meta.url));
+
+async function run(program: string, execArgv: readonly string[]): Promise<Report> {
+  const child = fork(here(program), { execArgv: [...execArgv], stdio: ["ignore", "ignore", "pipe", "ipc"] });
+  let said = "";
+  child.stderr?.on("data", (chunk: Buffer) => {
+    said = (said + chunk.toString("utf8")).slice(-4000);
+  });
+  const [report] = (await Promise.race([
+    once(child, "message"),
+    once(child, "exit").then(() => Promise.reject(new Error(`it ended without a report: ${said}`))),
+  ])) as [Report];
+  return report;
+}
+
+const hook = ["--import", here("esm-hook.mjs")];
+
+describe("U6 with the instrumentation of grpc-js there is one server span, and no trailer is lost", () => {
+  it.each([
+    { program: "esm-instrumentation-first.ts", execArgv: ["--import", "tsx", ...hook] },
+    { program: "esm-library-first.ts", execArgv: ["--import", "tsx", ...hook] },
+    { program: "cjs-instrumentation-first.cjs", execArgv: ["--require", "tsx/cjs"] },
+    { program: "cjs-library-first.cjs", execArgv: ["--require", "tsx/cjs"] },
+  ])("$program", async ({ program, execArgv }) => {
+    const { bare, calls } = await run(program, execArgv);
+    // The control: the instrumentation is at work in this process.
+    expect(bare.filter(({ kind, scope }) => kind === "SERVER" && scope === instrumentation)).toHaveLength(1);
+    expect(calls.map(({ kind }) => kind)).toEqual(kinds);
+    for (const { kind, code, trailer, active, spans } of calls) {
+      expect({ code, trailer }).toEqual({ code: "OK", trailer: "kept" });
+      const servers = spans.filter((span) => span.kind === "SERVER");
+      expect(servers).toEqual([
+        expect.objectContaining({ name: paths[kind as keyof typeof paths].slice(1), scope: "grpc-palisade" }),
+      ]);
+      expect(active).toBe(servers[0]?.id);
+      const client = spans.find((span) => span.kind === "CLIENT");
+      expect(client?.scope).toBe(instrumentation);
+      expect(servers[0]?.parent).toBe(client?.id);
+    }
+  });
+});
