@@ -153,7 +153,7 @@ export function clientCredentials(
 
 /**
  * The channel options that belong to the `tls` option: the name override, where `serverName` spells one out; for
- * plaintext to this machine no proxy, which `http_proxy` and its kin in the environment would put in between.
+ * plaintext no proxy, which `http_proxy` and its kin in the environment would put in between.
  */
 export function clientChannelOptions(tls: ClientTlsOptions): ChannelOptions {
   const { plaintext, serverName } = parseClientTls(tls);
