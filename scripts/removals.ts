@@ -14,6 +14,11 @@ const layers = "src/server/layers.ts";
 const call = "src/chain/secured-call.ts";
 const seam = "src/chain/grpc-js.ts";
 const server = "src/server/secure-server.ts";
+const port = "src/server/listening-port.ts";
+const serverTls = "src/tls/server-credentials.ts";
+const reload = "src/tls/certificate-reload.ts";
+const reloadTests = "test/server/certificate-reload.test.ts";
+const plaintextTests = "test/server/plaintext.test.ts";
 
 export const removals: readonly Removal[] = [
   // Whole layers.
@@ -174,7 +179,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "T2",
     what: "the end of connections whose certificate does not verify",
-    file: server,
+    file: port,
     find: 'clientCertificateVerdict(socket) === "unverified"',
     replace: 'clientCertificateVerdict(socket) === ("no" as string)',
     tests: ["test/server/tls.test.ts"],
@@ -190,7 +195,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "T3",
     what: "the client's insistence on verification",
-    file: "src/tls/client-credentials.ts",
+    file: "src/tls/reloading-credentials.ts",
     find: "{ rejectUnauthorized: true }",
     replace: "{ rejectUnauthorized: false }",
     tests: ["test/tls/client-credentials.test.ts"],
@@ -469,6 +474,103 @@ export const removals: readonly Removal[] = [
     replace:
       'export function laneOf(entry: AuditEntry): AuditLane {\n  if (entry !== undefined) return "identified";\n',
     tests: ["test/middleware/audit"],
+  },
+  // Certificates that change, and plaintext.
+  {
+    requirement: "T4",
+    what: "the taking over of changed files",
+    file: reload,
+    find: "if (changed) this.#what.take(loaded);",
+    replace: 'if (changed && this.#problem === "") this.#what.take(loaded);',
+    tests: [reloadTests],
+  },
+  {
+    requirement: "T4",
+    what: "the protocol's limits in a changed context",
+    file: serverTls,
+    find: "    ...protocolOptions(tls),\n    cert: tls.cert,",
+    replace: "    cert: tls.cert,",
+    tests: [reloadTests],
+  },
+  {
+    requirement: "T4",
+    what: "the check whether certificate and key are a pair",
+    file: "src/tls/load-pem.ts",
+    find: "if (!leaf.checkPrivateKey(key.object)) {",
+    replace: "if (leaf === undefined) {",
+    tests: [reloadTests],
+  },
+  {
+    requirement: "T4",
+    what: "the protocol's limits in every context of the client",
+    file: "src/tls/reloading-credentials.ts",
+    find: "createSecureContext({ ...protocol, ...certificates })",
+    replace: "createSecureContext(protocol === undefined ? {} : certificates)",
+    tests: [reloadTests],
+  },
+  {
+    requirement: "T6",
+    what: "the check of addresses to listen at",
+    file: port,
+    find: "mayListen: isLoopbackTarget,",
+    replace: 'mayListen: (address) => isLoopbackTarget(address) || address !== "",',
+    tests: [plaintextTests],
+  },
+  {
+    requirement: "T6",
+    what: "the look at what a name resolved to",
+    file: port,
+    find: 'mayBeBound: (address) => address === "unix" || isLoopbackAddress(address),',
+    replace: 'mayBeBound: (address) => isLoopbackAddress(address) || address !== "",',
+    tests: [plaintextTests],
+  },
+  {
+    requirement: "T7",
+    what: "the end of connections whose certificate ended",
+    file: seam,
+    find: "if (left < 0) session.close();",
+    replace: "if (left < 0) clearTimeout(timer);",
+    tests: [reloadTests],
+  },
+  {
+    requirement: "T8",
+    what: "the list of peers that may connect",
+    file: port,
+    find: "trusted.has(addressOf(socket))",
+    replace: "(trusted.has(addressOf(socket)) || socket !== undefined)",
+    tests: [plaintextTests],
+  },
+  {
+    requirement: "T8",
+    what: "taking the forwarded certificate's header away",
+    file: seam,
+    find: '  delete headers["x-forwarded-client-cert"];\n',
+    replace: "",
+    tests: [plaintextTests],
+  },
+  {
+    requirement: "T8",
+    what: "the refusal of forwarded certificates that cannot be understood",
+    file: layers,
+    find: '...(settings.tls.plaintext === "mesh" ? [forwardedCertificateCheck()] : []),',
+    replace: '...(settings.tls.plaintext === "mesh" ? [forwardedCertificateCheck()] : []).slice(1),',
+    tests: [plaintextTests],
+  },
+  {
+    requirement: "T8",
+    what: "the last element: the first counts",
+    file: "src/tls/forwarded-certificate.ts",
+    find: "elementsOf(header)?.at(-1)",
+    replace: "elementsOf(header)?.at(0)",
+    tests: ["test/tls/forwarded-certificate.test.ts", plaintextTests],
+  },
+  {
+    requirement: "T9",
+    what: "the warning ahead of a certificate's end",
+    file: "src/tls/certificate-expiry.ts",
+    find: "if (notAfter - now > warnAheadMs) return;",
+    replace: "if (notAfter > 0) return;",
+    tests: [reloadTests],
   },
   // The client.
   {

@@ -94,4 +94,10 @@ export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/cl
 export type { PemSource } from "./tls/load-pem.ts";
 export type { TlsVersion } from "./tls/protocol.ts";
 export { serverCredentials, type TlsServerCredentials } from "./tls/server-credentials.ts";
-export type { ClientAuth, ServerTlsOptions } from "./tls/server-options.ts";
+export type {
+  ClientAuth,
+  ServerPlaintext,
+  ServerPlaintextLoopback,
+  ServerPlaintextMesh,
+  ServerTlsOptions,
+} from "./tls/server-options.ts";

@@ -1,7 +1,12 @@
 // The other end of the connection: its address, and the identity of its verified certificate.
 
-/** A client certificate that verified against the server's CA (T2, T5). */
+/**
+ * A client certificate that verified: against the server's CA (T2, T5), or at a proxy that is trusted to say so (T8). A
+ * proxy may leave out what is marked so.
+ */
 export interface PeerCertificate {
+  /** Present where a trusted proxy verified the certificate and forwarded what stands here (`x-forwarded-client-cert`). */
+  readonly forwarded?: true;
   /**
    * The name the certificate identifies: the URI SAN (a SPIFFE ID), else the first DNS SAN, else the subject's CN.
    * Undefined where it names nobody, or more than one URI (a SPIFFE X.509-SVID has exactly one).
@@ -10,20 +15,20 @@ export interface PeerCertificate {
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
   readonly commonName: string | undefined;
-  /** Hexadecimal, upper case, without separators. */
+  /** Hexadecimal, upper case, without separators. Empty where a proxy left it out. */
   readonly serialNumber: string;
-  /** The issuer's distinguished name, one `key=value` a line, as Node gives it. */
+  /** The issuer's distinguished name, one `key=value` a line, as Node gives it. Empty where a proxy left it out. */
   readonly issuer: string;
   /** SHA-256 of the DER form: hexadecimal, upper case, colons between bytes. */
   readonly fingerprint256: string;
-  /** Milliseconds since the epoch. */
+  /** Milliseconds since the epoch. `-Infinity` where a proxy left it out. */
   readonly notBefore: number;
-  /** Milliseconds since the epoch. The identity is not valid after it. */
+  /** Milliseconds since the epoch. The identity is not valid after it. `Infinity` where a proxy left it out. */
   readonly notAfter: number;
 }
 
 export interface Peer {
-  /** The remote IP address, or `unix` for a Unix socket. */
+  /** The remote IP address, or `unix` for a Unix socket. Behind a sidecar this is the sidecar's. */
   readonly address: string;
   readonly port: number | undefined;
   /** Is the connection encrypted? */

@@ -10,7 +10,7 @@ import { describeError } from "../call/error-description.ts";
 import { type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
 import { asInterceptor, type PartialStatus } from "./grpc-js.ts";
 import type { Middleware } from "./middleware.ts";
-import type { ChainServices, Plan } from "./plan.ts";
+import type { ChainServices, PeerOf, Plan } from "./plan.ts";
 import type { Recovery } from "./recovery.ts";
 import { SecuredCall } from "./secured-call.ts";
 
@@ -21,6 +21,8 @@ export interface ChainOptions {
   /** How long one hook may take to answer. */
   readonly checkTimeoutMs: number;
   readonly logger: Logger;
+  /** Default: the connection's peer. */
+  readonly peerOf?: PeerOf | undefined;
 }
 
 /** A layer that fails is reported once in this time, not once a call. */
@@ -36,6 +38,7 @@ export class Chain implements ChainServices {
   readonly recovery: Recovery;
   readonly checkTimeoutMs: number;
   readonly logger: Logger;
+  readonly peerOf: PeerOf | undefined;
   readonly interceptor: ServerInterceptor;
 
   constructor(options: ChainOptions) {
@@ -43,6 +46,7 @@ export class Chain implements ChainServices {
     this.recovery = options.recovery;
     this.checkTimeoutMs = options.checkTimeoutMs;
     this.logger = options.logger;
+    this.peerOf = options.peerOf;
     this.interceptor = asInterceptor(
       (definition, base) => new SecuredCall(this, this.#planFor(definition.path), base),
     );

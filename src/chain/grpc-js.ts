@@ -75,6 +75,8 @@ export interface Arrival {
   readonly metadataBytes: number;
   /** Milliseconds; undefined: no `grpc-timeout`; "malformed": one that the gRPC specification does not allow. */
   readonly timeoutMs: number | undefined | "malformed";
+  /** `x-forwarded-client-cert`, taken out of what layers and handlers see: only whoever knows its sender may read it. */
+  readonly forwardedCertificate: string | undefined;
 }
 
 /** A connection as we know it: computed once, when it is accepted. */
@@ -230,15 +232,22 @@ export function setHttp2Options(
 export interface ConnectionEvents {
   /** Reads the identity of a verified client certificate (T2, T5). */
   readonly certificateOf: (socket: TLSSocket) => PeerCertificate | undefined;
-  /** A reason to refuse the connection before any HTTP/2 is spoken on it, or undefined. */
-  readonly refuse: (socket: Socket) => string | undefined;
+  /** Why the connection is refused before any HTTP/2 is spoken on it, or undefined. */
+  readonly refuse: (socket: Socket) => RefusedConnection | undefined;
   /** Something was refused before a call existed: TLS, HTTP/2, content type (C8). */
   readonly onRefusedBelow: (reason: RefusedBelow, address: string, detail: string) => void;
+}
+
+export interface RefusedConnection {
+  readonly reason: "certificate" | "untrusted_peer";
+  /** For the log. */
+  readonly detail: string;
 }
 
 export type RefusedBelow =
   | "tls_handshake"
   | "certificate"
+  | "untrusted_peer"
   | "unknown_protocol"
   | "http2_error"
   | "content_type";
@@ -247,20 +256,31 @@ export type RefusedBelow =
 export interface Connections {
   /** Ends them all at once. `Server.forceShutdown` forgets every connection where channelz is off. */
   destroyAll(): void;
+  /** Where the server listens by now: IP addresses, and `unix` for each Unix socket. */
+  boundAddresses(): readonly string[];
 }
 
 /** Wraps `createHttp2Server`, through which every port of this server is made. */
 export function watchConnections(server: Server, events: ConnectionEvents): Connections {
   const sockets = new Set<Socket>();
+  const servers = new Set<Http2Server | Http2SecureServer>();
   const inside = server as unknown as ServerInside;
   const create = inside.createHttp2Server;
   inside.createHttp2Server = function createWatchedHttp2Server(credentials) {
     const http2Server = create.call(this, credentials);
     watchHttp2Server(http2Server, events);
     trackSockets(http2Server, sockets);
+    servers.add(http2Server);
+    http2Server.once("close", () => servers.delete(http2Server));
     return http2Server;
   };
   return {
+    boundAddresses() {
+      const bound = [...servers].map((http2Server) => http2Server.address());
+      return bound
+        .filter((each) => each !== null)
+        .map((each) => (typeof each === "string" ? "unix" : each.address));
+    },
     destroyAll() {
       for (const socket of sockets) socket.destroy();
     },
@@ -289,9 +309,9 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   const handOn = emitter.listeners(accepted);
   emitter.removeAllListeners(accepted);
   emitter.on(accepted, (socket: Socket) => {
-    const reason = events.refuse(socket);
-    if (reason !== undefined) {
-      events.onRefusedBelow("certificate", addressOf(socket), reason);
+    const refused = events.refuse(socket);
+    if (refused !== undefined) {
+      events.onRefusedBelow(refused.reason, addressOf(socket), refused.detail);
       socket.destroy();
       return;
     }
@@ -310,6 +330,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
     (session as MarkedSession)[connectionKey] = { peer };
+    closeWhenCertificateEnds(session, peer);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
   });
   emitter.prependListener(
@@ -348,6 +369,23 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   emitter.on("sessionError", () => {
     // Each session's own listener has reported it; without a listener here Node has nothing else to do with it either.
   });
+}
+
+/** Node's timers count in 31 bits; a longer wait is taken in steps. */
+const longestTimerMs = 2 ** 31 - 1;
+
+/** A connection does not outlive its client certificate: it takes no new calls, and ends with those that it has (T7). */
+function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionPeer): void {
+  const end = peer.certificate?.notAfter;
+  if (end === undefined) return;
+  let timer: NodeJS.Timeout | undefined;
+  const wait = (): void => {
+    const left = end - Date.now();
+    if (left < 0) session.close();
+    else timer = setTimeout(wait, Math.min(left + 1, longestTimerMs)).unref();
+  };
+  wait();
+  session.once("close", () => clearTimeout(timer));
 }
 
 /** Why a request is no gRPC call: gRPC over HTTP/2, "Request-Headers". Undefined where it is one. */
@@ -406,7 +444,7 @@ export function connectionOf(session: Http2Session | undefined): Connection {
   return (session as MarkedSession | undefined)?.[connectionKey] ?? unknownConnection;
 }
 
-const noArrival: Arrival = { metadataBytes: 0, timeoutMs: undefined };
+const noArrival: Arrival = { metadataBytes: 0, timeoutMs: undefined, forwardedCertificate: undefined };
 
 export function arrivalOf(stream: ServerHttp2Stream): Arrival {
   return (stream as MarkedStream)[arrivalKey] ?? noArrival;
@@ -447,10 +485,19 @@ function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly string[]
   if (authorizations !== undefined && authorizations.length > 1) {
     (headers as Record<string, string | string[]>)["authorization"] = authorizations;
   }
+  const forwardedCertificate = takeForwardedCertificate(headers);
   const timeout = headers["grpc-timeout"];
-  if (timeout === undefined) return { metadataBytes, timeoutMs: undefined };
+  if (timeout === undefined) return { metadataBytes, timeoutMs: undefined, forwardedCertificate };
   delete headers["grpc-timeout"];
-  return { metadataBytes, timeoutMs: parseTimeout(timeout) };
+  return { metadataBytes, timeoutMs: parseTimeout(timeout), forwardedCertificate };
+}
+
+/** Everybody can send one (T8). Node joins several with commas, as RFC 9110 section 5.3 does. */
+function takeForwardedCertificate(headers: IncomingHttpHeaders): string | undefined {
+  const sent = headers["x-forwarded-client-cert"];
+  if (sent === undefined) return undefined;
+  delete headers["x-forwarded-client-cert"];
+  return typeof sent === "string" ? sent : sent.join(", ");
 }
 
 const timeoutSyntax = /^([0-9]{1,8})([HMSmun])$/;

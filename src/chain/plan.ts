@@ -2,6 +2,7 @@
 import type { Logger } from "pino";
 import type { CallContext } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
+import type { Peer } from "../call/peer.ts";
 import type { PartialStatus } from "./grpc-js.ts";
 import type { Middleware } from "./middleware.ts";
 import type { Recovery } from "./recovery.ts";
@@ -18,11 +19,19 @@ export interface Plan {
   readonly countsBytes: boolean;
 }
 
+/**
+ * The peer of one call from the connection's and the `x-forwarded-client-cert` that came with the call. Must not throw: a
+ * call whose peer cannot be told is refused by a layer.
+ */
+export type PeerOf = (connection: Peer, forwardedCertificate: string | undefined) => Peer;
+
 export interface ChainServices {
   readonly recovery: Recovery;
   /** How long one hook may take to answer. */
   readonly checkTimeoutMs: number;
   readonly logger: Logger;
+  /** Who is behind the connection on this call, where a proxy tells; undefined where it is always the connection's peer. */
+  readonly peerOf: PeerOf | undefined;
   /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
   reportLayerFailure(layer: Middleware, error: unknown): void;
   /** A handler failed after its call had ended: too late for the caller, not for the log. */

@@ -274,10 +274,12 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   onReceiveMetadata(metadata: Metadata): void {
     const arrival = arrivalOf(this.#stream);
+    const { peer } = connectionOf(this.#session);
+    const { peerOf } = this.#chain;
     this.#metadata = metadata;
     this.#context = new Call({
       method: this.#plan.method,
-      peer: connectionOf(this.#session).peer,
+      peer: peerOf === undefined ? peer : peerOf(peer, arrival.forwardedCertificate),
       metadata,
       metadataBytes: arrival.metadataBytes,
       timeoutMs: arrival.timeoutMs,

@@ -1,9 +1,13 @@
 // createSecureClient: a client whose channel is encrypted, whose calls carry credentials and always end.
 import { Channel, type ChannelCredentials, type ChannelOptions, type ClientOptions } from "@grpc/grpc-js";
+import type { Logger } from "pino";
 import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
+import { loggerSchema } from "../call/logger-option.ts";
 import { parseOptions } from "../call/options.ts";
+import { type CertificateReporting, sayWarning } from "../tls/certificate-reporting.ts";
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
+import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
 import { type ClientChannelOptions, clientChannelOptionsSchema } from "./channel-options.ts";
 import { withSources } from "./composite-credentials.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
@@ -13,7 +17,8 @@ import { tracePropagation } from "./trace-propagation.ts";
 
 export interface SecureClientOptions {
   /**
-   * How the connection is encrypted and the server verified, or `{ plaintext: "loopback" }` for this machine.
+   * How the connection is encrypted and the server verified; or `{ plaintext: "loopback" }` for this machine, or
+   * `{ plaintext: "mesh" }` where a sidecar encrypts what goes to this target.
    * Default: TLS 1.3, the system's roots, the target's name.
    */
   readonly tls?: ClientTlsOptions;
@@ -30,6 +35,11 @@ export interface SecureClientOptions {
    * sent. `false` for a target outside of your organization. Default: true; free where no OpenTelemetry SDK is registered.
    */
   readonly tracing?: boolean;
+  /**
+   * A pino logger for what happens to the channel (certificates that change or end), or `false` for none. Default: problems
+   * become process warnings (`PalisadeWarning`).
+   */
+  readonly logger?: Logger | false;
   /** grpc-js options that no option above covers. Default: none. */
   readonly channelOptions?: ClientChannelOptions;
 }
@@ -63,6 +73,7 @@ const optionsSchema = z.strictObject({
     .default([]),
   deadlineMs: z.number().int().min(1).max(2_147_483_647).default(5_000),
   tracing: z.boolean().default(true),
+  logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
   channelOptions: clientChannelOptionsSchema.default({}),
 });
 
@@ -78,7 +89,8 @@ const targetSchema = z
  *
  * - The server's certificate chain and host name are always verified; nothing turns that off, `NODE_TLS_REJECT_UNAUTHORIZED`
  *   neither (T3). With `{ plaintext: "loopback" }` the target must be this machine (T6).
- * - Credentials go over TLS alone (K2). On a plaintext channel, `credentials` is an error here; a call that brings call
+ * - Credentials go over TLS alone (K2), or to a target that `{ plaintext: "mesh" }` names, with a warning. On a `"loopback"`
+ *   channel, `credentials` is an error here; a call that brings call
  *   credentials, or metadata that carries them (`authorization`, `proxy-authorization`, `x-api-key`, `cookie`), ends
  *   UNAUTHENTICATED before a byte is sent, whoever added them: the caller, an interceptor, a transformer.
  * - Every call has a deadline (K4).
@@ -105,13 +117,19 @@ export function createSecureClient<C extends GrpcClient>(
   const { tls, deadlineMs, tracing, channelOptions } = settings;
   const { interceptors, interceptor_providers, callInvocationTransformer, ...own } = channelOptions;
 
-  const channelCredentials = clientCredentials(tls, target);
+  const reporting = { logger: settings.logger, metrics: true };
+  const channelCredentials = clientCredentials(tls, target, reporting);
   // Channelz keeps a history of every channel, which nobody reads who did not ask for it.
   const merged = { "grpc.enable_channelz": 0, ...own, ...clientChannelOptions(tls) };
-  const channel =
-    "plaintext" in tls
-      ? plaintextChannel(target, merged, settings.credentials, own)
-      : new Channel(target, withSources(channelCredentials, settings.credentials), merged);
+  const channel = channelFor({
+    target,
+    tls,
+    channelCredentials,
+    options: merged,
+    sources: settings.credentials,
+    asked: own,
+  });
+  if ("plaintext" in tls && tls.plaintext === "mesh") warnOfMesh(target, reporting);
 
   const withDeadline = defaultDeadline(deadlineMs, callInvocationTransformer);
   const client = new ClientConstructor(target, channelCredentials, {
@@ -132,18 +150,74 @@ export function createSecureClient<C extends GrpcClient>(
   return client;
 }
 
+interface ChannelParts {
+  readonly target: string;
+  readonly tls: ClientTlsOptions;
+  readonly channelCredentials: ChannelCredentials;
+  readonly options: ChannelOptions;
+  readonly sources: readonly CredentialSource[];
+  readonly asked: ClientChannelOptions;
+}
+
+function channelFor({ target, tls, channelCredentials, options, sources, asked }: ChannelParts): Channel {
+  if (!("plaintext" in tls)) {
+    return new EncryptedChannel(
+      target,
+      channelCredentials,
+      withSources(channelCredentials, sources),
+      options,
+    );
+  }
+  refuseProxy(asked);
+  if (tls.plaintext === "mesh") return new Channel(target, withSources(channelCredentials, sources), options);
+  return plaintextChannel(target, options, sources);
+}
+
+/** The targets that were warned about: chosen by the program, and bounded all the same. */
+const warnedMeshes: Set<string> = new Set();
+
+function warnOfMesh(target: string, reporting: CertificateReporting): void {
+  if (warnedMeshes.has(target) || warnedMeshes.size >= 1_000) return;
+  warnedMeshes.add(target);
+  const message =
+    'tls.plaintext is "mesh": credentials leave this process unencrypted, for a sidecar to encrypt';
+  sayWarning(reporting, { target }, message, target);
+}
+
+/** A channel over TLS: its certificate files are watched no longer than it is open. */
+class EncryptedChannel extends Channel {
+  readonly #tls: ChannelCredentials;
+
+  constructor(
+    target: string,
+    tls: ChannelCredentials,
+    credentials: ChannelCredentials,
+    options: ChannelOptions,
+  ) {
+    super(target, credentials, options);
+    this.#tls = tls;
+  }
+
+  override close(): void {
+    super.close();
+    if (this.#tls instanceof ReloadingCredentials) this.#tls.stopWatching();
+  }
+}
+
+function refuseProxy(asked: ClientChannelOptions): void {
+  if (asked["grpc.enable_http_proxy"] !== 1) return;
+  throw new ConfigError(
+    "channelOptions.grpc.enable_http_proxy: plaintext never goes to a proxy; leave it out",
+  );
+}
+
 function plaintextChannel(
   target: string,
   options: ChannelOptions,
   sources: readonly CredentialSource[],
-  asked: ClientChannelOptions,
 ): PlaintextChannel {
-  const problems = [
-    ...(sources.length === 0 ? [] : ["credentials: never travel unencrypted; use TLS, or leave them out"]),
-    ...(asked["grpc.enable_http_proxy"] === 1
-      ? ["channelOptions.grpc.enable_http_proxy: plaintext never goes to a proxy; leave it out"]
-      : []),
-  ];
-  if (problems.length > 0) throw new ConfigError(problems);
+  if (sources.length > 0) {
+    throw new ConfigError("credentials: never travel unencrypted; use TLS, or leave them out");
+  }
   return new PlaintextChannel(target, options);
 }

@@ -10,6 +10,7 @@ import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { metrics } from "../middleware/metrics.ts";
 import { peerRateLimit, principalRateLimit } from "../middleware/rate-limit/rate-limit.ts";
 import { tracing } from "../middleware/tracing.ts";
+import { forwardedCertificateCheck } from "./forwarded-certificate.ts";
 import type { SecureServerSettings } from "./options.ts";
 
 export interface LayerParts {
@@ -27,6 +28,7 @@ export function layersOf({ settings, logger, audit, policy }: LayerParts): reado
     ...(settings.metrics ? [metrics()] : []),
     ...(audit === undefined ? [] : [audit]),
     // They refuse.
+    ...(settings.tls.plaintext === "mesh" ? [forwardedCertificateCheck()] : []),
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
     deadline(settings.deadline),
     peerRateLimit(settings.rateLimit),

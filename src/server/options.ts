@@ -15,7 +15,13 @@ import {
   type RateLimits,
   rateLimitSchema,
 } from "../middleware/rate-limit/rate-limit.ts";
-import { type ServerTlsOptions, type ServerTlsSettings, serverTlsSchema } from "../tls/server-options.ts";
+import {
+  type ServerPlaintext,
+  type ServerPlaintextSettings,
+  type ServerTlsOptions,
+  type ServerTlsSettings,
+  serverTlsSchema,
+} from "../tls/server-options.ts";
 import { type ServerChannelOptions, serverChannelOptionsSchema } from "./channel-options.ts";
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
 
@@ -42,8 +48,11 @@ export interface LimitsSettings {
 }
 
 export interface SecureServerOptions {
-  /** Certificates, and what is asked of clients (T1, T2). */
-  readonly tls: ServerTlsOptions;
+  /**
+   * Certificates, and what is asked of clients (T1, T2, T4); or no encryption, for a reason that is named (T6, T8):
+   * `{ plaintext: "loopback" }`, `{ plaintext: "mesh", trustForwardedClientCertFrom }`.
+   */
+  readonly tls: ServerTlsOptions | ServerPlaintext;
   /** How callers are verified. `anonymous()` says aloud that they are not. */
   readonly authentication: Authenticator;
   /** What callers may do. Checked against the registered methods by `listen()`. */
@@ -71,7 +80,7 @@ export interface SecureServerOptions {
 }
 
 export interface SecureServerSettings {
-  readonly tls: ServerTlsSettings;
+  readonly tls: ServerTlsSettings | ServerPlaintextSettings;
   readonly authentication: Authenticator;
   readonly authorization: Authorizer;
   readonly rateLimit: RateLimits;

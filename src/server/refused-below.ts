@@ -8,6 +8,7 @@ import { countConnectionRefusal } from "../middleware/metrics.ts";
 const messages: Readonly<Record<RefusedBelow, string>> = {
   tls_handshake: "refused a connection: the TLS handshake failed",
   certificate: "refused a connection: its client certificate is missing or does not verify",
+  untrusted_peer: "refused a plaintext connection: its peer is not one that may connect",
   unknown_protocol: "refused a connection: it does not speak HTTP/2",
   http2_error: "ended a connection: it broke HTTP/2 or its limits",
   content_type: "refused a request: it is no gRPC call",

@@ -1,5 +1,4 @@
 // createSecureServer: options become layers, layers a chain, the chain the only way into a grpc.Server.
-import { TLSSocket } from "node:tls";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { ConfigError } from "../call/errors.ts";
@@ -18,12 +17,12 @@ import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { recover } from "../middleware/recovery.ts";
-import { clientCertificateVerdict, peerCertificateOf } from "../tls/peer-certificate.ts";
-import { serverCredentials, type TlsServerCredentials } from "../tls/server-credentials.ts";
+import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { GuardedServer } from "./guarded-server.ts";
 import { type Health, HealthService, healthDefinition, healthServiceName } from "./health.ts";
 import { withHealthPolicy } from "./health-policy.ts";
 import { layersOf } from "./layers.ts";
+import { type ListeningPort, listeningPort } from "./listening-port.ts";
 import { type SecureServerOptions, type SecureServerSettings, serverSchema } from "./options.ts";
 import { refusedBelowReporter } from "./refused-below.ts";
 
@@ -81,7 +80,7 @@ const defaultGraceMs = 10_000;
 
 class PalisadeServer implements SecureServer {
   readonly #settings: SecureServerSettings;
-  readonly #credentials: TlsServerCredentials;
+  readonly #port: ListeningPort;
   readonly #logger: Logger;
   readonly #policy: PolicyHolder = new PolicyHolder();
   readonly #audit: AuditLayer | undefined;
@@ -94,8 +93,8 @@ class PalisadeServer implements SecureServer {
 
   constructor(settings: SecureServerSettings) {
     this.#settings = settings;
-    this.#credentials = serverCredentials(settings.tls);
     const logger = settings.logger === false ? undefined : (settings.logger ?? pino());
+    this.#port = listeningPort(settings.tls, { logger: logger ?? false, metrics: settings.metrics });
     this.#logger = logger ?? pino({ enabled: false });
     this.#audit =
       settings.audit === undefined ? undefined : audit({ ...settings.audit, logger: this.#logger });
@@ -104,6 +103,7 @@ class PalisadeServer implements SecureServer {
       recovery: recover,
       checkTimeoutMs: settings.deadline.checkTimeoutMs,
       logger: this.#logger,
+      peerOf: this.#port.peerOf,
     });
     this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error) =>
       this.#chain.noteCodecFailure(error),
@@ -116,10 +116,7 @@ class PalisadeServer implements SecureServer {
     handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#connections = watchConnections(this.#server, {
       certificateOf: peerCertificateOf,
-      refuse: (socket) =>
-        socket instanceof TLSSocket && clientCertificateVerdict(socket) === "unverified"
-          ? String(socket.authorizationError ?? "the certificate is outside of its time")
-          : undefined,
+      refuse: this.#port.refuse,
       onRefusedBelow: refusedBelowReporter(logger, { metrics: settings.metrics }),
     });
     this.#health = settings.health === false ? undefined : new HealthService(settings.health);
@@ -171,6 +168,8 @@ class PalisadeServer implements SecureServer {
         ),
       );
     }
+    const forbidden = [first, ...others].filter((each) => !this.#port.mayListen(each));
+    if (forbidden.length > 0) throw new ConfigError(forbidden.map(notLoopback));
     if (this.#listening)
       throw new ConfigError("listen: this server listens already; give all addresses at once");
     if (this.#shutdown !== undefined)
@@ -191,9 +190,15 @@ class PalisadeServer implements SecureServer {
 
   async #bind(address: string): Promise<number> {
     try {
-      return await this.#server.bindChecked(address, this.#credentials);
+      const port = await this.#server.bindChecked(address, this.#port.credentials);
+      // A name may resolve to anything.
+      const bound = this.#connections.boundAddresses().filter((each) => !this.#port.mayBeBound(each));
+      if (bound.length > 0) throw new ConfigError(bound.map(notLoopback));
+      return port;
     } catch (cause) {
       this.#server.forceShutdown();
+      this.#port.close();
+      if (cause instanceof ConfigError) throw cause;
       throw new ConfigError(
         `listen: cannot bind ${address}: ${cause instanceof Error ? cause.message : String(cause)}; ` +
           "is the address this machine's, and the port free?",
@@ -210,6 +215,7 @@ class PalisadeServer implements SecureServer {
   async #shutDown(graceMs: number): Promise<void> {
     this.#server.seal();
     this.#health?.close();
+    this.#port.close();
     await this.#drain(graceMs);
     await this.#audit?.close();
   }
@@ -229,6 +235,13 @@ class PalisadeServer implements SecureServer {
       });
     });
   }
+}
+
+function notLoopback(address: string): string {
+  return (
+    `listen: with tls.plaintext "loopback" only this machine may connect, so ${address} cannot be bound; ` +
+    "use localhost, 127.0.0.1, [::1] or unix:path, or use TLS"
+  );
 }
 
 /** With its port: grpc-js would take 443 where there is none. */

@@ -1,12 +1,18 @@
 // Channel credentials from the client's `tls` option (T1, T3). There is no way to ask for an unverified server.
-import type { Buffer } from "node:buffer";
-import { createSecureContext } from "node:tls";
 import { ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
 import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
 import { parseOptions } from "../call/options.ts";
-import { loadKeyPair, loadTrustedCertificates, type PemSource, pemSourceSchema } from "./load-pem.ts";
+import type { CertificateReporting } from "./certificate-reporting.ts";
+import {
+  type KeyPair,
+  loadKeyPair,
+  loadTrustedCertificates,
+  type PemSource,
+  pemSourceSchema,
+} from "./load-pem.ts";
 import { isLoopbackTarget } from "./loopback.ts";
+import { MeshCredentials } from "./mesh-credentials.ts";
 import {
   ciphersProblem,
   ciphersSchema,
@@ -14,6 +20,8 @@ import {
   minVersionSchema,
   type TlsVersion,
 } from "./protocol.ts";
+import { ReloadingCredentials } from "./reloading-credentials.ts";
+import { nothingToReload, watchedPaths } from "./server-options.ts";
 
 /**
  * TLS on the client. Each file is a path or a Buffer, in PEM.
@@ -34,31 +42,41 @@ export interface ClientTlsFiles {
   readonly minVersion?: TlsVersion;
   /** Names as in OpenSSL, with colons between them. Default: Node's. */
   readonly ciphers?: string;
+  /**
+   * Watch the files while there is a connection or the wish for one, and use what they hold by then for new connections;
+   * open ones go on. What cannot be used is refused and said once, and the last good one stays. Default: true where a path
+   * is given.
+   */
+  readonly reload?: boolean;
 }
 
-/** No encryption, because the target is this machine. Credentials are never sent to it. */
+/**
+ * No encryption: `"loopback"`, because the target is this machine; credentials are never sent to it. `"mesh"`, because a
+ * sidecar encrypts and verifies what goes to this target; credentials are sent, and a warning says so once.
+ */
 export interface ClientPlaintext {
-  readonly plaintext: "loopback";
+  readonly plaintext: "loopback" | "mesh";
 }
 
 export type ClientTlsOptions = ClientTlsFiles | ClientPlaintext;
 
 /** The client's `tls` option with its defaults filled in; files are not read yet. */
 export interface ClientTlsSettings {
-  readonly plaintext?: "loopback";
+  readonly plaintext?: "loopback" | "mesh";
   readonly ca?: PemSource;
   readonly cert?: PemSource;
   readonly key?: PemSource;
   readonly serverName?: string;
   readonly minVersion: TlsVersion;
   readonly ciphers?: string;
+  readonly reload: boolean;
 }
 
 /** The shape of the client's `tls` option, and what its parts demand of each other. */
 export const clientTlsSchema: z.ZodType<ClientTlsSettings> = z
   .strictObject({
     plaintext: z
-      .literal("loopback", { error: 'expected "loopback", or leave the option out' })
+      .enum(["loopback", "mesh"], { error: 'expected "loopback" or "mesh", or leave the option out' })
       .exactOptional(),
     ca: pemSourceSchema.exactOptional(),
     cert: pemSourceSchema.exactOptional(),
@@ -71,15 +89,27 @@ export const clientTlsSchema: z.ZodType<ClientTlsSettings> = z
       .exactOptional(),
     minVersion: minVersionSchema.exactOptional(),
     ciphers: ciphersSchema.exactOptional(),
+    reload: z.boolean().exactOptional(),
   })
   .superRefine((tls, context) => {
     for (const [option, problem] of problemsOf(tls)) {
       context.addIssue({ code: "custom", path: [option], message: problem });
     }
   })
-  .transform((tls) => ({ ...tls, minVersion: tls.minVersion ?? defaultMinVersion }));
+  .transform((tls) => ({
+    ...tls,
+    minVersion: tls.minVersion ?? defaultMinVersion,
+    reload: tls.reload ?? hasPath(tls),
+  }));
 
-type ClientTlsInput = Omit<ClientTlsSettings, "minVersion"> & { readonly minVersion?: TlsVersion };
+type ClientTlsInput = Omit<ClientTlsSettings, "minVersion" | "reload"> & {
+  readonly minVersion?: TlsVersion;
+  readonly reload?: boolean;
+};
+
+function hasPath({ ca, cert, key }: ClientTlsInput): boolean {
+  return [ca, cert, key].some((source) => typeof source === "string");
+}
 
 function* problemsOf(tls: ClientTlsInput): Generator<readonly [option: string, problem: string]> {
   if (tls.plaintext !== undefined) {
@@ -92,6 +122,7 @@ function* problemsOf(tls: ClientTlsInput): Generator<readonly [option: string, p
   const problem =
     tls.ciphers === undefined ? undefined : ciphersProblem(tls.ciphers, tls.minVersion ?? defaultMinVersion);
   if (problem !== undefined) yield ["ciphers", problem];
+  if (tls.reload === true && !hasPath(tls)) yield ["reload", nothingToReload];
 }
 
 /**
@@ -103,9 +134,14 @@ function* problemsOf(tls: ClientTlsInput): Generator<readonly [option: string, p
  * @example
  * new OrdersClient(target, clientCredentials(tls, target), clientChannelOptions(tls));
  */
-export function clientCredentials(tls: ClientTlsOptions, target?: string): ChannelCredentials {
+export function clientCredentials(
+  tls: ClientTlsOptions,
+  target?: string,
+  reporting: CertificateReporting = { metrics: true },
+): ChannelCredentials {
   const settings = parseClientTls(tls);
-  if (settings.plaintext === undefined) return encrypted(settings);
+  if (settings.plaintext === undefined) return encrypted(settings, reporting);
+  if (settings.plaintext === "mesh") return new MeshCredentials();
   if (target === undefined || !isLoopbackTarget(target)) {
     throw new ConfigError(
       `tls.plaintext: "loopback" is for targets on this machine (localhost, 127.0.0.0/8, ::1, a Unix socket)` +
@@ -117,7 +153,7 @@ export function clientCredentials(tls: ClientTlsOptions, target?: string): Chann
 
 /**
  * The channel options that belong to the `tls` option: the name override, where `serverName` spells one out; for
- * plaintext to this machine no proxy, which `http_proxy` and its kin in the environment would put in between.
+ * plaintext no proxy, which `http_proxy` and its kin in the environment would put in between.
  */
 export function clientChannelOptions(tls: ClientTlsOptions): ChannelOptions {
   const { plaintext, serverName } = parseClientTls(tls);
@@ -130,17 +166,21 @@ function parseClientTls(tls: ClientTlsOptions): ClientTlsSettings {
   return parseOptions(clientTlsSchema, tls, "tls");
 }
 
-function encrypted(settings: ClientTlsSettings): ChannelCredentials {
-  const context = createSecureContext({
-    minVersion: settings.minVersion,
-    ...(settings.ciphers === undefined ? {} : { ciphers: settings.ciphers }),
-    ...(settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") }),
-    ...ownKeyPair(settings),
+function encrypted(settings: ClientTlsSettings, reporting: CertificateReporting): ReloadingCredentials {
+  return new ReloadingCredentials({
+    load: () => ({
+      ...(settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") }),
+      ...ownKeyPair(settings),
+    }),
+    protocol: {
+      minVersion: settings.minVersion,
+      ...(settings.ciphers === undefined ? {} : { ciphers: settings.ciphers }),
+    },
+    paths: watchedPaths(settings.reload, [settings.ca, settings.cert, settings.key]),
+    reporting,
   });
-  // Said aloud: left out, the environment variable NODE_TLS_REJECT_UNAUTHORIZED decides.
-  return ChannelCredentials.createFromSecureContext(context, { rejectUnauthorized: true });
 }
 
-function ownKeyPair({ cert, key }: ClientTlsSettings): { readonly cert?: Buffer; readonly key?: Buffer } {
+function ownKeyPair({ cert, key }: ClientTlsSettings): Partial<KeyPair> {
   return cert === undefined || key === undefined ? {} : loadKeyPair({ cert, key }, "tls");
 }

@@ -185,6 +185,11 @@ function parsePrivateKey(bytes: Buffer, source: PemSource, where: string): Priva
   }
 }
 
+/** The certificates in PEM text that was loaded and checked before; none where there is no text. */
+export function certificatesIn(pem: Buffer | undefined): readonly X509Certificate[] {
+  return pem === undefined ? [] : blocks(pem).map(({ text }) => new X509Certificate(text));
+}
+
 function pemOf(certificates: readonly X509Certificate[]): Buffer {
   return Buffer.from(certificates.map((certificate) => certificate.toString()).join(""), "latin1");
 }

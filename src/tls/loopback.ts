@@ -19,6 +19,11 @@ export function isLoopbackTarget(target: string): boolean {
   return host?.toLowerCase() === "localhost" || isLoopbackIPv4(host) || isLoopbackIPv6(host);
 }
 
+/** Is this IP address one of this machine's own, which no other machine can reach? */
+export function isLoopbackAddress(address: string): boolean {
+  return isLoopbackIPv4(address) || isLoopbackIPv6(address);
+}
+
 /** Of `host`, `host:port`, `[v6]`, `[v6]:port` or a bare IPv6 address; undefined for anything else. */
 function hostOf(address: string): string | undefined {
   if (isIPv6(address)) return address;

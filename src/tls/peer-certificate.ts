@@ -60,14 +60,14 @@ interface AlternativeNames {
  * The first kind of name that is there decides, and where it is ambiguous or odd nobody is named: falling back to
  * another kind would let whoever fills in the certificate's other fields choose.
  */
-function identityFrom(names: AlternativeNames, commonNames: readonly string[]): string | undefined {
+export function identityFrom(names: AlternativeNames, commonNames: readonly string[]): string | undefined {
   if (names.uris.length > 0) return onlyPlain(names.uris);
   if (names.dnsNames.length > 0) return onlyPlain(names.dnsNames.slice(0, 1));
   return onlyPlain(commonNames);
 }
 
 /** The single value, if it is one and consists of what can be printed: no control, format or unassigned character. */
-function onlyPlain(values: readonly string[]): string | undefined {
+export function onlyPlain(values: readonly string[]): string | undefined {
   const [value] = values;
   if (value === undefined || values.length > 1) return undefined;
   return value !== "" && value.trim() === value && !/\p{C}/u.test(value) ? value : undefined;

@@ -1,42 +1,114 @@
 // Server credentials for grpc-js, made from the `tls` option: what createSsl cannot say (minimum version, ciphers,
-// optional client certificates) is said here.
+// optional client certificates, files that change) is said here.
+import type { Buffer } from "node:buffer";
 import type { SecureServerOptions } from "node:http2";
-import type { SecureContextOptions } from "node:tls";
+import { createSecureContext, type SecureContextOptions } from "node:tls";
 import { ServerCredentials } from "@grpc/grpc-js";
-import { type ClientAuth, loadServerTls, type ServerTls, type ServerTlsOptions } from "./server-options.ts";
+import { ConfigError } from "../call/errors.ts";
+import { parseOptions } from "../call/options.ts";
+import type { CertificateInUse } from "./certificate-expiry.ts";
+import { CertificateReload } from "./certificate-reload.ts";
+import type { CertificateReporting } from "./certificate-reporting.ts";
+import { certificatesIn } from "./load-pem.ts";
+import {
+  type ClientAuth,
+  readServerTls,
+  type ServerTls,
+  type ServerTlsOptions,
+  type ServerTlsSettings,
+  serverTlsSchema,
+  watchedPaths,
+} from "./server-options.ts";
 
-/** TLS credentials of a server, and what they ask of its clients. */
+/** TLS credentials of a server, what they ask of its clients, and the watch on their files while a port is bound. */
 export class TlsServerCredentials extends ServerCredentials {
   readonly clientAuth: ClientAuth;
-  readonly #tls: ServerTls;
+  readonly #certificates: CertificateReload<ServerTls>;
 
-  constructor(tls: ServerTls) {
+  constructor(settings: ServerTlsSettings, reporting: CertificateReporting) {
+    const tls = readServerTls(settings, "tls");
     super(connectionOptions(tls), contextOptions(tls));
     this.clientAuth = tls.clientAuth;
-    this.#tls = tls;
+    this.#certificates = new CertificateReload(
+      {
+        role: "server",
+        paths: watchedPaths(settings.reload, [settings.cert, settings.key, settings.clientCa]),
+        first: tls,
+        load: () => readServerTls(settings, "tls"),
+        same,
+        take: (changed) => this.#take(changed),
+        certificatesIn: inUse,
+      },
+      reporting,
+    );
+  }
+
+  /** Every bound port is one watcher: the files are watched from the first to the last of them. */
+  override _addWatcher(watcher: Parameters<ServerCredentials["_addWatcher"]>[0]): void {
+    super._addWatcher(watcher);
+    this.#certificates.start();
+  }
+
+  override _removeWatcher(watcher: Parameters<ServerCredentials["_removeWatcher"]>[0]): void {
+    super._removeWatcher(watcher);
+    if (this.getWatcherCount() === 0) this.#certificates.stop();
+  }
+
+  /** Ends the watch on the files at once. What is in use stays in use. */
+  stopWatching(): void {
+    this.#certificates.stop();
+  }
+
+  /**
+   * New connections use the new context. It has ticket keys of its own, so that sessions from before are not resumed: they
+   * would carry on what an earlier CA vouched for.
+   */
+  #take(tls: ServerTls): void {
+    const options = contextOptions(tls);
+    try {
+      createSecureContext(options);
+    } catch (cause) {
+      // grpc-js would write it to standard error and refuse every connection from then on.
+      throw new ConfigError("tls: OpenSSL refuses the changed files together", { cause });
+    }
+    this.updateSecureContextOptions(options);
   }
 
   /** The same files' contents and the same demands: a port may be shared only by credentials that agree in all. */
   override _equals(other: ServerCredentials): boolean {
     if (this === other) return true;
-    if (!(other instanceof TlsServerCredentials)) return false;
-    const [a, b] = [this.#tls, other.#tls];
     return (
-      a.cert.equals(b.cert) &&
-      a.key.equals(b.key) &&
-      (a.clientCa === undefined || b.clientCa === undefined
-        ? a.clientCa === b.clientCa
-        : a.clientCa.equals(b.clientCa)) &&
-      a.clientAuth === b.clientAuth &&
-      a.minVersion === b.minVersion &&
-      a.ciphers === b.ciphers
+      other instanceof TlsServerCredentials && same(this.#certificates.current, other.#certificates.current)
     );
   }
 }
 
+function same(a: ServerTls, b: ServerTls): boolean {
+  return (
+    a.cert.equals(b.cert) &&
+    a.key.equals(b.key) &&
+    sameBytes(a.clientCa, b.clientCa) &&
+    a.clientAuth === b.clientAuth &&
+    a.minVersion === b.minVersion &&
+    a.ciphers === b.ciphers
+  );
+}
+
+function sameBytes(a: Buffer | undefined, b: Buffer | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
+}
+
+function inUse({ cert, clientCa }: ServerTls): readonly CertificateInUse[] {
+  return [
+    ...certificatesIn(cert).map((certificate) => ({ role: "server", certificate }) as const),
+    ...certificatesIn(clientCa).map((certificate) => ({ role: "ca", certificate }) as const),
+  ];
+}
+
 /**
- * TLS credentials for a `grpc.Server` (T1, T2): TLS 1.3 unless `minVersion` says otherwise, client certificates as
- * `clientAuth` says. `createSecureServer` makes its own; this is for servers that other code makes.
+ * TLS credentials for a `grpc.Server` (T1, T2, T4): TLS 1.3 unless `minVersion` says otherwise, client certificates as
+ * `clientAuth` says, files watched while a port is bound; problems with changed files become process warnings
+ * (`PalisadeWarning`). `createSecureServer` makes its own; this is for servers that other code makes.
  *
  * There, with `clientAuth: "request"`, grpc-js keeps connections whose client certificate does not verify. They carry
  * no identity, but they are not ended: `createSecureServer` ends them.
@@ -46,7 +118,11 @@ export class TlsServerCredentials extends ServerCredentials {
  * server.bindAsync("0.0.0.0:50051", serverCredentials({ cert: "server.crt", key: "server.key" }), done);
  */
 export function serverCredentials(tls: ServerTlsOptions): TlsServerCredentials {
-  return new TlsServerCredentials(loadServerTls(tls));
+  const settings = parseOptions(serverTlsSchema, tls, "tls");
+  if (settings.plaintext !== undefined) {
+    throw new ConfigError("tls.plaintext: there are no TLS credentials without TLS; use createSecureServer");
+  }
+  return new TlsServerCredentials(settings, { metrics: true });
 }
 
 /** What every context repeats: Node forgets what a new one (after a reload) does not say, TLS 1.2 was accepted again. */

@@ -8,6 +8,7 @@ import { connect } from "node:tls";
 import {
   Client,
   type ClientOptions,
+  credentials,
   type ServerUnaryCall,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -27,6 +28,7 @@ import { type SecureServerOptions, serverSchema } from "../../src/server/options
 import { createSecureServer } from "../../src/server/secure-server.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
 import { clientTlsSchema } from "../../src/tls/client-credentials.ts";
+import { contents, plainFiles, renameOver } from "../harness/certificate-files.ts";
 import { check, watch } from "../harness/health.ts";
 import { invoke, type Note, paths } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
@@ -134,6 +136,18 @@ function shownCertificate({ port }: Secured): Promise<string> {
     );
     socket.once("error", reject);
   });
+}
+
+/** The status of a call without encryption. */
+async function plainCall(wall: Secured): Promise<string> {
+  const client = new Client(`127.0.0.1:${wall.port}`, credentials.createInsecure(), {
+    "grpc.use_local_subchannel_pool": 1,
+    "grpc.enable_http_proxy": 0,
+  });
+  const metadata = await wall.authorized();
+  const told = await invoke(client, "unary", { metadata, call: { deadline: Date.now() + 2000 } });
+  client.close();
+  return told.name;
 }
 
 const h2 = { ALPNProtocols: ["h2"] };
@@ -252,6 +266,31 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
       await using wall = await secured({ tls: { ...tlsOptions(), ciphers } });
       expect((await tlsConnect(wall.port, client)).cipher).toBe(ciphers);
     }
+  },
+  "tls.reload": async () => {
+    const other = await world.ca.issue({ dnsNames: ["localhost"], usage: "server" });
+    await using files = await plainFiles(contents(world.server, world.ca.caPem));
+    const tls = { cert: files.cert, key: files.key, clientCa: files.ca };
+    await using still = await secured({ tls: { ...tls, reload: false } });
+    await using wall = await secured({ tls });
+    await renameOver(files, contents(other, world.ca.caPem));
+    await eventually(() => wall.lines.find(({ msg }) => msg?.includes("certificates changed")), "a line");
+    expect(await shownCertificate(wall)).toBe(other.fingerprint256);
+    expect(await shownCertificate(still)).toBe(world.server.fingerprint256);
+  },
+  "tls.plaintext": async () => {
+    await using wall = await secured({ tls: { plaintext: "loopback" } });
+    expect(await plainCall(wall)).toBe("OK");
+    await using encrypted = await secured();
+    expect(await plainCall(encrypted)).toBe("UNAVAILABLE");
+  },
+  "tls.trustForwardedClientCertFrom": async () => {
+    const mesh = (...from: readonly string[]) =>
+      secured({ tls: { plaintext: "mesh", trustForwardedClientCertFrom: from } });
+    await using wall = await mesh("10.0.0.0/8", "127.0.0.1");
+    expect(await plainCall(wall)).toBe("OK");
+    await using strict = await mesh("10.0.0.0/8");
+    expect(await plainCall(strict)).toBe("UNAVAILABLE");
   },
   authentication: async () => {
     await using wall = await secured({
@@ -603,9 +642,6 @@ describe("the options of a server", () => {
     "enforce",
     "enforce.authorization",
     "tls.crl",
-    "tls.reload",
-    "tls.plaintext",
-    "tls.trustForwardedClientCertFrom",
     "rateLimit.failedAuthentication",
     "rateLimit.messagesPerStream",
     "rateLimit.store",
@@ -824,11 +860,12 @@ describe("the options of a client", () => {
       "tls.key",
       "tls.minVersion",
       "tls.plaintext",
+      "tls.reload",
       "tls.serverName",
     ]);
   });
 
-  it.each([...clientTls.leaves, "credentials", "deadlineMs", "tracing"])(
+  it.each([...clientTls.leaves, "credentials", "deadlineMs", "tracing", "logger"])(
     "%s with a wrong value is a ConfigError that names it",
     (path) => {
       expect(clientProblems(nested(path, -1.5)).join("\n")).toContain(`${path}: `);
@@ -845,9 +882,7 @@ describe("the options of a client", () => {
     "tls.surprise",
     "channelOptions.surprise",
     "retry",
-    "logger",
     "metrics",
-    "tls.reload",
     "tls.rejectUnauthorized",
     "tls.checkServerIdentity",
     "channelOptions.grpc.max_conection_age_ms",
@@ -855,8 +890,13 @@ describe("the options of a client", () => {
     expect(clientProblems(nested(path, true))).toContain(`${path}: unknown option`);
   });
 
-  it.each(["mesh", "yes", true])('tls.plaintext %j, which is not built, is no `"loopback"`', (value) => {
+  it.each(["Mesh", "yes", true])("tls.plaintext %j is neither of its words", (value) => {
     expect(clientProblems({ tls: { plaintext: value } }).join()).toContain("tls.plaintext: ");
+  });
+
+  it("tls.reload where there is no file is a ConfigError", () => {
+    const tls = { ca: Buffer.from(world.ca.caPem), reload: true };
+    expect(clientProblems({ tls })).toEqual([expect.stringMatching(/^tls\.reload: there is no file/)]);
   });
 
   it("T3 a file that is missing is a ConfigError with its path", () => {

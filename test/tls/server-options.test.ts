@@ -97,7 +97,56 @@ describe("wrong options of the server", () => {
       "tls.rejectUnauthorized: unknown option",
     ],
     ["an option that is not built yet", () => ({ ...good(), crl: "crl.pem" }), "tls.crl: unknown option"],
-    ["plaintext, which is not built yet", () => ({ plaintext: "loopback" }), "tls.plaintext: unknown option"],
+    [
+      "plaintext where credentials are asked for",
+      () => ({ plaintext: "loopback" }),
+      "tls.plaintext: there are no TLS credentials without TLS",
+    ],
+    [
+      "another word for plaintext",
+      () => ({ plaintext: "yes" }),
+      'tls.plaintext: expected "loopback" or "mesh"',
+    ],
+    [
+      "plaintext beside a certificate",
+      () => ({ ...good(), plaintext: "loopback" }),
+      "tls.cert: has no meaning beside plaintext",
+    ],
+    [
+      "plaintext beside client certificates",
+      () => ({ plaintext: "loopback", clientAuth: "require" }),
+      "tls.clientAuth: has no meaning beside plaintext",
+    ],
+    [
+      "a mesh without its peers",
+      () => ({ plaintext: "mesh" }),
+      'tls.trustForwardedClientCertFrom: plaintext "mesh" needs the peers that may connect',
+    ],
+    [
+      "a mesh with no peers",
+      () => ({ plaintext: "mesh", trustForwardedClientCertFrom: [] }),
+      "tls.trustForwardedClientCertFrom: expected at least one peer",
+    ],
+    [
+      "a mesh whose peers are no addresses",
+      () => ({ plaintext: "mesh", trustForwardedClientCertFrom: ["10.0.0.0/8", "sidecar.internal"] }),
+      'tls.trustForwardedClientCertFrom: "sidecar.internal" is no IP address',
+    ],
+    [
+      "forwarded certificates on loopback",
+      () => ({ plaintext: "loopback", trustForwardedClientCertFrom: ["unix"] }),
+      'tls.trustForwardedClientCertFrom: only where plaintext is "mesh"',
+    ],
+    [
+      "forwarded certificates over TLS",
+      () => ({ ...good(), trustForwardedClientCertFrom: ["10.0.0.0/8"] }),
+      'tls.trustForwardedClientCertFrom: only where plaintext is "mesh"',
+    ],
+    [
+      "the watch on files where there are none",
+      () => ({ ...good(), reload: true }),
+      "tls.reload: there is no file to watch",
+    ],
     [
       "a number for a path",
       () => ({ ...good(), cert: 3 }),

@@ -1,0 +1,97 @@
+// What a port of the server is: encrypted, for this machine alone, or behind a mesh (T1, T6, T8); and so who may connect.
+import type { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+import { ServerCredentials } from "@grpc/grpc-js";
+import { withoutMapping } from "../call/address-set.ts";
+import type { RefusedConnection } from "../chain/grpc-js.ts";
+import type { PeerOf } from "../chain/plan.ts";
+import type { CertificateReporting } from "../tls/certificate-reporting.ts";
+import { forwardedPeers } from "../tls/forwarded-certificate.ts";
+import { isLoopbackAddress, isLoopbackTarget } from "../tls/loopback.ts";
+import { clientCertificateVerdict } from "../tls/peer-certificate.ts";
+import { TlsServerCredentials } from "../tls/server-credentials.ts";
+import type { ServerPlaintextSettings, ServerTlsSettings } from "../tls/server-options.ts";
+
+export interface ListeningPort {
+  readonly credentials: ServerCredentials;
+  /** Who calls, where it is not the connection's peer. */
+  readonly peerOf: PeerOf | undefined;
+  /** Why a connection is refused before any HTTP/2 is spoken on it. */
+  readonly refuse: (socket: Socket) => RefusedConnection | undefined;
+  /** May the server be asked to listen there? */
+  mayListen(address: string): boolean;
+  /** And may that be what it came to: an IP address, or `unix`? */
+  mayBeBound(address: string): boolean;
+  /** Ends the watch on certificate files. */
+  close(): void;
+}
+
+export function listeningPort(
+  tls: ServerTlsSettings | ServerPlaintextSettings,
+  reporting: CertificateReporting,
+): ListeningPort {
+  switch (tls.plaintext) {
+    case undefined:
+      return encrypted(tls, reporting);
+    case "loopback":
+      return loopbackOnly;
+    case "mesh":
+      return behindMesh(tls);
+  }
+}
+
+const anywhere = { mayListen: () => true, mayBeBound: () => true };
+
+function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): ListeningPort {
+  const credentials = new TlsServerCredentials(tls, reporting);
+  return {
+    ...anywhere,
+    credentials,
+    peerOf: undefined,
+    refuse: (socket) =>
+      socket instanceof TLSSocket && clientCertificateVerdict(socket) === "unverified"
+        ? {
+            reason: "certificate",
+            detail: String(socket.authorizationError ?? "the certificate is outside of its time"),
+          }
+        : undefined,
+    close: () => credentials.stopWatching(),
+  };
+}
+
+/** The connection's own address counts, whatever was bound: between the binding and the look at it somebody may connect. */
+const loopbackOnly: ListeningPort = {
+  credentials: ServerCredentials.createInsecure(),
+  peerOf: undefined,
+  refuse: ({ localAddress }) =>
+    localAddress === undefined || isLoopbackAddress(withoutMapping(localAddress))
+      ? undefined
+      : {
+          reason: "untrusted_peer",
+          detail: `the connection reached ${localAddress}, which is no loopback address`,
+        },
+  mayListen: isLoopbackTarget,
+  mayBeBound: (address) => address === "unix" || isLoopbackAddress(address),
+  close: () => {},
+};
+
+function behindMesh({
+  trustForwardedClientCertFrom: trusted,
+}: Extract<ServerPlaintextSettings, { plaintext: "mesh" }>): ListeningPort {
+  return {
+    ...anywhere,
+    credentials: ServerCredentials.createInsecure(),
+    peerOf: forwardedPeers(),
+    refuse: (socket) =>
+      trusted.has(addressOf(socket))
+        ? undefined
+        : { reason: "untrusted_peer", detail: "not in tls.trustForwardedClientCertFrom" },
+    close: () => {},
+  };
+}
+
+/** A Unix socket has no addresses. A TCP socket that is gone already has no remote one, and still a local one or none. */
+function addressOf(socket: Socket): string {
+  if (socket.remoteAddress !== undefined) return socket.remoteAddress;
+  return socket.destroyed || socket.localAddress !== undefined ? "unknown" : "unix";
+}

@@ -1,0 +1,163 @@
+// The client certificate that a sidecar verified and forwards in `x-forwarded-client-cert` (T8), in Envoy's format.
+// Source: Envoy's documentation, "HTTP header manipulation", x-forwarded-client-cert.
+import { X509Certificate } from "node:crypto";
+import type { Peer, PeerCertificate } from "../call/peer.ts";
+import { describeCertificate, identityFrom, onlyPlain } from "./peer-certificate.ts";
+
+/** The peers of calls whose header could not be understood: a layer refuses them. */
+const unreadable: WeakSet<Peer> = new WeakSet();
+
+/** Did this call come with a forwarded certificate that must not be believed? */
+export function hasUnreadableCertificate(peer: Peer): boolean {
+  return unreadable.has(peer);
+}
+
+/** Callers choose what is in the header, so what is remembered of it is bounded. */
+const mostRemembered = 256;
+const longestRemembered = 4_096;
+
+/**
+ * The peer of each call of a connection that is trusted to forward certificates. A header is read once as long as it is
+ * among the last ones: a sidecar sends the same for every call of one client.
+ */
+export function forwardedPeers(): (connection: Peer, header: string | undefined) => Peer {
+  const remembered = new Map<string, PeerCertificate>();
+  return (connection, header) => {
+    if (header === undefined) return connection;
+    const known = remembered.get(header);
+    const certificate = known ?? forwardedCertificate(header);
+    if (certificate === undefined || Date.now() > certificate.notAfter) {
+      const peer = new ForwardedPeer(connection, undefined);
+      unreadable.add(peer);
+      return peer;
+    }
+    if (known === undefined && header.length <= longestRemembered) {
+      if (remembered.size >= mostRemembered) remembered.clear();
+      remembered.set(header, certificate);
+    }
+    return new ForwardedPeer(connection, certificate);
+  };
+}
+
+class ForwardedPeer implements Peer {
+  readonly address: string;
+  readonly port: number | undefined;
+  readonly secure: boolean;
+  readonly #certificate: PeerCertificate | undefined;
+
+  constructor(connection: Peer, certificate: PeerCertificate | undefined) {
+    this.address = connection.address;
+    this.port = connection.port;
+    this.secure = connection.secure;
+    this.#certificate = certificate;
+  }
+
+  /** A stream may outlive the certificate; the identity does not. */
+  get certificate(): PeerCertificate | undefined {
+    const certificate = this.#certificate;
+    return certificate !== undefined && Date.now() <= certificate.notAfter ? certificate : undefined;
+  }
+}
+
+/**
+ * The certificate in the last element of the header: the one that the nearest proxy wrote. Undefined where any of the
+ * header cannot be understood: a quote that a caller opens in an earlier element must not decide where the last begins.
+ */
+export function forwardedCertificate(header: string): PeerCertificate | undefined {
+  const last = elementsOf(header)?.at(-1);
+  if (last === undefined) return undefined;
+  const fingerprint256 = fingerprintIn(last);
+  // Envoy always writes it. Without it nobody could say which certificate is meant.
+  if (fingerprint256 === undefined) return undefined;
+  const whole = last.get("cert");
+  if (whole !== undefined) return wholeCertificate(whole, fingerprint256);
+  const [subject = "", ...otherSubjects] = last.get("subject") ?? [];
+  if (otherSubjects.length > 0) return undefined;
+  const uris = last.get("uri") ?? [];
+  const dnsNames = last.get("dns") ?? [];
+  const commonNames = commonNamesIn(subject);
+  return Object.freeze({
+    forwarded: true as const,
+    name: identityFrom({ uris, dnsNames }, commonNames),
+    uris: Object.freeze(uris),
+    dnsNames: Object.freeze(dnsNames),
+    commonName: onlyPlain(commonNames),
+    serialNumber: "",
+    issuer: "",
+    fingerprint256,
+    notBefore: Number.NEGATIVE_INFINITY,
+    notAfter: Number.POSITIVE_INFINITY,
+  });
+}
+
+/** The values of one element by key, in lower case. */
+type Element = ReadonlyMap<string, readonly string[]>;
+
+/** `key=value`, the value in quotes or without any; then what separates it from the next. */
+const pair = /\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;]*))\s*([,;]|$)/y;
+
+function elementsOf(header: string): readonly Element[] | undefined {
+  const elements: Map<string, string[]>[] = [new Map()];
+  let position = 0;
+  for (;;) {
+    pair.lastIndex = position;
+    const match = pair.exec(header);
+    if (match === null) return undefined;
+    const [, key = "", quoted, plain = "", separator] = match;
+    const element = elements.at(-1);
+    const name = key.toLowerCase();
+    const value = quoted === undefined ? plain.trimEnd() : quoted.replaceAll('\\"', '"');
+    const values = element?.get(name);
+    // Proxies write a key for a name that the certificate does not have: `URI=`.
+    if (values === undefined) element?.set(name, value === "" ? [] : [value]);
+    else if (value !== "") values.push(value);
+    if (separator === "") return elements;
+    if (separator === ",") elements.push(new Map());
+    position = pair.lastIndex;
+  }
+}
+
+/** As in `PeerCertificate`: upper case, colons between bytes. */
+function fingerprintIn(element: Element): string | undefined {
+  const [hash, ...others] = element.get("hash") ?? [];
+  if (hash === undefined || others.length > 0 || !/^[0-9A-Fa-f]{64}$/.test(hash)) return undefined;
+  return hash.toUpperCase().match(/../g)?.join(":");
+}
+
+/** `Cert`, URL-encoded PEM: everything then comes from the certificate itself, which must be the one of the hash. */
+function wholeCertificate(values: readonly string[], fingerprint256: string): PeerCertificate | undefined {
+  const [encoded, ...others] = values;
+  if (encoded === undefined || others.length > 0) return undefined;
+  try {
+    const certificate = new X509Certificate(decodeURIComponent(encoded));
+    if (certificate.fingerprint256 !== fingerprint256) return undefined;
+    return Object.freeze({ ...describeCertificate(certificate), forwarded: true as const });
+  } catch {
+    return undefined;
+  }
+}
+
+/** One part of a distinguished name (RFC 2253): `CN=Some \, name`. */
+const namePart = /([A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*)=((?:[^,+"\\]|\\.)*)(?:[,+]|$)/y;
+
+/** The common names in a subject as Envoy writes it; none where it is in another form, or cannot be understood whole. */
+function commonNamesIn(subject: string): readonly string[] {
+  const names: string[] = [];
+  let position = 0;
+  while (position < subject.length) {
+    namePart.lastIndex = position;
+    const match = namePart.exec(subject);
+    if (match === null) return [];
+    position = namePart.lastIndex;
+    const [, type = "", value = ""] = match;
+    if (type.toUpperCase() === "CN") names.push(unescaped(value));
+  }
+  return names;
+}
+
+/** RFC 2253 section 2.4: `\,` for a special character, `\C4\8D` for bytes of UTF-8. */
+function unescaped(value: string): string {
+  return value.replace(/(?:\\[0-9A-Fa-f]{2})+|\\(.)/g, (escaped: string, special: string | undefined) =>
+    special === undefined ? Buffer.from(escaped.replaceAll("\\", ""), "hex").toString("utf8") : special,
+  );
+}

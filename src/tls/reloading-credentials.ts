@@ -1,0 +1,122 @@
+// TLS channel credentials whose certificates may change: each new connection is made with those of its time.
+import type { Buffer } from "node:buffer";
+import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
+import { type CallCredentials, ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
+import { ConfigError } from "../call/errors.ts";
+import type { CertificateInUse } from "./certificate-expiry.ts";
+import { CertificateReload } from "./certificate-reload.ts";
+import type { CertificateReporting } from "./certificate-reporting.ts";
+import { certificatesIn } from "./load-pem.ts";
+
+/** The files of a client, read and checked. */
+export interface ClientCertificates {
+  readonly ca?: Buffer;
+  readonly cert?: Buffer;
+  readonly key?: Buffer;
+}
+
+export interface ReloadingCredentialsOptions {
+  /** Reads and checks the files. Throws `ConfigError`. */
+  readonly load: () => ClientCertificates;
+  /** What every context repeats. */
+  readonly protocol: SecureContextOptions;
+  /** The files to watch. */
+  readonly paths: readonly string[];
+  readonly reporting: CertificateReporting;
+}
+
+type ChannelTarget = Parameters<ChannelCredentials["_createSecureConnector"]>[0];
+type SecureConnector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
+
+/** The files are watched as long as grpc-js holds a connector, which each subchannel does. */
+export class ReloadingCredentials extends ChannelCredentials {
+  readonly #certificates: CertificateReload<ClientCertificates>;
+  #secure: ChannelCredentials;
+  #connectors = 0;
+
+  constructor({ load, protocol, paths, reporting }: ReloadingCredentialsOptions) {
+    super();
+    const first = load();
+    this.#secure = fromContext(contextOf(first, protocol));
+    this.#certificates = new CertificateReload(
+      {
+        role: "client",
+        paths,
+        first,
+        load,
+        same,
+        take: (changed) => {
+          this.#secure = fromContext(contextOf(changed, protocol));
+        },
+        certificatesIn: inUse,
+      },
+      reporting,
+    );
+  }
+
+  override _isSecure(): boolean {
+    return true;
+  }
+
+  /** Others never share a connection with these: what they verify may change apart. */
+  override _equals(other: ChannelCredentials): boolean {
+    return this === other;
+  }
+
+  override _createSecureConnector(
+    target: ChannelTarget,
+    options: ChannelOptions,
+    callCredentials?: CallCredentials,
+  ): SecureConnector {
+    const connector = (): SecureConnector =>
+      this.#secure._createSecureConnector(target, options, callCredentials);
+    const first = connector();
+    this.#connectors += 1;
+    this.#certificates.start();
+    let held = true;
+    return {
+      connect: (socket) => connector().connect(socket),
+      waitForReady: () => first.waitForReady(),
+      getCallCredentials: () => first.getCallCredentials(),
+      destroy: () => {
+        if (!held) return;
+        held = false;
+        this.#connectors -= 1;
+        if (this.#connectors === 0) this.stopWatching();
+      },
+    };
+  }
+
+  /** Ends the watch on the files at once. What is in use stays in use. */
+  stopWatching(): void {
+    this.#certificates.stop();
+  }
+}
+
+function contextOf(certificates: ClientCertificates, protocol: SecureContextOptions): SecureContext {
+  try {
+    return createSecureContext({ ...protocol, ...certificates });
+  } catch (cause) {
+    throw new ConfigError("tls: OpenSSL refuses the files together", { cause });
+  }
+}
+
+function fromContext(context: SecureContext): ChannelCredentials {
+  // Said aloud: left out, the environment variable NODE_TLS_REJECT_UNAUTHORIZED decides.
+  return ChannelCredentials.createFromSecureContext(context, { rejectUnauthorized: true });
+}
+
+function same(a: ClientCertificates, b: ClientCertificates): boolean {
+  return sameBytes(a.ca, b.ca) && sameBytes(a.cert, b.cert) && sameBytes(a.key, b.key);
+}
+
+function sameBytes(a: Buffer | undefined, b: Buffer | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : a.equals(b);
+}
+
+function inUse({ cert, ca }: ClientCertificates): readonly CertificateInUse[] {
+  return [
+    ...certificatesIn(cert).map((certificate) => ({ role: "client", certificate }) as const),
+    ...certificatesIn(ca).map((certificate) => ({ role: "ca", certificate }) as const),
+  ];
+}

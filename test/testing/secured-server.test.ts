@@ -1,0 +1,81 @@
+import { Client, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { describe, expect, it } from "vitest";
+import { ConfigError, PolicyError } from "../../src/call/errors.ts";
+import { requirePrincipal, securityContext } from "../../src/chain/current-context.ts";
+import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import { type SecuredServerOptions, startSecuredServer } from "../../src/testing/index.ts";
+import { goodHandlers, invoke, kinds, kindsDefinition, type Note } from "../harness/kinds.ts";
+
+const policy = rbac({ roles: { viewer: {} }, rules: { "/test.v1.Kinds/*": { roles: ["viewer"] } } });
+
+describe("O5 a secured server for a user's test", () => {
+  it.each(kinds)(
+    "O5 a %s call: the right role gets in, the wrong one and the stranger do not",
+    async (kind) => {
+      await using server = await startSecuredServer({
+        services: [[kindsDefinition, goodHandlers()]],
+        authorization: policy,
+      });
+      const viewer = server.client(Client, { as: { sub: "ada", roles: ["viewer"] } });
+      const other = server.client(Client, { as: { sub: "bob", roles: [] } });
+      const stranger = server.client(Client);
+      expect(await invoke(viewer, kind)).toMatchObject({ name: "OK" });
+      expect(await invoke(other, kind)).toMatchObject({ name: "PERMISSION_DENIED" });
+      expect(await invoke(stranger, kind)).toMatchObject({ name: "UNAUTHENTICATED" });
+    },
+  );
+
+  it("O5 the handler sees who called: claims and certificate", async () => {
+    const seen: unknown[] = [];
+    const handlers = {
+      ...goodHandlers(),
+      unary(call: { request: Note }, callback: (error: null, value: Note) => void) {
+        seen.push([
+          requirePrincipal(call).subject,
+          requirePrincipal(call).tenant,
+          securityContext(call).peer.certificate?.name,
+        ]);
+        callback(null, call.request);
+      },
+    } as unknown as UntypedServiceImplementation;
+    await using server = await startSecuredServer({ services: [[kindsDefinition, handlers]] });
+    const certificate = await server.ca.issue({ uris: ["spiffe://test.example/orders"], usage: "client" });
+    await invoke(server.client(Client, { as: { sub: "ada", tenant: "acme" }, certificate }), "unary");
+    await invoke(server.client(Client), "unary", {
+      metadata: { authorization: `Bearer ${await server.token({ sub: "eve" })}` },
+    });
+    expect(seen).toEqual([
+      ["ada", "acme", "spiffe://test.example/orders"],
+      ["eve", undefined, undefined],
+    ]);
+  });
+
+  it("O5 after close nobody answers, and closing twice is fine", async () => {
+    const server = await startSecuredServer({ services: [[kindsDefinition, goodHandlers()]] });
+    const client = server.client(Client, { as: {} });
+    expect(await invoke(client, "unary")).toMatchObject({ name: "OK" });
+    await server.close();
+    await server.close();
+    expect(() => client.makeUnaryRequest("/x", Buffer.from, String, "", () => {})).toThrow(/shut down/);
+  });
+
+  const wrong: readonly [what: string, options: object, error: typeof ConfigError | typeof PolicyError][] = [
+    ["no services", {}, ConfigError],
+    ["an empty list of services", { services: [] }, ConfigError],
+    ["certificates of its own", { services: [[kindsDefinition, goodHandlers()]], tls: {} }, ConfigError],
+    ["an unknown option", { services: [[kindsDefinition, goodHandlers()]], surprise: 1 }, ConfigError],
+    ["a service without handlers", { services: [[kindsDefinition, {}]] }, ConfigError],
+    [
+      "a policy for other services",
+      {
+        services: [[kindsDefinition, goodHandlers()]],
+        authorization: rbac({ rules: { "/other.v1.Other/*": { schemes: ["jwt"] } } }),
+      },
+      PolicyError,
+    ],
+  ];
+
+  it.each(wrong)("O5 refuses %s", async (_what, options, error) => {
+    await expect(startSecuredServer(options as SecuredServerOptions)).rejects.toBeInstanceOf(error);
+  });
+});
