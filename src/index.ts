@@ -20,6 +20,15 @@ export type { MethodInfo, MethodKind } from "./call/method.ts";
 export type { Peer, PeerCertificate } from "./call/peer.ts";
 export type { Identity, Principal } from "./call/principal.ts";
 export { currentContext, requirePrincipal, securityContext } from "./chain/current-context.ts";
+export {
+  type BidiStreamHandler,
+  type ClientStreamHandler,
+  defineHandlers,
+  type HandlersFrom,
+  type HandlersOf,
+  type ServerStreamHandler,
+  type UnaryHandler,
+} from "./chain/define-handlers.ts";
 export type { Middleware, Outcome } from "./chain/middleware.ts";
 export { apiKeyCredentials } from "./client/api-key-credentials.ts";
 export { type BearerTokenSource, bearerToken } from "./client/bearer-token.ts";
