@@ -97,7 +97,8 @@ export {
 export { tracing } from "./middleware/tracing.ts";
 export type { ServerChannelOptions } from "./server/channel-options.ts";
 export type { Health, HealthOptions, ServingStatus } from "./server/health.ts";
-export type { LimitsOptions, SecureServerOptions } from "./server/options.ts";
+export { type SecureInterceptors, secureInterceptors, toInterceptor } from "./server/interceptors.ts";
+export type { LimitsOptions, SecureInterceptorsOptions, SecureServerOptions } from "./server/options.ts";
 export { createSecureServer, type SecureServer } from "./server/secure-server.ts";
 export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";
 export type { PemSource } from "./tls/load-pem.ts";
