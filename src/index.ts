@@ -30,6 +30,7 @@ export {
   type UnaryHandler,
 } from "./chain/define-handlers.ts";
 export type { Middleware, Outcome } from "./chain/middleware.ts";
+export { processGuard } from "./chain/process-guard.ts";
 export { apiKeyCredentials } from "./client/api-key-credentials.ts";
 export { type BearerTokenSource, bearerToken } from "./client/bearer-token.ts";
 export type { ClientChannelOptions } from "./client/channel-options.ts";
