@@ -20,7 +20,17 @@ export type { MethodInfo, MethodKind } from "./call/method.ts";
 export type { Peer, PeerCertificate } from "./call/peer.ts";
 export type { Identity, Principal } from "./call/principal.ts";
 export { currentContext, requirePrincipal, securityContext } from "./chain/current-context.ts";
+export {
+  type BidiStreamHandler,
+  type ClientStreamHandler,
+  defineHandlers,
+  type HandlersFrom,
+  type HandlersOf,
+  type ServerStreamHandler,
+  type UnaryHandler,
+} from "./chain/define-handlers.ts";
 export type { Middleware, Outcome } from "./chain/middleware.ts";
+export { processGuard } from "./chain/process-guard.ts";
 export { apiKeyCredentials } from "./client/api-key-credentials.ts";
 export { type BearerTokenSource, bearerToken } from "./client/bearer-token.ts";
 export type { ClientChannelOptions } from "./client/channel-options.ts";
@@ -88,7 +98,8 @@ export {
 export { tracing } from "./middleware/tracing.ts";
 export type { ServerChannelOptions } from "./server/channel-options.ts";
 export type { Health, HealthOptions, ServingStatus } from "./server/health.ts";
-export type { LimitsOptions, SecureServerOptions } from "./server/options.ts";
+export { type SecureInterceptors, secureInterceptors, toInterceptor } from "./server/interceptors.ts";
+export type { LimitsOptions, SecureInterceptorsOptions, SecureServerOptions } from "./server/options.ts";
 export { createSecureServer, type SecureServer } from "./server/secure-server.ts";
 export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";
 export type { PemSource } from "./tls/load-pem.ts";

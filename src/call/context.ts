@@ -29,6 +29,8 @@ export interface SecurityContext {
   readonly signal: AbortSignal;
   /** A child logger that carries the request's id and the method. */
   readonly log: Logger;
+  /** What a layer kept for this call under `key`; undefined where none did. */
+  get<T>(key: ContextKey<T>): T | undefined;
 }
 
 /** A key for `CallContext.get` and `set`: its type is the type of the value. */
@@ -70,7 +72,7 @@ export interface CallContext extends SecurityContext {
   readonly decision: RecordedDecision | undefined;
   /** The W3C trace id of the call's span; without one that of the caller's `traceparent`, where it sent a valid one. */
   readonly traceId: string | undefined;
-  get<T>(key: ContextKey<T>): T | undefined;
+  /** Keeps `value` for this call: later hooks and the handler read it by the same key. */
   set<T>(key: ContextKey<T>, value: T): void;
 }
 

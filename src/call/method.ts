@@ -27,6 +27,12 @@ export function isHealthProbe(method: MethodInfo): boolean {
   return method.known && probes.has(method.path);
 }
 
+/** The kind of a method by what a service's definition says of its streams. */
+export function kindOf(requestStream: boolean, responseStream: boolean): MethodKind {
+  if (requestStream) return responseStream ? "bidi_stream" : "client_stream";
+  return responseStream ? "server_stream" : "unary";
+}
+
 /** Does the caller send a stream of messages? */
 export function streamsRequests(kind: MethodKind): boolean {
   return kind === "client_stream" || kind === "bidi_stream";

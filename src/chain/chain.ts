@@ -3,14 +3,31 @@
  * looked up once, so that a call only walks ready-made lists.
  */
 import { performance } from "node:perf_hooks";
-import type { ServerInterceptor } from "@grpc/grpc-js";
+import {
+  type ServerInterceptingCallInterface,
+  type ServerInterceptor,
+  type ServerMethodDefinition,
+  status,
+} from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { CallContext } from "../call/context.ts";
 import { describeError } from "../call/error-description.ts";
-import { type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
-import { asInterceptor, type PartialStatus } from "./grpc-js.ts";
+import { kindOf, type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
+import {
+  asAttachedInterceptor,
+  asInterceptor,
+  type BaseCall,
+  guardRegistered,
+  type HandlerGuards,
+  type OwnInterceptingCall,
+  ownRoad,
+  type PartialStatus,
+  type Road,
+  refusingCall,
+} from "./grpc-js.ts";
+import { guardHandler } from "./handlers.ts";
 import type { Middleware } from "./middleware.ts";
-import type { ChainServices, PeerOf, Plan } from "./plan.ts";
+import { type ChainServices, joinPlans, type PeerOf, type Plan } from "./plan.ts";
 import type { Recovery } from "./recovery.ts";
 import { SecuredCall } from "./secured-call.ts";
 
@@ -23,6 +40,15 @@ export interface ChainOptions {
   readonly logger: Logger;
   /** Default: the connection's peer. */
   readonly peerOf?: PeerOf | undefined;
+  /** Where the chain stands on a server that somebody else made (C6). Absent: on our own. */
+  readonly attached?: {
+    readonly road: Road;
+    /**
+     * What a method is that was not prepared: `known`, because grpc-js asks interceptors only about registered methods;
+     * or `unknown`, where a policy was checked against the prepared ones and says nothing of others.
+     */
+    readonly unprepared: "known" | "unknown";
+  };
 }
 
 /** A layer that fails is reported once in this time, not once a call. */
@@ -34,7 +60,10 @@ export class Chain implements ChainServices {
   readonly #layers: readonly Middleware[];
   readonly #plans: Map<string, Plan> = new Map();
   readonly #lastReport: Map<string, number> = new Map();
+  readonly #joinedPlans: WeakMap<Plan, Plan> = new WeakMap();
+  readonly #learns: boolean;
   #codecFailure: unknown = undefined;
+  readonly road: Road;
   readonly recovery: Recovery;
   readonly checkTimeoutMs: number;
   readonly logger: Logger;
@@ -47,9 +76,75 @@ export class Chain implements ChainServices {
     this.checkTimeoutMs = options.checkTimeoutMs;
     this.logger = options.logger;
     this.peerOf = options.peerOf;
-    this.interceptor = asInterceptor(
-      (definition, base) => new SecuredCall(this, this.#planFor(definition.path), base),
-    );
+    this.road = options.attached?.road ?? ownRoad;
+    this.#learns = options.attached?.unprepared === "known";
+    this.interceptor =
+      options.attached === undefined
+        ? asInterceptor((definition, base) => new SecuredCall(this, this.#planFor(definition.path), base))
+        : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base));
+  }
+
+  /** On somebody else's server: next to the wire, or behind another chain of ours; anywhere else nothing is let through. */
+  #attach(
+    definition: ServerMethodDefinition<unknown, unknown>,
+    call: ServerInterceptingCallInterface,
+    base: BaseCall | undefined,
+  ): OwnInterceptingCall {
+    if (call instanceof SecuredCall) {
+      call.join((first) => this.#joined(first, this.#planAttached(definition)));
+      return call;
+    }
+    if (base === undefined) {
+      this.#reportOnce(
+        `attach ${definition.path}`,
+        { method: definition.path },
+        "every call is refused: another interceptor stands before Palisade's; put Palisade's first in `interceptors`",
+      );
+      return refusingCall(call, { code: status.INTERNAL, details: "internal error" });
+    }
+    guardRegistered(base, this.#guards);
+    return new SecuredCall(this, this.#planAttached(definition), base);
+  }
+
+  readonly #guards: HandlerGuards = {
+    handler: guardHandler,
+    codec: (codec) => (value) => {
+      try {
+        return codec(value);
+      } catch (error) {
+        this.noteCodecFailure(error);
+        throw error;
+      }
+    },
+  };
+
+  #planAttached({ path, requestStream, responseStream }: ServerMethodDefinition<unknown, unknown>): Plan {
+    const prepared = this.#plans.get(path);
+    if (prepared !== undefined) return prepared;
+    if (!this.#learns) {
+      this.#reportOnce(
+        `unprepared ${path}`,
+        { method: path },
+        "calls of this method are refused: its service was not among the `services` that the policy was checked against",
+      );
+      return this.#plan(unknownMethod(path));
+    }
+    const plan = this.#plan(methodInfo(path, kindOf(requestStream, responseStream), true));
+    this.#plans.set(path, plan);
+    return plan;
+  }
+
+  #joined(first: Plan, second: Plan): Plan {
+    let joined = this.#joinedPlans.get(first);
+    if (joined === undefined) {
+      joined = joinPlans(first, second);
+      this.#joinedPlans.set(first, joined);
+    }
+    return joined;
+  }
+
+  #reportOnce(what: string, line: object, message: string): void {
+    if (this.#dueNow(what)) say(() => this.logger.error(line, message));
   }
 
   /** Looks up the layers of each method. A method that is not prepared is unknown. */

@@ -18,7 +18,7 @@ import { TLSSocket } from "node:tls";
 import {
   Metadata,
   type Server,
-  type ServerInterceptingCall,
+  ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
   type ServerMethodDefinition,
@@ -45,6 +45,7 @@ export interface PartialStatus {
 /** What stands behind an interceptor's call: the base call, with the fields that we use of it. */
 export interface BaseCall extends ServerInterceptingCallInterface {
   readonly stream: ServerHttp2Stream;
+  readonly handler: RegisteredHandler;
   deadlineTimer: NodeJS.Timeout | null;
   receivedHalfClose: boolean;
   sendStatus(status: PartialStatus): void;
@@ -115,6 +116,61 @@ export function asInterceptor(
   make: (definition: ServerMethodDefinition<unknown, unknown>, base: BaseCall) => OwnInterceptingCall,
 ): ServerInterceptor {
   return (definition, base) => make(definition, asBaseCall(base)) as unknown as ServerInterceptingCall;
+}
+
+/**
+ * The same for a server that somebody else made (C6). `base` is undefined where the call is not next to the wire, because
+ * another interceptor stands before ours, or where grpc-js has changed.
+ */
+export function asAttachedInterceptor(
+  make: (
+    definition: ServerMethodDefinition<unknown, unknown>,
+    call: ServerInterceptingCallInterface,
+    base: BaseCall | undefined,
+  ) => OwnInterceptingCall,
+): ServerInterceptor {
+  return (definition, call) =>
+    make(definition, call, isAttachable(call) ? call : undefined) as unknown as ServerInterceptingCall;
+}
+
+function isAttachable(call: ServerInterceptingCallInterface): call is BaseCall {
+  const { stream, handler } = call as Partial<BaseCall>;
+  return (
+    typeof stream === "object" &&
+    typeof handler === "object" &&
+    typeof handler.func === "function" &&
+    methodKind(handler.type) !== undefined
+  );
+}
+
+/** Answers a call that cannot be let through, without anything of it reaching a handler. */
+export function refusingCall(
+  call: ServerInterceptingCallInterface,
+  status: PartialStatus,
+): OwnInterceptingCall {
+  return new ServerInterceptingCall(call, {
+    start: () => call.sendStatus({ code: status.code, details: status.details, metadata: null }),
+  });
+}
+
+export interface HandlerGuards {
+  readonly handler: (func: UntypedHandleCall, kind: MethodKind) => UntypedHandleCall;
+  readonly codec: <In, Out>(codec: (value: In) => Out) => (value: In) => Out;
+}
+
+const guarded = new WeakSet<RegisteredHandler>();
+
+/**
+ * Puts the guard round a handler that is registered already: grpc-js reads these fields only after the interceptors.
+ * The object belongs to the registration, so one server's handlers are not another's.
+ */
+export function guardRegistered({ handler }: BaseCall, guards: HandlerGuards): void {
+  if (guarded.has(handler)) return;
+  guarded.add(handler);
+  const open = handler as { -readonly [Field in keyof RegisteredHandler]: RegisteredHandler[Field] };
+  open.func = guards.handler(handler.func, methodKind(handler.type));
+  open.serialize = guards.codec(handler.serialize);
+  open.deserialize = guards.codec(handler.deserialize);
 }
 
 /** grpc-js exports no type for it, and means "absent" where our getters say undefined. */
@@ -448,6 +504,60 @@ const noArrival: Arrival = { metadataBytes: 0, timeoutMs: undefined, forwardedCe
 
 export function arrivalOf(stream: ServerHttp2Stream): Arrival {
   return (stream as MarkedStream)[arrivalKey] ?? noArrival;
+}
+
+/** Where a chain learns what grpc-js does not tell of a call. */
+export interface Road {
+  arrivalOf(base: BaseCall, metadata: Metadata): Arrival;
+  peerOf(session: Http2Session | undefined): Peer;
+}
+
+/** Our own server: connections were watched, and HEADERS frames read, before grpc-js saw them. */
+export const ownRoad: Road = {
+  arrivalOf: ({ stream }) => arrivalOf(stream),
+  peerOf: (session) => connectionOf(session).peer,
+};
+
+/**
+ * A server that somebody else made: what can still be known when the call is there. The metadata is counted as grpc-js
+ * hands it on (without pseudo-header fields), and the deadline is as grpc-js read it.
+ */
+export function attachedRoad(certificateOf: (socket: TLSSocket) => PeerCertificate | undefined): Road {
+  return {
+    arrivalOf(base, metadata) {
+      const deadline = Number(base.getDeadline());
+      return {
+        metadataBytes: metadataSize(metadata),
+        timeoutMs: Number.isFinite(deadline) ? Math.max(0, deadline - Date.now()) : undefined,
+      };
+    },
+    peerOf(session) {
+      if (session === undefined) return unknownConnection.peer;
+      const marked = session as MarkedSession;
+      marked[connectionKey] ??= { peer: peerBehind(session, certificateOf) };
+      return marked[connectionKey].peer;
+    },
+  };
+}
+
+function peerBehind(
+  session: Http2Session,
+  certificateOf: (socket: TLSSocket) => PeerCertificate | undefined,
+): Peer {
+  if (session.destroyed) return unknownConnection.peer;
+  // Node's stand-in for the socket: what only reads passes through it.
+  const { socket } = session;
+  return new ConnectionPeer(socket, socket instanceof TLSSocket ? certificateOf(socket) : undefined);
+}
+
+function metadataSize(metadata: Metadata): number {
+  let bytes = 0;
+  for (const [key, values] of metadataEntries(metadata)) {
+    for (const value of values) {
+      if (typeof value === "string" || Buffer.isBuffer(value)) bytes += key.length + sentLength(value) + 32;
+    }
+  }
+  return bytes;
 }
 
 /** What gRPC allows in the names and values of metadata: gRPC over HTTP/2, "Custom-Metadata". */

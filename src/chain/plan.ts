@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { CallContext } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
 import type { Peer } from "../call/peer.ts";
-import type { PartialStatus } from "./grpc-js.ts";
+import type { PartialStatus, Road } from "./grpc-js.ts";
 import type { Middleware } from "./middleware.ts";
 import type { Recovery } from "./recovery.ts";
 
@@ -26,6 +26,7 @@ export interface Plan {
 export type PeerOf = (connection: Peer, forwardedCertificate: string | undefined) => Peer;
 
 export interface ChainServices {
+  readonly road: Road;
   readonly recovery: Recovery;
   /** How long one hook may take to answer. */
   readonly checkTimeoutMs: number;
@@ -39,4 +40,16 @@ export interface ChainServices {
   reportDroppedMetadata(call: CallContext, key: string): void;
   /** Gives a status of grpc-js's own the error behind it, where there is one. */
   explain(sent: PartialStatus): PartialStatus;
+}
+
+/** The layers of both, one after the other: two interceptors of ours on one server. */
+export function joinPlans(first: Plan, second: Plan): Plan {
+  return {
+    method: first.method,
+    layers: [...first.layers, ...second.layers],
+    onRequest: [...first.onRequest, ...second.onRequest],
+    onResponse: [...first.onResponse, ...second.onResponse],
+    holding: [...first.holding, ...second.holding],
+    countsBytes: first.countsBytes || second.countsBytes,
+  };
 }

@@ -13,12 +13,10 @@ import { StatusError } from "../call/errors.ts";
 import { internalErrorText, texts } from "../call/status.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import {
-  arrivalOf,
   asAuthContext,
   type BaseCall,
   type BaseCallReceiver,
   cleanMetadata,
-  connectionOf,
   countMessageBytes,
   cutStream,
   endedByCaller,
@@ -94,10 +92,20 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#stream = base.stream;
     this.#session = base.stream.session;
     interceptOwnStatuses(base, this);
-    if (plan.countsBytes && countMessageBytes(base)) {
-      this.#receivedBytes = 0;
-      this.#sentBytes = 0;
-    }
+    if (plan.countsBytes) this.#countBytes();
+  }
+
+  #countBytes(): void {
+    if (!countMessageBytes(this.#base)) return;
+    this.#receivedBytes = 0;
+    this.#sentBytes = 0;
+  }
+
+  /** Before the call starts: another interceptor of ours on the same server has layers of its own. */
+  join(plan: (first: Plan) => Plan): void {
+    const counted = this.#plan.countsBytes;
+    this.#plan = plan(this.#plan);
+    if (this.#plan.countsBytes && !counted) this.#countBytes();
   }
 
   /** The context of the call. There is one from the moment its metadata arrived, so in every handler and listener. */
@@ -273,9 +281,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   // --- from the base call ------------------------------------------------------------------------------------------
 
   onReceiveMetadata(metadata: Metadata): void {
-    const arrival = arrivalOf(this.#stream);
-    const { peer } = connectionOf(this.#session);
-    const { peerOf } = this.#chain;
+    const { road, peerOf } = this.#chain;
+    const arrival = road.arrivalOf(this.#base, metadata);
+    const peer = road.peerOf(this.#session);
     this.#metadata = metadata;
     this.#context = new Call({
       method: this.#plan.method,

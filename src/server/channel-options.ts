@@ -24,7 +24,8 @@ const flag = z.literal([0, 1]).exactOptional();
 /** Timers count in 31 bits: a longer delay would fire at once. */
 const milliseconds = z.int().min(1).max(2_147_483_647).exactOptional();
 
-function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
+/** An option that is known and not accepted, with what to do instead. */
+export function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
   return z.never({ error: `not accepted: ${advice}` }).exactOptional();
 }
 

@@ -11,10 +11,10 @@ import { metrics } from "../middleware/metrics.ts";
 import { peerRateLimit, principalRateLimit } from "../middleware/rate-limit/rate-limit.ts";
 import { tracing } from "../middleware/tracing.ts";
 import { forwardedCertificateCheck } from "./forwarded-certificate.ts";
-import type { SecureServerSettings } from "./options.ts";
+import type { LayerSettings } from "./options.ts";
 
 export interface LayerParts {
-  readonly settings: SecureServerSettings;
+  readonly settings: LayerSettings;
   readonly logger: Logger | undefined;
   readonly audit: AuditLayer | undefined;
   readonly policy: PolicyHolder;
@@ -35,5 +35,7 @@ export function layersOf({ settings, logger, audit, policy }: LayerParts): reado
     authentication(settings.authentication, { isPublic: ({ path }) => policy.isPublic(path) }),
     principalRateLimit(settings.rateLimit),
     authorizationBy(policy),
+    // Layers of the application's own.
+    ...settings.middleware,
   ];
 }

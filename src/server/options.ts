@@ -2,9 +2,11 @@
  * The options of a secured server: their shapes, and where each default stands. A part that belongs to one layer has
  * its schema beside that layer; here they come together.
  */
+import type { ServiceDefinition } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { loggerSchema } from "../call/logger-option.ts";
+import type { Middleware } from "../chain/middleware.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
 import type { Authorizer } from "../middleware/authorization/authorizer.ts";
@@ -22,8 +24,9 @@ import {
   type ServerTlsSettings,
   serverTlsSchema,
 } from "../tls/server-options.ts";
-import { type ServerChannelOptions, serverChannelOptionsSchema } from "./channel-options.ts";
+import { refused, type ServerChannelOptions, serverChannelOptionsSchema } from "./channel-options.ts";
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
+import { ownLayersSchema } from "./own-layers.ts";
 
 /** Sizes and numbers that a connection or a call may reach. */
 export interface LimitsOptions {
@@ -75,23 +78,62 @@ export interface SecureServerOptions {
   readonly tracing?: boolean | undefined;
   /** The standard health service on the same port, or `false`. */
   readonly health?: HealthOptions | false | undefined;
+  /**
+   * Layers of your own, in this order (C7): their `onCall` runs after authorization, so that the principal is known and
+   * the call allowed, and their `onRequest` after validation. Each has a name of its own. Default: none.
+   *
+   * @example
+   * const quota = new ContextKey<number>("quota");
+   * middleware: [{ name: "quota", onCall(call) { call.set(quota, quotaOf(call.principal)); } }]
+   */
+  readonly middleware?: readonly Middleware[] | undefined;
   /** grpc-js channel options that no option above covers. */
   readonly channelOptions?: ServerChannelOptions | undefined;
 }
 
-export interface SecureServerSettings {
-  readonly tls: ServerTlsSettings | ServerPlaintextSettings;
+/** What the layers of a call need, on every road. */
+export interface LayerSettings {
   readonly authentication: Authenticator;
   readonly authorization: Authorizer;
   readonly rateLimit: RateLimits;
   readonly deadline: DeadlineLimits;
-  readonly limits: LimitsSettings;
+  readonly limits: Pick<LimitsSettings, "maxMetadataBytes">;
   readonly logger?: Logger | false;
   readonly audit?: AuditSettings;
   readonly metrics: boolean;
   readonly tracing: boolean;
+  readonly middleware: readonly Middleware[];
+}
+
+export interface SecureServerSettings extends LayerSettings {
+  readonly tls: ServerTlsSettings | ServerPlaintextSettings;
+  readonly limits: LimitsSettings;
   readonly health: HealthSettings | false;
   readonly channelOptions: ServerChannelOptions;
+}
+
+/** The options of a secured server that a server of others can have, and the services that it serves. */
+export interface SecureInterceptorsOptions
+  extends Pick<
+    SecureServerOptions,
+    | "authentication"
+    | "authorization"
+    | "rateLimit"
+    | "deadline"
+    | "logger"
+    | "audit"
+    | "metrics"
+    | "tracing"
+    | "middleware"
+  > {
+  /** The others are options of the server itself. */
+  readonly limits?: Pick<LimitsOptions, "maxMetadataBytes"> | undefined;
+  /** Every service that the server serves, a health service included: the policy is checked against their methods. */
+  readonly services: readonly ServiceDefinition[];
+}
+
+export interface SecureInterceptorsSettings extends LayerSettings {
+  readonly services: readonly ServiceDefinition[];
 }
 
 const mebibytes4 = 4 * 1024 * 1024;
@@ -122,9 +164,8 @@ function contract<T>(name: string, members: readonly string[], example: string):
   );
 }
 
-/** The whole. Every option object is strict: an option that does not exist is an error. */
-export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
-  tls: serverTlsSchema,
+/** What the layers of a call need, on every road. */
+const layerShape = {
   authentication: contract<Authenticator>(
     "an authenticator",
     ["presents", "authenticate"],
@@ -137,11 +178,60 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
   ),
   rateLimit: rateLimitSchema.prefault({}),
   deadline: deadlineSchema.prefault({}),
-  limits: limitsSchema.prefault({}),
   logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
   audit: auditSchema.exactOptional(),
   metrics: z.boolean().default(true),
   tracing: z.boolean().default(true),
+  middleware: ownLayersSchema.default([]),
+};
+
+/** The whole. Every option object is strict: an option that does not exist is an error. */
+export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
+  tls: serverTlsSchema,
+  ...layerShape,
+  limits: limitsSchema.prefault({}),
   health: z.union([healthSchema, z.literal(false)]).prefault({}),
   channelOptions: serverChannelOptionsSchema.default({}),
 });
+
+const ownServer = "that is your server's own";
+
+/** What a server that somebody else made can have of it. */
+export const interceptorsSchema: z.ZodType<SecureInterceptorsSettings> = z.strictObject({
+  ...layerShape,
+  limits: z
+    .strictObject({
+      maxMetadataBytes: maxMetadataBytesSchema,
+      maxConcurrentStreams: refused(`${ownServer}: grpc.max_concurrent_streams`),
+      maxReceiveMessageBytes: refused(`${ownServer}: grpc.max_receive_message_length`),
+      maxSendMessageBytes: refused(`${ownServer}: grpc.max_send_message_length`),
+    })
+    .prefault({}),
+  services: z
+    .array(
+      z.custom<ServiceDefinition>(isServiceDefinition, {
+        error: "must be a service definition, such as OrdersService",
+      }),
+    )
+    .min(1, "name every service that the server serves"),
+  tls: refused("bind your server with serverCredentials(tls)"),
+  health: refused("register a health service on your server, and name it in `services`"),
+  reflection: refused("only createSecureServer offers it behind a role"),
+  channelOptions: refused("give them to your server"),
+});
+
+function isServiceDefinition(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const methods: unknown[] = Object.values(value);
+  return (
+    methods.length > 0 &&
+    methods.every(
+      (method) =>
+        typeof method === "object" &&
+        method !== null &&
+        typeof Reflect.get(method, "path") === "string" &&
+        typeof Reflect.get(method, "requestStream") === "boolean" &&
+        typeof Reflect.get(method, "responseStream") === "boolean",
+    )
+  );
+}

@@ -5,6 +5,7 @@ import { ConfigError } from "../call/errors.ts";
 import type { MethodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
 import { Chain } from "../chain/chain.ts";
+import { checkHandlers } from "../chain/define-handlers.ts";
 import {
   type Connections,
   checkSeam,
@@ -135,15 +136,7 @@ class PalisadeServer implements SecureServer {
   }
 
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
-    const missing = Object.entries(definition)
-      .filter(
-        ([name, { originalName }]) => !hasHandler(handlers, name) && !hasHandler(handlers, originalName),
-      )
-      .map(
-        ([name, { path, originalName }]) =>
-          `${path}: no handler; add ${originalName ?? name}(call, …) to the handlers`,
-      );
-    if (missing.length > 0) throw new ConfigError(missing);
+    checkHandlers(definition, handlers);
     this.#server.addService(definition, handlers);
   }
 
@@ -252,10 +245,6 @@ function isListenAddress(address: string): boolean {
 /** The policy speaks of the application's methods; the health service brings its own rules (A10). */
 function isApplications({ service }: MethodInfo): boolean {
   return service !== healthServiceName;
-}
-
-function hasHandler(handlers: UntypedServiceImplementation, name: string | undefined): boolean {
-  return name !== undefined && typeof handlers[name] === "function";
 }
 
 function grpcOptions({ limits, channelOptions }: SecureServerSettings, chain: Chain): ServerOptions {

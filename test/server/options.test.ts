@@ -474,6 +474,12 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     await spans.one(({ name }) => name === "test.v1.Kinds/Unary");
     await spans.shutdown();
   },
+  middleware: async () => {
+    const onCall = vi.fn();
+    await using wall = await secured({ middleware: [{ name: "own", onCall }] });
+    expect(await callWith(wall, "x")).toBe("OK OK");
+    expect(onCall).toHaveBeenCalledOnce();
+  },
   "health=false": async () => {
     await using wall = await secured({ health: false });
     expect(await check(wall.client(), "", await wall.authorized())).toMatchObject({ name: "UNIMPLEMENTED" });
@@ -655,7 +661,6 @@ describe("the options of a server", () => {
     "peer",
     "validation",
     "reflection",
-    "middleware",
     "health.plaintextAddress",
     "health.httpAddress",
   ])("%s, which is not built, is unknown", (path) => {

@@ -1,0 +1,183 @@
+/**
+ * The types of handlers (C4): what `call`, `callback` and the answer of each method are, read from the definition that a
+ * generator wrote. A handler may answer by callback, by promise, or with an async generator; see handlers.ts for how
+ * they run.
+ */
+import type {
+  ServerDuplexStream,
+  ServerReadableStream,
+  ServerUnaryCall,
+  ServerWritableStream,
+  ServiceDefinition,
+  sendUnaryData,
+  UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import { ConfigError } from "../call/errors.ts";
+
+// biome-ignore lint/suspicious/noConfusingVoidType: who answers by callback or by writing returns nothing
+type Answer<Returned> = void | Returned;
+
+/** One request, one answer: by callback, or by a promise of it. */
+export type UnaryHandler<Request, Response> = (
+  call: ServerUnaryCall<Request, Response>,
+  callback: sendUnaryData<Response>,
+) => Answer<Promise<Response>>;
+
+/** Requests as `for await (const request of call)` or `call.on("data", …)`; one answer, by callback or promise. */
+export type ClientStreamHandler<Request, Response> = (
+  call: ServerReadableStream<Request, Response>,
+  callback: sendUnaryData<Response>,
+) => Answer<Promise<Response>>;
+
+/**
+ * Answers yielded by an async generator, no faster than the caller reads; or written with `call.write` and ended with
+ * `call.end`.
+ */
+export type ServerStreamHandler<Request, Response> = (
+  call: ServerWritableStream<Request, Response>,
+) => Answer<Promise<void> | AsyncGenerator<Response, unknown, undefined>>;
+
+/** Requests as in a client stream, answers as in a server stream. */
+export type BidiStreamHandler<Request, Response> = (
+  call: ServerDuplexStream<Request, Response>,
+) => Answer<Promise<void> | AsyncGenerator<Response, unknown, undefined>>;
+
+// biome-ignore lint/suspicious/noExplicitAny: what a definition without types says of its messages, in grpc-js's own words
+type Untyped = any;
+
+/** For a method whose definition does not say its kind: everything that a call may have. */
+type UntypedHandler = (
+  call: ServerUnaryCall<Untyped, Untyped> & ServerDuplexStream<Untyped, Untyped>,
+  callback: sendUnaryData<Untyped>,
+) => unknown;
+
+/** The names that stand in a type, without an index signature that says every name is there. */
+type Named<T> = keyof {
+  [Name in keyof T as string extends Name ? never : number extends Name ? never : Name]: T[Name];
+};
+
+type KindsOf<Request, Response> = {
+  readonly false: {
+    readonly false: UnaryHandler<Request, Response>;
+    readonly true: ServerStreamHandler<Request, Response>;
+  };
+  readonly true: {
+    readonly false: ClientStreamHandler<Request, Response>;
+    readonly true: BidiStreamHandler<Request, Response>;
+  };
+};
+
+interface TypedMethod<RequestStream extends boolean, ResponseStream extends boolean, Request, Response> {
+  readonly requestStream: RequestStream;
+  readonly responseStream: ResponseStream;
+  // As methods, so that a definition's functions fit whatever they take.
+  requestDeserialize(bytes: Buffer): Request;
+  responseSerialize(value: Response): Buffer;
+}
+
+/** ts-proto and grpc-tools write `requestStream: false`; proto-loader's types say only `boolean`. */
+type HandlerOfMethod<Method> =
+  Method extends TypedMethod<infer RequestStream, infer ResponseStream, infer Request, infer Response>
+    ? boolean extends RequestStream
+      ? UntypedHandler
+      : boolean extends ResponseStream
+        ? UntypedHandler
+        : KindsOf<Request, Response>[`${RequestStream}`][`${ResponseStream}`]
+    : UntypedHandler;
+
+/** A handler as grpc-js types it, with the ways to answer that the chain adds. */
+type Widened<Handler> = Handler extends (...args: infer Args) => unknown
+  ? Args extends [call: ServerDuplexStream<infer Request, infer Response>]
+    ? BidiStreamHandler<Request, Response>
+    : Args extends [call: ServerWritableStream<infer Request, infer Response>]
+      ? ServerStreamHandler<Request, Response>
+      : Args extends [call: ServerUnaryCall<infer Request, infer Response>, callback: unknown]
+        ? UnaryHandler<Request, Response>
+        : Args extends [call: ServerReadableStream<infer Request, infer Response>, callback: unknown]
+          ? ClientStreamHandler<Request, Response>
+          : UntypedHandler
+  : never;
+
+/**
+ * The handlers of a service that is given as a type of handlers: proto-loader's `OrdersHandlers`. Its names are those of
+ * the `.proto`; grpc-js accepts them with a small first letter too.
+ */
+export type HandlersFrom<Handlers> =
+  | { [Name in Named<Handlers>]: Widened<Handlers[Name]> }
+  | { [Name in Named<Handlers> as Uncapitalize<Name & string>]: Widened<Handlers[Name]> };
+
+/** The handlers that a service's definition asks for, one for each method. */
+export type HandlersOf<Definition> =
+  // protobuf-ts says nothing of its methods in the definition, but names the implementation's type.
+  Definition extends ServiceDefinition<infer Implementation>
+    ? ServiceDefinition<Implementation> extends Definition
+      ? HandlersByName<Definition, Implementation>
+      : HandlersByMethod<Definition>
+    : HandlersByMethod<Definition>;
+
+type HandlersByName<Definition, Implementation> = [Named<Implementation>] extends [never]
+  ? HandlersByMethod<Definition>
+  : HandlersFrom<Implementation>;
+
+type HandlersByMethod<Definition> = [Named<Definition>] extends [never]
+  ? { readonly [name: string]: UntypedHandler }
+  : { [Name in Named<Definition>]: HandlerOfMethod<Definition[Name]> };
+
+/**
+ * Types a service's handlers: `call`, `callback` and the answer of each method follow from the definition, and a method
+ * without a handler is an error. It returns the handlers as they are, for `addService`. Handlers may answer by callback,
+ * by promise or, for response streams, as async generators, and not in two ways at once: a handler that is `async`
+ * returns its answer.
+ *
+ * It reads the definitions of ts-proto, grpc-tools with `grpc_tools_node_protoc_ts`, and protobuf-ts as they are.
+ * proto-loader knows its methods only at run time: give the handlers' type, which `proto-loader-gen-types` writes, as
+ * `defineHandlers<OrdersHandlers>(…)`. Without either, messages are not typed.
+ *
+ * @throws {ConfigError} where a method has no handler.
+ * @example
+ * const handlers = defineHandlers(OrdersService, {
+ *   async getOrder(call) {
+ *     return orders.get(call.request.id);
+ *   },
+ *   async *listOrders(call) {
+ *     yield* orders.of(requirePrincipal(call).tenant);
+ *   },
+ * });
+ */
+export function defineHandlers<const Definition extends ServiceDefinition<Untyped>>(
+  service: Definition,
+  handlers: NoInfer<HandlersOf<Definition>>,
+): UntypedServiceImplementation;
+export function defineHandlers<Handlers extends UntypedServiceImplementation = never>(
+  service: ServiceDefinition,
+  handlers: NoInfer<HandlersFrom<Handlers>>,
+): UntypedServiceImplementation;
+export function defineHandlers(service: ServiceDefinition, handlers: object): UntypedServiceImplementation {
+  checkHandlers(service, handlers);
+  return handlers;
+}
+
+/**
+ * Every method needs a handler, under its own name or under `originalName`.
+ * @throws {ConfigError} with every method that has none.
+ */
+export function checkHandlers(
+  service: ServiceDefinition,
+  handlers: object,
+): asserts handlers is UntypedServiceImplementation {
+  if (typeof service !== "object" || service === null)
+    throw new ConfigError("service: expected a service definition, such as OrdersService");
+  if (typeof handlers !== "object" || handlers === null)
+    throw new ConfigError("handlers: expected an object with a function for each method");
+  const missing = Object.entries(service)
+    .filter(([name, { originalName }]) => !hasHandler(handlers, name) && !hasHandler(handlers, originalName))
+    .map(
+      ([name, { path, originalName }]) =>
+        `${path}: no handler; add ${originalName ?? name}(call, …) to the handlers`,
+    );
+  if (missing.length > 0) throw new ConfigError(missing);
+}
+
+function hasHandler(handlers: object, name: string | undefined): boolean {
+  return name !== undefined && typeof Reflect.get(handlers, name) === "function";
+}

@@ -1,0 +1,134 @@
+/**
+ * The other roads in (C6): the whole chain, or single layers, as plain grpc-js interceptors for a `grpc.Server` that
+ * somebody else made.
+ */
+import type { ServerInterceptor, ServiceDefinition } from "@grpc/grpc-js";
+import { type Logger, pino } from "pino";
+import { ConfigError } from "../call/errors.ts";
+import { kindOf, type MethodInfo, methodInfo } from "../call/method.ts";
+import { parseOptions } from "../call/options.ts";
+import { Chain } from "../chain/chain.ts";
+import { attachedRoad } from "../chain/grpc-js.ts";
+import type { Middleware } from "../chain/middleware.ts";
+import { audit } from "../middleware/audit/audit.ts";
+import { PolicyHolder } from "../middleware/authorization/authorization.ts";
+import { deadline } from "../middleware/deadline.ts";
+import { recover } from "../middleware/recovery.ts";
+import { peerCertificateOf } from "../tls/peer-certificate.ts";
+import { healthServiceName } from "./health.ts";
+import { withHealthPolicy } from "./health-policy.ts";
+import { layersOf } from "./layers.ts";
+import { interceptorsSchema, type SecureInterceptorsOptions } from "./options.ts";
+import { layersSchema } from "./own-layers.ts";
+
+const road = attachedRoad(peerCertificateOf);
+
+/**
+ * Layers as one interceptor for anybody's `grpc.Server`, for all four call kinds, with the guard round every handler
+ * (C3) and safe errors (C5). Give the layers in the order in which they run. It must be the first of the server's
+ * `interceptors`; another `toInterceptor(…)` may follow it, an interceptor of other code only after those.
+ *
+ * What `secureInterceptors` cannot have on a server of others, this cannot have either. Failures of layers are logged by
+ * pino to standard output.
+ *
+ * @throws {ConfigError} for what is no layer, and for two of one name.
+ * @example
+ * const server = new Server({
+ *   interceptors: [toInterceptor(logging({ logger }), authentication(jwt({ … })))],
+ * });
+ */
+export function toInterceptor(...layers: readonly Middleware[]): ServerInterceptor {
+  const parsed = parseOptions(layersSchema, layers, "toInterceptor");
+  if (parsed.length === 0) throw new ConfigError("toInterceptor: expected at least one layer");
+  const chain = new Chain({
+    // As they were handed in: a layer is an object with a life of its own.
+    layers,
+    recovery: recover,
+    checkTimeoutMs: checkTimeoutOf(layers),
+    logger: pino(),
+    attached: { road, unprepared: "known" },
+  });
+  return chain.interceptor;
+}
+
+function checkTimeoutOf(layers: readonly Middleware[]): number {
+  for (const layer of layers) {
+    const own: unknown = Reflect.get(layer, "checkTimeoutMs");
+    if (typeof own === "number") return own;
+  }
+  return deadline().checkTimeoutMs;
+}
+
+/** The interceptors for `new grpc.Server({ interceptors })`. */
+export interface SecureInterceptors extends Array<ServerInterceptor> {
+  /** Flushes and closes the audit sinks: call it when the server has shut down. */
+  close(): Promise<void>;
+}
+
+/** What is said once at start: it holds on `createSecureServer` and not here. */
+const notOnThisRoad = [
+  "unknown methods are answered by grpc-js, before authentication",
+  "TLS, HTTP/2 and content-type refusals are not seen",
+  "HTTP/2 limits (streams, header size, connections) and message sizes are the server's own",
+  "grpc-timeout is read by grpc-js, which counts it in 32 bits",
+  "of two authorization headers grpc-js shows the first alone",
+  "a connection whose client certificate does not verify is kept, without an identity",
+  "shutdown is the server's own",
+];
+
+/**
+ * The whole chain as interceptors, for a `grpc.Server` that somebody else made: a framework, or code that cannot change.
+ * The policy is checked here, against `services`. Put them first in the server's `interceptors`; with anything before
+ * them every call is refused.
+ *
+ * Layers, guard, safe errors, audit and the four call kinds are as on `createSecureServer`. What an interceptor cannot
+ * have, this road cannot have, and a line in the log says so at start:
+ * - calls of unknown methods, which grpc-js answers UNIMPLEMENTED to strangers too (C8), and whatever TLS, HTTP/2 or the
+ *   content type refuse;
+ * - limits of HTTP/2, connections and message sizes: options of your server (`grpc.max_concurrent_streams`,
+ *   `grpc.max_receive_message_length`, …);
+ * - header fields as they arrived: metadata is counted as grpc-js hands it on, a second `authorization` is lost before
+ *   it gets here, and `grpc-timeout` is as grpc-js reads it: 2592000S overflows and is over at once, and a malformed one
+ *   is INTERNAL;
+ * - the end of a connection whose client certificate does not verify (with `clientAuth: "request"`): it carries no
+ *   identity, but it is kept.
+ *
+ * A method of the server that is not in `services` is refused, and logged.
+ *
+ * @throws {ConfigError} for options that are wrong, {PolicyError} where the policy does not fit the services.
+ * @example
+ * const interceptors = secureInterceptors({
+ *   authentication: jwt({ … }),
+ *   authorization: rbac({ … }),
+ *   services: [OrdersService],
+ * });
+ * const server = new Server({ interceptors });
+ */
+export function secureInterceptors(options: SecureInterceptorsOptions): SecureInterceptors {
+  const { services, ...settings } = parseOptions(interceptorsSchema, options, "");
+  const ownLogger: Logger | undefined = settings.logger === false ? undefined : (settings.logger ?? pino());
+  const logger = ownLogger ?? pino({ enabled: false });
+  const methods = services.flatMap(methodsOf);
+  const applications = methods.filter(({ service }) => service !== healthServiceName);
+  const policy = new PolicyHolder(withHealthPolicy(settings.authorization.compile(applications)));
+  const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
+  const chain = new Chain({
+    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy }),
+    recovery: recover,
+    checkTimeoutMs: settings.deadline.checkTimeoutMs,
+    logger,
+    attached: { road, unprepared: "unknown" },
+  });
+  chain.prepare(methods);
+  logger.warn(
+    { not_on_this_road: notOnThisRoad },
+    "secureInterceptors: this server was made elsewhere; some protections hold only on createSecureServer",
+  );
+  return Object.assign([chain.interceptor], { close: async () => auditing?.close() });
+}
+
+function methodsOf(service: ServiceDefinition): readonly MethodInfo[] {
+  return Object.values(service).map(({ path, requestStream, responseStream }) =>
+    methodInfo(path, kindOf(requestStream, responseStream), true),
+  );
+}

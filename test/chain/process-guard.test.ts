@@ -1,0 +1,66 @@
+// Work that handlers leave behind, each in a process of its own (C3).
+import { execFile } from "node:child_process";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const server = fileURLToPath(new URL("./detached/server.ts", import.meta.url));
+const tsx = join(fileURLToPath(new URL("../..", import.meta.url)), "node_modules/.bin/tsx");
+
+interface Ended {
+  readonly code: number;
+  readonly stderr: string;
+  readonly alive?: boolean;
+  readonly told: readonly string[];
+  readonly ids: readonly string[];
+  readonly reports: readonly {
+    readonly call_id?: string;
+    readonly request_id?: string;
+    readonly method?: string;
+    readonly err?: unknown;
+  }[];
+}
+
+function run(what: string, how: string): Promise<Ended> {
+  return new Promise((resolve) => {
+    execFile(tsx, [server, what, how], { timeout: 30_000 }, (error, stdout, stderr) => {
+      const line = stdout.split("\n").find((each) => each.startsWith("{"));
+      const said: object = line === undefined ? { told: [], ids: [], reports: [] } : JSON.parse(line);
+      resolve({ code: Number(error?.code ?? 0), stderr, ...said } as Ended);
+    });
+  });
+}
+
+describe("processGuard", () => {
+  it.each(["timer", "immediate", "tick", "promise", "async function", "file callback", "a string"])(
+    "C3 %s: the process goes on, and each failure is reported with its call's id",
+    async (what) => {
+      const { code, alive, told, ids, reports } = await run(what, "guarded");
+      expect({ code, alive, told }).toEqual({ code: 0, alive: true, told: ["OK", "OK", "OK", "OK"] });
+      expect(ids).toHaveLength(4);
+      expect(reports.map((report) => report.request_id)).toEqual(ids);
+      for (const report of reports) {
+        expect(report.call_id).toMatch(/^[0-9a-f-]{36}$/);
+        expect(report.method).toMatch(/^\/test\.v1\.Kinds\//);
+        expect(JSON.stringify(report.err)).toContain("left behind");
+      }
+    },
+    40_000,
+  );
+
+  it.each([
+    ["timer", "unguarded", "left behind"],
+    ["promise", "unguarded", "left behind"],
+    ["timer", "removed", "left behind"],
+    ["foreign", "guarded", "belongs to no call"],
+  ])(
+    "C3 %s %s: Node ends the process as it does by default",
+    async (what, how, message) => {
+      const { code, alive, stderr } = await run(what, how);
+      expect({ code, alive }).toEqual({ code: 1, alive: undefined });
+      expect(stderr).toContain(`Error: ${message}`);
+      expect(stderr).toContain("Node.js v");
+    },
+    40_000,
+  );
+});
