@@ -529,6 +529,7 @@ export function attachedRoad(certificateOf: (socket: TLSSocket) => PeerCertifica
       return {
         metadataBytes: metadataSize(metadata),
         timeoutMs: Number.isFinite(deadline) ? Math.max(0, deadline - Date.now()) : undefined,
+        forwardedCertificate: undefined,
       };
     },
     peerOf(session) {

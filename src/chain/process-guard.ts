@@ -4,7 +4,7 @@
  */
 import { Call } from "../call/context.ts";
 import { describeError } from "../call/error-description.ts";
-import { contextStorage } from "./current-context.ts";
+import { currentContext } from "./current-context.ts";
 
 /** How many guards stand: several servers of one process may each ask for one. */
 let standing = 0;
@@ -41,7 +41,7 @@ export function processGuard(): () => void {
  * that is added here is what keeps the process alive, for this one failure.
  */
 function onUncaught(error: unknown, origin: string): void {
-  const call = contextStorage.getStore();
+  const call = currentContext();
   if (!(call instanceof Call)) return;
   if (process.hasUncaughtExceptionCaptureCallback()) return;
   process.prependOnceListener("uncaughtException", goOn);

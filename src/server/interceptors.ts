@@ -113,7 +113,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   const policy = new PolicyHolder(withHealthPolicy(settings.authorization.compile(applications)));
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const chain = new Chain({
-    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy }),
+    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy, behindMesh: false }),
     recovery: recover,
     checkTimeoutMs: settings.deadline.checkTimeoutMs,
     logger,

@@ -18,9 +18,11 @@ export interface LayerParts {
   readonly logger: Logger | undefined;
   readonly audit: AuditLayer | undefined;
   readonly policy: PolicyHolder;
+  /** Do calls bring the client's certificate in a header, from a sidecar that is trusted to say so? */
+  readonly behindMesh: boolean;
 }
 
-export function layersOf({ settings, logger, audit, policy }: LayerParts): readonly Middleware[] {
+export function layersOf({ settings, logger, audit, policy, behindMesh }: LayerParts): readonly Middleware[] {
   return [
     // They watch.
     ...(settings.tracing ? [tracing()] : []),
@@ -28,7 +30,7 @@ export function layersOf({ settings, logger, audit, policy }: LayerParts): reado
     ...(settings.metrics ? [metrics()] : []),
     ...(audit === undefined ? [] : [audit]),
     // They refuse.
-    ...(settings.tls.plaintext === "mesh" ? [forwardedCertificateCheck()] : []),
+    ...(behindMesh ? [forwardedCertificateCheck()] : []),
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
     deadline(settings.deadline),
     peerRateLimit(settings.rateLimit),

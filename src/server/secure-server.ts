@@ -100,7 +100,13 @@ class PalisadeServer implements SecureServer {
     this.#audit =
       settings.audit === undefined ? undefined : audit({ ...settings.audit, logger: this.#logger });
     this.#chain = new Chain({
-      layers: layersOf({ settings, logger, audit: this.#audit, policy: this.#policy }),
+      layers: layersOf({
+        settings,
+        logger,
+        audit: this.#audit,
+        policy: this.#policy,
+        behindMesh: settings.tls.plaintext === "mesh",
+      }),
       recovery: recover,
       checkTimeoutMs: settings.deadline.checkTimeoutMs,
       logger: this.#logger,

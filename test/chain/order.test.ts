@@ -39,6 +39,7 @@ describe("the order of the layers", async () => {
     logger,
     audit: audit({ sinks: [sink], logger }),
     policy: new PolicyHolder(),
+    behindMesh: false,
   });
   const names = layers.map(({ name }) => name);
 
