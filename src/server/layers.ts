@@ -32,7 +32,10 @@ export function layersOf({ settings, logger, audit, policy }: LayerParts): reado
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
     deadline(settings.deadline),
     peerRateLimit(settings.rateLimit),
-    authentication(settings.authentication, { isPublic: ({ path }) => policy.isPublic(path) }),
+    authentication(settings.authentication, {
+      isPublic: ({ path }) => policy.isPublic(path),
+      callsOutliveCredentials: settings.callsOutliveCredentials,
+    }),
     principalRateLimit(settings.rateLimit),
     authorizationBy(policy),
   ];

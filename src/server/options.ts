@@ -6,6 +6,7 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { loggerSchema } from "../call/logger-option.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
+import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
 import type { Authorizer } from "../middleware/authorization/authorizer.ts";
 import { type DeadlineLimits, type DeadlineOptions, deadlineSchema } from "../middleware/deadline.ts";
@@ -55,6 +56,11 @@ export interface SecureServerOptions {
   readonly tls: ServerTlsOptions | ServerPlaintext;
   /** How callers are verified. `anonymous()` says aloud that they are not. */
   readonly authentication: Authenticator;
+  /**
+   * May a call go on when the credential that it was opened with has expired? Default: false; a stream, like any call,
+   * then ends UNAUTHENTICATED `expired credentials`.
+   */
+  readonly callsOutliveCredentials?: boolean | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */
   readonly authorization: Authorizer;
   /** Default: 1,000 calls a second for each peer, 500 for each principal, 200 in flight for each principal. */
@@ -82,6 +88,7 @@ export interface SecureServerOptions {
 export interface SecureServerSettings {
   readonly tls: ServerTlsSettings | ServerPlaintextSettings;
   readonly authentication: Authenticator;
+  readonly callsOutliveCredentials: boolean;
   readonly authorization: Authorizer;
   readonly rateLimit: RateLimits;
   readonly deadline: DeadlineLimits;
@@ -130,6 +137,7 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
     ["presents", "authenticate"],
     "jwt({ … }); anonymous() says aloud that callers are not verified",
   ),
+  callsOutliveCredentials: callsOutliveCredentialsSchema,
   authorization: contract<Authorizer>(
     "an authorizer",
     ["compile"],
