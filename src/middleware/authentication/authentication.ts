@@ -16,7 +16,7 @@ import type { Identity } from "../../call/principal.ts";
 import { texts } from "../../call/status.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { anonymousIdentity } from "./anonymous.ts";
-import { type Authenticator, isAuthenticator } from "./authenticator.ts";
+import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
 
 export interface AuthenticationOptions {
   /**
@@ -95,7 +95,7 @@ class Authentication implements Middleware {
     this.#authenticator = authenticator;
     this.#isPublic = options.isPublic;
     this.#callsOutliveCredentials = options.callsOutliveCredentials;
-    const single = leaves(authenticator);
+    const single = singleAuthenticators(authenticator);
     this.#single = single;
     const headers = new Set([...credentialHeaders, ...single.flatMap((a) => headersOf(a) ?? [])]);
     this.#headers = [...headers].map((header) => ({
@@ -189,15 +189,6 @@ function refusal(call: CallContext, error: unknown): StatusError {
 
 function removeUnproven(call: CallContext): void {
   for (const header of unprovenHeaders) removeMetadata(call, header);
-}
-
-/** The authenticators that a combination is made of, in the end. */
-function leaves(authenticator: Authenticator): readonly Authenticator[] {
-  return authenticator.parts === undefined ? [authenticator] : authenticator.parts.flatMap(leaves);
-}
-
-function headersOf(authenticator: Authenticator): readonly string[] | undefined {
-  return authenticator.headers?.map((header) => header.toLowerCase());
 }
 
 function somePresents(authenticators: readonly Authenticator[], call: CallContext): boolean {
