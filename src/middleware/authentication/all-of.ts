@@ -97,12 +97,13 @@ class AllOf implements Authenticator {
   }
 }
 
-/** Undefined: nothing was presented. */
-type Answer = Identity | undefined;
+/** Nothing was presented. No authenticator can answer with it. */
+const absent: unique symbol = Symbol("absent");
+type Answer = Identity | typeof absent;
 
 /** What is presented is verified, whether or not the other is there: no credential is passed over. */
 function answer(part: Authenticator, call: CallContext): Answer | Promise<Answer> {
-  return part.presents(call) ? part.authenticate(call) : undefined;
+  return part.presents(call) ? part.authenticate(call) : absent;
 }
 
 function both(principal: Answer, actor: Answer): Identity {
@@ -117,7 +118,7 @@ function both(principal: Answer, actor: Answer): Identity {
 }
 
 function named(identity: Answer, role: "principal" | "actor"): Identity {
-  if (identity === undefined || identity.principal.kind === "anonymous") {
+  if (identity === absent || identity.principal.kind === "anonymous") {
     throw new IncompleteCredentials(`the ${role}'s credential was not presented`);
   }
   if (typeof identity.principal.subject !== "string" || identity.actor !== undefined)
@@ -133,7 +134,7 @@ function earlier(one: number | undefined, other: number | undefined): number | u
 }
 
 function isPromise(value: Answer | Promise<Answer>): value is Promise<Answer> {
-  return value !== undefined && "then" in value;
+  return value !== absent && "then" in value;
 }
 
 function holdsAllOf(value: Authenticator): boolean {

@@ -28,6 +28,9 @@ export function anyOf(...authenticators: readonly Authenticator[]): Authenticato
   return new AnyOf([...authenticators]);
 }
 
+/** A part wants more than was presented, and of that everything is good. No authenticator can answer with it. */
+const incomplete: unique symbol = Symbol("incomplete");
+
 class AnyOf implements Authenticator {
   readonly name: string;
   readonly source: "metadata" | "connection";
@@ -51,7 +54,7 @@ class AnyOf implements Authenticator {
     for (const [index, part] of this.parts.entries()) {
       if (!part.presents(call)) continue;
       const result = this.#answer(part, call);
-      if (result === undefined) continue;
+      if (result === incomplete) continue;
       if (isPromise(result)) return this.#authenticateRest(call, best, result, index + 1);
       best = preferred(best, result);
     }
@@ -59,8 +62,7 @@ class AnyOf implements Authenticator {
     return best;
   }
 
-  /** Undefined: the part wants more than was presented, and of that everything is good. */
-  #answer(part: Authenticator, call: CallContext): Identity | Promise<Identity> | undefined {
+  #answer(part: Authenticator, call: CallContext): Identity | Promise<Identity> | typeof incomplete {
     try {
       return part.authenticate(call);
     } catch (error) {
@@ -83,7 +85,7 @@ class AnyOf implements Authenticator {
     let best = sure;
     const settled = answers.map((answer) => answer.catch(passOverIncomplete));
     for (const identity of await Promise.all(settled)) {
-      if (identity !== undefined) best = preferred(best, identity);
+      if (identity !== incomplete) best = preferred(best, identity);
     }
     if (best === undefined) throw new CredentialError("missing", "no credential was presented");
     return best;
@@ -99,8 +101,9 @@ function ask(part: Authenticator, call: CallContext): readonly Promise<Identity>
   }
 }
 
-function passOverIncomplete(error: unknown): undefined {
-  if (!(error instanceof IncompleteCredentials)) throw error;
+function passOverIncomplete(error: unknown): typeof incomplete {
+  if (error instanceof IncompleteCredentials) return incomplete;
+  throw error;
 }
 
 function preferred(best: Identity | undefined, next: Identity): Identity {
