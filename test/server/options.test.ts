@@ -793,15 +793,12 @@ describe("the files of a server", () => {
 describe("the options of authenticators", () => {
   const good = { issuer: "https://id.example", audience: "orders", jwksUri: "https://id.example/jwks" };
 
-  it.each(["discovery"])(
-    "jwt.%s, which is not built, is unknown",
-    (name) => {
-      expect(problems(() => jwt({ ...good, [name]: true } as Parameters<typeof jwt>[0]))).toEqual([
-        `jwt.${name}: unknown option`,
-      ]);
-      expect(problems(() => jwt(good))).toEqual([]);
-    },
-  );
+  it.each(["discovery"])("jwt.%s, which is not built, is unknown", (name) => {
+    expect(problems(() => jwt({ ...good, [name]: true } as Parameters<typeof jwt>[0]))).toEqual([
+      `jwt.${name}: unknown option`,
+    ]);
+    expect(problems(() => jwt(good))).toEqual([]);
+  });
 });
 
 // --- the client ----------------------------------------------------------------------------------------------------
