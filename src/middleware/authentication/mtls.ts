@@ -65,7 +65,8 @@ const schema = z
  * Authenticates by the connection's verified client certificate. The principal is of kind `service` and scheme `mtls`;
  * its subject is the certificate's name: the URI SAN (a SPIFFE ID), else the first DNS SAN, else the common name.
  * `claims` has `nameKind` (`uri`, `dns` or `cn`), `serialNumber`, `issuer`, `fingerprint256`, `uris`, `dnsNames` and
- * `commonName`. The identity ends when the certificate does.
+ * `commonName`. The identity ends when the certificate does. Behind a sidecar the certificate is the one that a trusted
+ * peer forwards (`tls.trustForwardedClientCertFrom`); what the sidecar leaves out of it is empty.
  *
  * The server must ask for certificates: `tls.clientCa`. A certificate that does not verify never gets this far. One that
  * names nobody, or two URIs, or whose DNS or common name poses as a URI, is invalid.
@@ -134,16 +135,17 @@ class MtlsAuthenticator implements Authenticator {
       nameKind,
       new Set(matching.flatMap(({ roles }) => roles)),
     );
-    return Object.freeze({ principal, expiresAt: certificate.notAfter });
+    return Object.freeze({ principal, ...endOf(certificate) });
   }
 }
 
 function principalOf(
-  { serialNumber, issuer, fingerprint256, uris, dnsNames, commonName, notAfter }: PeerCertificate,
+  certificate: PeerCertificate,
   subject: string,
   nameKind: NameKind,
   roles: ReadonlySet<string>,
 ): Principal {
+  const { serialNumber, issuer, fingerprint256, uris, dnsNames, commonName } = certificate;
   return Object.freeze({
     subject,
     kind: "service",
@@ -151,8 +153,13 @@ function principalOf(
     roles,
     permissions: new Set<string>(),
     claims: Object.freeze({ nameKind, serialNumber, issuer, fingerprint256, uris, dnsNames, commonName }),
-    expiresAt: notAfter,
+    ...endOf(certificate),
   });
+}
+
+/** A proxy that forwards a certificate may not say when it ends; the proxy then answers for its time (T8). */
+function endOf({ notAfter }: PeerCertificate): { readonly expiresAt?: number } {
+  return notAfter === Number.POSITIVE_INFINITY ? {} : { expiresAt: notAfter };
 }
 
 function invalid(message: string): CredentialError {

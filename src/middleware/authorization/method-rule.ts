@@ -104,6 +104,14 @@ class CheckedRule implements MethodRule {
   decide(call: CallContext): Decision {
     return this.#principal.denial(call.principal) ?? this.#actor?.denial(call.actor) ?? this.#allow;
   }
+
+  describe(): ReadableRule {
+    const { rulePath: rule, rule: demand } = this;
+    if (typeof demand === "string") return { rule, roles: "every identified caller" };
+    const { roles: _roles, permissions = [], schemes = [], actor, ...rest } = demand;
+    const conditions = [...actorInWords(actor), ...Object.entries(rest).flatMap(inWords)];
+    return { rule, permissions, schemes, conditions, ...this.#principal.sufficientRoles() };
+  }
 }
 
 /** What one of the two parties of a call must have, the principal or the actor. */
@@ -147,24 +155,31 @@ class PartyCheck {
     return undefined;
   }
 
-  describe(): ReadableRule {
-    const { rulePath: rule, rule: demand } = this;
-    if (typeof demand === "string") return { rule, roles: "every identified caller" };
-    const { roles: _roles, permissions = [], schemes = [], ...rest } = demand;
-    const common = { rule, permissions, schemes, conditions: Object.entries(rest).flatMap(inWords) };
-    if (this.#roles === undefined && permissions.length === 0) {
-      return { ...common, roles: "every identified caller" };
-    }
+  /** The roles with which the party has everything, and those with which it has all but some permissions. */
+  sufficientRoles(): Pick<ReadableRule, "roles" | "rolesWithPermissions"> {
+    if (this.#roles === undefined && this.#permissions.length === 0)
+      return { roles: "every identified caller" };
     const grantsAll = (role: string): boolean =>
       this.#permissions.every(({ grantedBy }) => grantedBy.includes(role));
     const counting = this.#roles ?? this.#everyRole;
     return {
-      ...common,
       roles: counting.filter(grantsAll),
       // Where no role is asked for, one that grants nothing of it is of no use.
       rolesWithPermissions: this.#roles === undefined ? [] : counting.filter((role) => !grantsAll(role)),
     };
   }
+}
+
+function actorInWords(actor: Requirement["actor"]): readonly string[] {
+  if (actor === undefined) return [];
+  if (actor === "any") return ["an actor"];
+  const { roles = [], permissions = [], schemes = [] } = actor;
+  const parts = [
+    ...(roles.length === 0 ? [] : [oneOf("role", roles)]),
+    ...permissions.map((permission) => `permission ${permission}`),
+    ...(schemes.length === 0 ? [] : [oneOf("scheme", schemes)]),
+  ];
+  return [`an actor with ${parts.join(" and ")}`];
 }
 
 /** A demand that has no column of its own. */
