@@ -604,6 +604,15 @@ describe("Z1 a rule about the actor", () => {
     expect(effect({ actor: "any" }, shop, anonymousPrincipal)).toBe("deny: needs an identified caller");
   });
 
+  it.each<[Rule, readonly string[]]>([
+    [{ roles: ["caller"] }, []],
+    [{ actor: "any" }, ["an actor"]],
+    [{ actor: { roles: ["app"], schemes: ["mtls"] } }, ["an actor with role app and scheme mtls"]],
+  ])("Z3 the rule can be read: %j", (rule, conditions) => {
+    const policy = rbac({ roles, rules: { [get.path]: rule } }).compile([get]);
+    expect(policy.forMethod(get.path)?.describe?.()).toMatchObject({ conditions });
+  });
+
   it("Z2 what a rule demands of an actor is checked like what it demands of the caller", () => {
     const rule: Rule = { actor: { roles: ["ap"], permissions: ["order:*"] } };
     expect(() => rbac({ roles, rules: { [get.path]: rule } }).compile([get])).toThrow(
