@@ -47,6 +47,7 @@ export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
 export type { AuditFailure, AuditFailureReason } from "./middleware/audit/audit-failures.ts";
 export type { AuditSink } from "./middleware/audit/audit-sink.ts";
 export { type JsonLinesSinkOptions, jsonLinesSink } from "./middleware/audit/json-lines-sink.ts";
+export { type AllOfOptions, allOf } from "./middleware/authentication/all-of.ts";
 export { anonymous } from "./middleware/authentication/anonymous.ts";
 export { anyOf } from "./middleware/authentication/any-of.ts";
 export {
@@ -57,12 +58,19 @@ export {
 } from "./middleware/authentication/api-key.ts";
 export { type AuthenticationOptions, authentication } from "./middleware/authentication/authentication.ts";
 export type { Authenticator } from "./middleware/authentication/authenticator.ts";
-export { type JwtKey, type JwtOptions, jwt } from "./middleware/authentication/jwt.ts";
+export type { CertificateBound } from "./middleware/authentication/certificate-binding.ts";
+export {
+  type FileApiKeyStore,
+  type FileApiKeyStoreOptions,
+  fileApiKeyStore,
+} from "./middleware/authentication/file-api-key-store.ts";
+export { type IsRevoked, type JwtKey, type JwtOptions, jwt } from "./middleware/authentication/jwt.ts";
 export {
   type IssueApiKeyOptions,
   issueApiKey,
   memoryApiKeyStore,
 } from "./middleware/authentication/memory-api-key-store.ts";
+export { type MtlsOptions, mtls } from "./middleware/authentication/mtls.ts";
 export { optional } from "./middleware/authentication/optional.ts";
 export type { SignatureAlgorithm } from "./middleware/authentication/verification-key.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
@@ -76,7 +84,7 @@ export type {
   ReadableRule,
 } from "./middleware/authorization/authorizer.ts";
 export type { MethodAccess } from "./middleware/authorization/method-access.ts";
-export type { Requirement, Rule } from "./middleware/authorization/method-rule.ts";
+export type { ActorRequirement, Requirement, Rule } from "./middleware/authorization/method-rule.ts";
 export {
   type RbacAuthorizer,
   type RbacOptions,

@@ -3,6 +3,7 @@ import { randomUUID } from "node:crypto";
 import { Metadata, type MetadataValue } from "@grpc/grpc-js";
 import type { Context } from "@opentelemetry/api";
 import type { Logger } from "pino";
+import type { StatusError } from "./errors.ts";
 import type { MethodInfo } from "./method.ts";
 import type { Peer } from "./peer.ts";
 import type { Identity, Principal } from "./principal.ts";
@@ -76,6 +77,12 @@ export interface CallContext extends SecurityContext {
   set<T>(key: ContextKey<T>, value: T): void;
 }
 
+/** What ends a call whose time is up, where that is not its deadline: the layer that said so, and what the caller is told. */
+export interface TimeUp {
+  readonly layer: string;
+  readonly error: StatusError;
+}
+
 /** What the seam knows of a call when it arrives. */
 export interface CallArrival {
   readonly method: MethodInfo;
@@ -100,6 +107,8 @@ export class Call implements CallContext {
   readonly malformedTimeout: boolean;
   readonly startedAt: number;
   deadline: number;
+  /** For the chain: why the call ends at `deadline`, where it is another reason than the deadline itself. */
+  timeUp: TimeUp | undefined = undefined;
   declare principal?: Principal;
   declare actor?: Principal;
   decision: RecordedDecision | undefined = undefined;
@@ -220,10 +229,15 @@ export function setIdentity(context: CallContext, identity: Identity): void {
   if (identity.actor !== undefined) call.actor = identity.actor;
 }
 
-/** Ends the call at `epochMs` at the latest. A deadline only ever comes nearer. */
-export function capDeadline(context: CallContext, epochMs: number): void {
+/**
+ * Ends the call at `epochMs` at the latest. A deadline only ever comes nearer, and the nearest decides what the caller is
+ * told: DEADLINE_EXCEEDED, or what `timeUp` says.
+ */
+export function capDeadline(context: CallContext, epochMs: number, timeUp?: TimeUp): void {
   const call = own(context);
-  if (epochMs < call.deadline) call.deadline = epochMs;
+  if (!(epochMs < call.deadline)) return;
+  call.deadline = epochMs;
+  call.timeUp = timeUp;
 }
 
 export function recordDecision(context: CallContext, decision: RecordedDecision): void {

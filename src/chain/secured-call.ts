@@ -624,7 +624,12 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       return;
     }
     const msLeft = this.#msLeft();
-    if (msLeft > 0) this.#setDeadlineTimer(msLeft);
+    if (msLeft > 0) {
+      this.#setDeadlineTimer(msLeft);
+      return;
+    }
+    const { timeUp } = this.context;
+    if (timeUp !== undefined) this.#end(this.#recover(timeUp.error, "layer"), "layer", timeUp.layer);
     else
       this.#end({ code: status.DEADLINE_EXCEEDED, details: texts.deadlineExceeded }, "deadline", undefined);
   }

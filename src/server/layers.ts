@@ -34,7 +34,10 @@ export function layersOf({ settings, logger, audit, policy, behindMesh }: LayerP
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
     deadline(settings.deadline),
     peerRateLimit(settings.rateLimit),
-    authentication(settings.authentication, { isPublic: ({ path }) => policy.isPublic(path) }),
+    authentication(settings.authentication, {
+      isPublic: ({ path }) => policy.isPublic(path),
+      callsOutliveCredentials: settings.callsOutliveCredentials,
+    }),
     principalRateLimit(settings.rateLimit),
     authorizationBy(policy),
     // Layers of the application's own.

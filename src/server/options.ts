@@ -8,6 +8,7 @@ import { z } from "zod";
 import { loggerSchema } from "../call/logger-option.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
+import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
 import type { Authorizer } from "../middleware/authorization/authorizer.ts";
 import { type DeadlineLimits, type DeadlineOptions, deadlineSchema } from "../middleware/deadline.ts";
@@ -58,6 +59,11 @@ export interface SecureServerOptions {
   readonly tls: ServerTlsOptions | ServerPlaintext;
   /** How callers are verified. `anonymous()` says aloud that they are not. */
   readonly authentication: Authenticator;
+  /**
+   * May a call go on when the credential that it was opened with has expired? Default: false; a stream, like any call,
+   * then ends UNAUTHENTICATED `expired credentials`.
+   */
+  readonly callsOutliveCredentials?: boolean | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */
   readonly authorization: Authorizer;
   /** Default: 1,000 calls a second for each peer, 500 for each principal, 200 in flight for each principal. */
@@ -94,6 +100,7 @@ export interface SecureServerOptions {
 /** What the layers of a call need, on every road. */
 export interface LayerSettings {
   readonly authentication: Authenticator;
+  readonly callsOutliveCredentials: boolean;
   readonly authorization: Authorizer;
   readonly rateLimit: RateLimits;
   readonly deadline: DeadlineLimits;
@@ -171,6 +178,7 @@ const layerShape = {
     ["presents", "authenticate"],
     "jwt({ … }); anonymous() says aloud that callers are not verified",
   ),
+  callsOutliveCredentials: callsOutliveCredentialsSchema,
   authorization: contract<Authorizer>(
     "an authorizer",
     ["compile"],

@@ -1,6 +1,7 @@
 // createSecureServer: options become layers, layers a chain, the chain the only way into a grpc.Server.
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
+import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
 import type { MethodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
@@ -15,6 +16,7 @@ import {
   watchConnections,
 } from "../chain/grpc-js.ts";
 import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
+import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { recover } from "../middleware/recovery.ts";
@@ -217,6 +219,9 @@ class PalisadeServer implements SecureServer {
     this.#port.close();
     await this.#drain(graceMs);
     await this.#audit?.close();
+    await closeAuthenticator(this.#settings.authentication).catch((error: unknown) =>
+      this.#logger.warn({ err: describeError(error) }, "shutdown: an authenticator could not be closed"),
+    );
   }
 
   #drain(graceMs: number): Promise<void> {

@@ -459,7 +459,7 @@ describe("T4 what watches comes to an end", () => {
 
   it("T4 a watch keeps no process alive", async () => {
     await using files = await plainFiles(first);
-    const module = new URL("../../src/tls/file-watch.ts", import.meta.url).href;
+    const module = new URL("../../src/call/file-watch.ts", import.meta.url).href;
     const code = `const { FileWatch } = await import(${JSON.stringify(module)});
       new FileWatch({ paths: [${JSON.stringify(files.cert)}], onChange() {} });`;
     const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {

@@ -2,12 +2,14 @@
 import type { CallContext } from "../../call/context.ts";
 import { ConfigError, CredentialError } from "../../call/errors.ts";
 import type { Identity } from "../../call/principal.ts";
-import { type Authenticator, isAuthenticator } from "./authenticator.ts";
+import { type Authenticator, IncompleteCredentials, isAuthenticator } from "./authenticator.ts";
 
 /**
  * Accepts whoever one of these authenticators knows. Every credential that a call presents is verified, and any bad one
  * ends the call: none is skipped in favour of another. Where several are good, the authenticator listed first names the
- * principal; an anonymous one (`optional`, `anonymous`) counts only where nobody else was presented. May be nested.
+ * principal; an anonymous one (`optional`, `anonymous`) counts only where nobody else was presented. May be nested. An
+ * `allOf` of which only one credential was presented, and is good, steps back where another authenticator knows the
+ * caller: `anyOf(allOf({ principal: users, actor: apps }), apps)` takes an application alone, or with its user.
  *
  * Two authenticators that claim the same credential, such as two `jwt` of one issuer, must both accept it; for several
  * audiences give one `jwt` a list.
@@ -25,6 +27,9 @@ export function anyOf(...authenticators: readonly Authenticator[]): Authenticato
   if (problems.length > 0) throw new ConfigError(problems);
   return new AnyOf([...authenticators]);
 }
+
+/** A part wants more than was presented, and of that everything is good. No authenticator can answer with it. */
+const incomplete: unique symbol = Symbol("incomplete");
 
 class AnyOf implements Authenticator {
   readonly name: string;
@@ -48,12 +53,21 @@ class AnyOf implements Authenticator {
     let best: Identity | undefined;
     for (const [index, part] of this.parts.entries()) {
       if (!part.presents(call)) continue;
-      const result = part.authenticate(call);
+      const result = this.#answer(part, call);
+      if (result === incomplete) continue;
       if (isPromise(result)) return this.#authenticateRest(call, best, result, index + 1);
       best = preferred(best, result);
     }
     if (best === undefined) throw new CredentialError("missing", "no credential was presented");
     return best;
+  }
+
+  #answer(part: Authenticator, call: CallContext): Identity | Promise<Identity> | typeof incomplete {
+    try {
+      return part.authenticate(call);
+    } catch (error) {
+      return passOverIncomplete(error);
+    }
   }
 
   /** From the first answer that is a promise on; those behind it are asked at once, not one after the other. */
@@ -69,7 +83,10 @@ class AnyOf implements Authenticator {
       if (part !== undefined) answers.push(...ask(part, call));
     }
     let best = sure;
-    for (const identity of await Promise.all(answers)) best = preferred(best, identity);
+    const settled = answers.map((answer) => answer.catch(passOverIncomplete));
+    for (const identity of await Promise.all(settled)) {
+      if (identity !== incomplete) best = preferred(best, identity);
+    }
     if (best === undefined) throw new CredentialError("missing", "no credential was presented");
     return best;
   }
@@ -82,6 +99,11 @@ function ask(part: Authenticator, call: CallContext): readonly Promise<Identity>
   } catch (error) {
     return [Promise.reject(error)];
   }
+}
+
+function passOverIncomplete(error: unknown): typeof incomplete {
+  if (error instanceof IncompleteCredentials) return incomplete;
+  throw error;
 }
 
 function preferred(best: Identity | undefined, next: Identity): Identity {

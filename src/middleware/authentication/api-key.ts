@@ -32,6 +32,11 @@ export interface ApiKeyRecord {
  */
 export interface ApiKeyStore {
   find(digest: string): ApiKeyRecord | undefined | Promise<ApiKeyRecord | undefined>;
+  /**
+   * Lets go of what it holds: files, connections. Called when a server that uses it has shut down. Another server may
+   * use it still, or again.
+   */
+  close?(): void | Promise<void>;
 }
 
 export interface ApiKeyOptions {
@@ -85,6 +90,10 @@ class ApiKeyAuthenticator implements Authenticator {
     const found = this.#store.find(digest);
     if (isPromise(found)) return found.then((record) => this.#admit(record, digest));
     return this.#admit(found, digest);
+  }
+
+  async close(): Promise<void> {
+    await this.#store.close?.();
   }
 
   #admit(record: ApiKeyRecord | undefined, digest: string): Identity {

@@ -1,7 +1,14 @@
 // The layer that finds out who calls, and the only one that sets the principal (A1 to A11).
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
-import { type CallContext, recordRefusedScheme, removeMetadata, setIdentity } from "../../call/context.ts";
+import {
+  type CallContext,
+  capDeadline,
+  recordRefusedScheme,
+  removeMetadata,
+  setIdentity,
+  type TimeUp,
+} from "../../call/context.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { parseOptions } from "../../call/options.ts";
@@ -9,7 +16,7 @@ import type { Identity } from "../../call/principal.ts";
 import { texts } from "../../call/status.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { anonymousIdentity } from "./anonymous.ts";
-import { type Authenticator, isAuthenticator } from "./authenticator.ts";
+import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
 
 export interface AuthenticationOptions {
   /**
@@ -17,12 +24,23 @@ export interface AuthenticationOptions {
    * verified, and a bad one is refused. Asked only about known methods. Default: none is public.
    */
   readonly isPublic?: (method: MethodInfo) => boolean;
+  /**
+   * May a call go on when the credential that it was opened with has expired? Default: false; it ends then, with
+   * UNAUTHENTICATED `expired credentials` (A12).
+   */
+  readonly callsOutliveCredentials?: boolean;
 }
+
+/** The shape of `callsOutliveCredentials`; the only place where its default stands. */
+export const callsOutliveCredentialsSchema: z.ZodType<boolean, boolean | undefined> = z
+  .boolean()
+  .default(false);
 
 const schema = z.strictObject({
   isPublic: z
     .custom<(method: MethodInfo) => boolean>((value) => typeof value === "function", "expected a function")
     .default(() => () => false),
+  callsOutliveCredentials: callsOutliveCredentialsSchema,
 });
 
 /** Headers that are credentials whether or not an authenticator reads them. */
@@ -37,11 +55,20 @@ const problemTexts: Readonly<Record<CredentialProblem, string>> = {
   expired: texts.expiredCredentials,
 };
 
+/** How a call ends that would outlive its credential (A12). Shared by all of them. */
+const expired: TimeUp = Object.freeze({
+  layer: "authentication",
+  error: new StatusError(status.UNAUTHENTICATED, texts.expiredCredentials, {
+    cause: new CredentialError("expired", "the credential that the call was opened with has expired since"),
+  }),
+});
+
 /**
  * Authenticates each call except health probes. Refusals: UNAUTHENTICATED with `missing credentials`,
  * `invalid credentials` or `expired credentials`, the reason in the cause; UNAVAILABLE where the authenticator failed
  * otherwise. Refused as invalid, on public methods too: a credential that no authenticator recognizes, and several
- * values of one credential header. A call of a method that does not exist needs a credential (C8).
+ * values of one credential header. A call that is open when its credential expires ends `expired credentials`, whatever its
+ * kind (`callsOutliveCredentials`). A call of a method that does not exist needs a credential (C8).
  *
  * Throws `ConfigError` for arguments that are wrong.
  */
@@ -50,24 +77,25 @@ export function authentication(
   options: AuthenticationOptions = {},
 ): Middleware {
   if (!isAuthenticator(authenticator)) throw new ConfigError("authentication: expected an authenticator");
-  const { isPublic } = parseOptions(schema, options, "authentication");
-  return new Authentication(authenticator, isPublic);
+  return new Authentication(authenticator, parseOptions(schema, options, "authentication"));
 }
 
 class Authentication implements Middleware {
   readonly name = "authentication";
   readonly #authenticator: Authenticator;
   readonly #isPublic: (method: MethodInfo) => boolean;
+  readonly #callsOutliveCredentials: boolean;
   /** Each credential header with the authenticators that read it. */
   readonly #headers: readonly { readonly header: string; readonly readers: readonly Authenticator[] }[];
   /** Authenticators that read metadata and do not say which. */
   readonly #undeclared: readonly Authenticator[];
   readonly #single: readonly Authenticator[];
 
-  constructor(authenticator: Authenticator, isPublic: (method: MethodInfo) => boolean) {
+  constructor(authenticator: Authenticator, options: z.output<typeof schema>) {
     this.#authenticator = authenticator;
-    this.#isPublic = isPublic;
-    const single = leaves(authenticator);
+    this.#isPublic = options.isPublic;
+    this.#callsOutliveCredentials = options.callsOutliveCredentials;
+    const single = singleAuthenticators(authenticator);
     this.#single = single;
     const headers = new Set([...credentialHeaders, ...single.flatMap((a) => headersOf(a) ?? [])]);
     this.#headers = [...headers].map((header) => ({
@@ -86,12 +114,12 @@ class Authentication implements Middleware {
     try {
       this.#refuseUnclaimed(call);
       result = this.#identify(call);
-      if (!("then" in result)) return admit(call, result);
+      if (!("then" in result)) return this.#admit(call, result);
     } catch (error) {
       throw this.#refusal(call, error);
     }
     return result
-      .then((identity) => admit(call, identity))
+      .then((identity) => this.#admit(call, identity))
       .catch((error: unknown) => {
         throw this.#refusal(call, error);
       });
@@ -117,6 +145,22 @@ class Authentication implements Middleware {
     throw new CredentialError("missing", "no credential was presented");
   }
 
+  #admit(call: CallContext, identity: Identity): void {
+    // An own authenticator in plain JavaScript may answer with anything: what names nobody is nobody's yes.
+    if (typeof identity?.principal?.subject !== "string")
+      throw new TypeError("the authenticator answered without a principal");
+    const { expiresAt } = identity;
+    if (expiresAt !== undefined && !(Date.now() < expiresAt)) {
+      throw new CredentialError("expired", "the identity has ended");
+    }
+    if (!call.method.known && identity.principal.kind === "anonymous") {
+      throw new CredentialError("missing", "only the authenticated learn that a method does not exist");
+    }
+    removeUnproven(call);
+    setIdentity(call, identity);
+    if (expiresAt !== undefined && !this.#callsOutliveCredentials) capDeadline(call, expiresAt, expired);
+  }
+
   /** Every credential must be somebody's to verify: one that all pass over would be skipped in favour of a weaker one. */
   #refuseUnclaimed(call: CallContext): void {
     let unclaimed = 0;
@@ -134,20 +178,6 @@ class Authentication implements Middleware {
   }
 }
 
-function admit(call: CallContext, identity: Identity): void {
-  // An own authenticator in plain JavaScript may answer with anything: what names nobody is nobody's yes.
-  if (typeof identity?.principal?.subject !== "string")
-    throw new TypeError("the authenticator answered without a principal");
-  if (identity.expiresAt !== undefined && !(Date.now() < identity.expiresAt)) {
-    throw new CredentialError("expired", "the identity has ended");
-  }
-  if (!call.method.known && identity.principal.kind === "anonymous") {
-    throw new CredentialError("missing", "only the authenticated learn that a method does not exist");
-  }
-  removeUnproven(call);
-  setIdentity(call, identity);
-}
-
 /** What the caller is told, and the reason as the cause, for the log alone (A11). */
 function refusal(call: CallContext, error: unknown): StatusError {
   removeUnproven(call);
@@ -159,15 +189,6 @@ function refusal(call: CallContext, error: unknown): StatusError {
 
 function removeUnproven(call: CallContext): void {
   for (const header of unprovenHeaders) removeMetadata(call, header);
-}
-
-/** The authenticators that a combination is made of, in the end. */
-function leaves(authenticator: Authenticator): readonly Authenticator[] {
-  return authenticator.parts === undefined ? [authenticator] : authenticator.parts.flatMap(leaves);
-}
-
-function headersOf(authenticator: Authenticator): readonly string[] | undefined {
-  return authenticator.headers?.map((header) => header.toLowerCase());
 }
 
 function somePresents(authenticators: readonly Authenticator[], call: CallContext): boolean {

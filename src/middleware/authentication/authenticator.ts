@@ -1,5 +1,6 @@
 // The contract of an authenticator: what turns a credential into an identity.
 import type { CallContext } from "../../call/context.ts";
+import { CredentialError } from "../../call/errors.ts";
 import type { Identity } from "../../call/principal.ts";
 
 export interface Authenticator {
@@ -22,6 +23,37 @@ export interface Authenticator {
    * told UNAVAILABLE. Return a value, not a promise, where nothing has to be waited for.
    */
   authenticate(call: CallContext): Identity | Promise<Identity>;
+  /** Lets go of what it holds. Called when a server that uses it has shut down; another may use it still. */
+  close?(): void | Promise<void>;
+}
+
+/** The authenticators that a combination is made of, in the end. */
+export function singleAuthenticators(authenticator: Authenticator): readonly Authenticator[] {
+  return authenticator.parts === undefined
+    ? [authenticator]
+    : authenticator.parts.flatMap(singleAuthenticators);
+}
+
+/** The metadata headers it reads, in lower case; undefined where it does not say. */
+export function headersOf(authenticator: Authenticator): readonly string[] | undefined {
+  return authenticator.headers?.map((header) => header.toLowerCase());
+}
+
+/** Closes all that can be closed. The first failure is thrown once every one was tried. */
+export async function closeAuthenticator(authenticator: Authenticator): Promise<void> {
+  const closing = singleAuthenticators(authenticator).map(async (single) => single.close?.());
+  await Promise.allSettled(closing);
+  await Promise.all(closing);
+}
+
+/**
+ * Of credentials that belong together some were presented, each of them good, and some were not. Unlike a bad one it
+ * does not end the call where another authenticator knows the caller.
+ */
+export class IncompleteCredentials extends CredentialError {
+  constructor(message: string) {
+    super("missing", message);
+  }
 }
 
 /** Is this value an authenticator? Users hand them in, and a plain object may be anything. */

@@ -8,6 +8,7 @@ import { parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type BearerToken, bearerToken } from "./bearer-token.ts";
+import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
 import { type ClaimRules, checkTimes, readClaims } from "./token-claims.ts";
@@ -21,6 +22,9 @@ import {
 
 /** A public key: a PEM text (SubjectPublicKeyInfo or PKCS #1), a JWK, a `KeyObject`, or a JWK Set. */
 export type JwtKey = string | JWK | KeyObject | { readonly keys: readonly JWK[] };
+
+/** Answers whether the token with these claims was revoked. */
+export type IsRevoked = (claims: Readonly<Record<string, unknown>>) => boolean | Promise<boolean>;
 
 export interface JwtOptions {
   /** The `iss` of the tokens, compared exactly (a slash at the end matters). */
@@ -60,6 +64,22 @@ export interface JwtOptions {
     readonly permissions?: string;
     readonly tenant?: string;
   };
+  /**
+   * What to do with tokens that are bound to a client certificate (`cnf` with `x5t#S256`, RFC 8705 section 3):
+   * - `"if-present"`: such a token is good only on a connection with exactly that certificate;
+   * - `"require"`: the same, and a token that is not bound is refused;
+   * - `"ignore"`: `cnf` is passed over. Whoever stole a bound token can then use it.
+   *
+   * A token that is bound in another way (`jkt`, `jwk` …) is refused unless this is `"ignore"`. Default: `"if-present"`.
+   */
+  readonly certificateBound?: CertificateBound;
+  /**
+   * Has this token been revoked, such as by a logout? Asked with the verified claims on each call, cached token or not,
+   * so let it be quick: a look into a set, best without a promise. `true` refuses the call as `invalid`. A throw, a
+   * rejection or any answer but `true` and `false` is UNAVAILABLE. Calls that are open already go on until the token
+   * expires. Default: no token is.
+   */
+  readonly isRevoked?: IsRevoked;
   /** Tokens whose signature need not be computed again. Defaults: 10,000 entries, 60 s. */
   readonly cache?: { readonly maxEntries?: number; readonly maxAgeSec?: number };
 }
@@ -88,6 +108,10 @@ const schema = z
         tenant: text.default("tenant"),
       })
       .prefault({}),
+    certificateBound: z.enum(["if-present", "require", "ignore"]).default("if-present"),
+    isRevoked: z
+      .custom<IsRevoked>((value) => typeof value === "function", "expected a function of the token's claims")
+      .optional(),
     cache: z
       .strictObject({
         maxEntries: z.int().min(1).max(10_000_000).default(10_000),
@@ -105,8 +129,8 @@ const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
 /**
  * Verifies the bearer tokens of one issuer. Signature, `exp`, `nbf`, `iss`, `aud` and the subject are always checked;
  * `exp` is required. For several issuers give `anyOf` one `jwt(...)` each: a key is only ever tried on a token of its
- * own issuer. A token bound to a key (`cnf`) is refused. Keys that a token names itself (`jwk`, `jku`, `x5u`, `x5c`)
- * are never used.
+ * own issuer. A token bound to a client certificate (`cnf`) is good only together with it; see `certificateBound`. Keys
+ * that a token names itself (`jwk`, `jku`, `x5u`, `x5c`) are never used.
  *
  * The principal's kind is `service` where the client is its own subject (`sub` equals `client_id` or `azp`), else `user`.
  * Its `expiresAt` is `exp`; the identity ends when the token is no longer accepted, clock tolerance included.
@@ -129,12 +153,14 @@ export function jwt(options: JwtOptions): Authenticator {
     typeRequired: parsed.typ !== undefined,
     cache: new TokenCache(parsed.cache),
     maxShared: parsed.cache.maxEntries,
+    isRevoked: parsed.isRevoked,
     claims: {
       issuer: parsed.issuer,
       audiences: new Set(typeof parsed.audience === "string" ? [parsed.audience] : parsed.audience),
       clockToleranceSec: parsed.clockToleranceSec,
       maxTokenAgeSec: parsed.maxTokenAgeSec,
       requiredClaims: parsed.requiredClaims,
+      certificateBound: parsed.certificateBound,
       paths: parsed.claims,
     },
   });
@@ -147,6 +173,7 @@ interface JwtRules {
   readonly typeRequired: boolean;
   readonly cache: TokenCache;
   readonly maxShared: number;
+  readonly isRevoked: IsRevoked | undefined;
   readonly claims: ClaimRules;
 }
 
@@ -181,12 +208,12 @@ class JwtAuthenticator implements Authenticator {
       cache.delete(token.digest);
       return this.#verify(token, call);
     }
-    return admit(verified);
+    return this.#admit(verified, call);
   }
 
   #verify(token: BearerToken, call: CallContext): Promise<Identity> {
     const underWay = this.#pending.get(token.digest);
-    if (underWay !== undefined) return underWay.then(admit);
+    if (underWay !== undefined) return underWay.then((verified) => this.#admit(verified, call));
     const verification = this.#verifyAlone(token, call);
     if (this.#pending.size < this.#rules.maxShared) {
       const forget = (): void => {
@@ -195,7 +222,7 @@ class JwtAuthenticator implements Authenticator {
       this.#pending.set(token.digest, verification);
       verification.then(forget, forget);
     }
-    return verification.then(admit);
+    return verification.then((verified) => this.#admit(verified, call));
   }
 
   async #verifyAlone(token: BearerToken, call: CallContext): Promise<VerifiedToken> {
@@ -212,6 +239,18 @@ class JwtAuthenticator implements Authenticator {
     return verified;
   }
 
+  /** What is asked on each call, whoever verified the signature and when. */
+  #admit(verified: VerifiedToken, call: CallContext): Identity | Promise<Identity> {
+    checkTimes(verified, Date.now());
+    checkBinding(verified.boundTo, call);
+    const { isRevoked } = this.#rules;
+    if (isRevoked === undefined) return verified.identity;
+    const revoked = isRevoked(verified.identity.principal.claims);
+    if (isPromise(revoked)) return admitLater(revoked, verified);
+    refuseRevoked(revoked);
+    return verified.identity;
+  }
+
   #checkHeader(header: Readonly<Record<string, unknown>>): SignatureAlgorithm {
     // RFC 7515 section 4.1.11: an extension marked critical must be understood, and none is.
     if (Object.hasOwn(header, "crit")) throw invalid("the token's header has critical extensions (crit)");
@@ -226,9 +265,20 @@ class JwtAuthenticator implements Authenticator {
   }
 }
 
-function admit(verified: VerifiedToken): Identity {
-  checkTimes(verified, Date.now());
-  return verified.identity;
+/** Anything but a plain no refuses: a lookup that forgot to answer has not said that the token is good. */
+function refuseRevoked(revoked: boolean): void {
+  if (revoked === false) return;
+  if (revoked === true) throw invalid("the token is revoked");
+  throw new TypeError("jwt.isRevoked answered neither true nor false");
+}
+
+function isPromise(value: boolean | Promise<boolean>): value is Promise<boolean> {
+  return typeof value === "object" && value !== null && "then" in value;
+}
+
+async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken): Promise<Identity> {
+  refuseRevoked(await revoked);
+  return identity;
 }
 
 /** The first of the keys that verifies the signature. jose checks that key and algorithm belong together. */

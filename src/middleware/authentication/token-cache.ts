@@ -1,16 +1,12 @@
-// Remembers that a token's signature verified, and with which key: never that a call may pass. Expiry, not-before and
-// the key's continued presence are checked on each call by whoever asks.
+// Remembers that a token's signature verified, and with which key: never that a call may pass. Expiry, not-before, the
+// certificate it is bound to, revocation and the key's continued presence are checked on each call by whoever asks.
 import { LateObservable } from "../../call/instruments.ts";
-import type { Identity } from "../../call/principal.ts";
+import type { TokenFacts } from "./token-claims.ts";
 import type { VerificationKey } from "./verification-key.ts";
 
-export interface VerifiedToken {
-  readonly identity: Identity;
+export interface VerifiedToken extends TokenFacts {
   /** The key that verified the signature. */
   readonly key: VerificationKey;
-  /** Milliseconds since the epoch, clock tolerance included: good from `notBefore` on, and before `endsAt`. */
-  readonly notBefore: number;
-  readonly endsAt: number;
 }
 
 export interface TokenCacheOptions {

@@ -3,6 +3,7 @@
 
 import { CredentialError } from "../../call/errors.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
+import { boundCertificate, type CertificateBound } from "./certificate-binding.ts";
 import { isObject } from "./compact-jws.ts";
 
 export interface ClaimRules {
@@ -11,6 +12,7 @@ export interface ClaimRules {
   readonly clockToleranceSec: number;
   readonly maxTokenAgeSec: number | undefined;
   readonly requiredClaims: readonly string[];
+  readonly certificateBound: CertificateBound;
   readonly paths: {
     readonly subject: string;
     readonly roles: string;
@@ -25,18 +27,23 @@ export interface TokenTimes {
   readonly endsAt: number;
 }
 
+/** What holds for a token whenever it is used. */
+export interface TokenFacts extends TokenTimes {
+  readonly identity: Identity;
+  /** The certificate that the token is bound to, as `PeerCertificate.fingerprint256`. */
+  readonly boundTo: string | undefined;
+}
+
 type Claims = Readonly<Record<string, unknown>>;
 
 /** The last second that a JavaScript date can name. */
 const maxSeconds = 8.64e12;
 
 /** Throws `CredentialError` where a claim is missing or wrong. `claims` is frozen and becomes the principal's. */
-export function readClaims(claims: Claims, rules: ClaimRules): TokenTimes & { readonly identity: Identity } {
+export function readClaims(claims: Claims, rules: ClaimRules): TokenFacts {
   if (claims["iss"] !== rules.issuer) throw invalid("iss is not the configured issuer");
   checkAudience(claims["aud"], rules.audiences);
-  // A token bound to a key (RFC 7800) says that holding it is not enough; taken as a bearer token it would be.
-  if (claims["cnf"] !== undefined)
-    throw invalid("the token is bound to a key (cnf), and possession of it is not checked here");
+  const boundTo = boundCertificate(claims, rules.certificateBound);
   for (const name of rules.requiredClaims) {
     if (readClaim(claims, name) === undefined) throw invalid(`the required claim ${name} is missing`);
   }
@@ -47,7 +54,7 @@ export function readClaims(claims: Claims, rules: ClaimRules): TokenTimes & { re
   const times = readTimes(rules, expires, notBefore, issued);
   freeze(claims);
   const principal = readPrincipal(claims, rules, expires * 1000);
-  return { ...times, identity: Object.freeze({ principal, expiresAt: times.endsAt }) };
+  return { ...times, boundTo, identity: Object.freeze({ principal, expiresAt: times.endsAt }) };
 }
 
 /** Throws `CredentialError` where the token is not good at this moment. For each call, whatever a cache remembers. */

@@ -5,6 +5,16 @@ import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
 import { everyPermission, wildcardOf } from "./permission.ts";
 import type { Roles } from "./roles.ts";
 
+/** What a rule demands of the application that speaks for the caller. Every part that is given must hold. */
+export interface ActorRequirement {
+  /** Any one of these roles, or a role that inherits one of them. */
+  readonly roles?: readonly string[] | undefined;
+  /** All of these permissions (`resource:action`), from the actor's own or from its roles. */
+  readonly permissions?: readonly string[] | undefined;
+  /** How the actor was verified: any one of these schemes (`api-key`, `mtls`, …). */
+  readonly schemes?: readonly string[] | undefined;
+}
+
 /** What a rule demands of an identified caller. Every part that is given must hold. */
 export interface Requirement {
   /** Any one of these roles, or a role that inherits one of them. */
@@ -13,6 +23,11 @@ export interface Requirement {
   readonly permissions?: readonly string[] | undefined;
   /** How the caller was verified: any one of these schemes (`jwt`, `api-key`, `mtls`, …). */
   readonly schemes?: readonly string[] | undefined;
+  /**
+   * The application that speaks for the caller (`allOf`): `"any"` that was verified, or what it must have. Left out, it
+   * is not looked at.
+   */
+  readonly actor?: "any" | ActorRequirement | undefined;
 }
 
 /** `public`: nobody has to say who they are. `authenticated`: anybody who did. Else what the caller must have. */
@@ -64,19 +79,57 @@ class CheckedRule implements MethodRule {
   readonly needsMessage = false;
   readonly rulePath: string;
   readonly rule: Rule;
+  readonly #principal: PartyCheck;
+  readonly #actor: PartyCheck | undefined;
+  readonly #allow: Decision;
+
+  constructor(rulePath: string, rule: Exclude<Rule, "public">, roles: Roles) {
+    const demand: Requirement = rule === "authenticated" ? {} : rule;
+    this.rulePath = rulePath;
+    this.rule = rule;
+    this.#principal = new PartyCheck(rulePath, demand, roles, {
+      missing: "needs an identified caller",
+      prefix: "needs",
+    });
+    this.#actor =
+      demand.actor === undefined
+        ? undefined
+        : new PartyCheck(rulePath, demand.actor === "any" ? {} : demand.actor, roles, {
+            missing: "needs an actor: an application that speaks for the caller",
+            prefix: "needs an actor with",
+          });
+    this.#allow = allow(rulePath);
+  }
+
+  decide(call: CallContext): Decision {
+    return this.#principal.denial(call.principal) ?? this.#actor?.denial(call.actor) ?? this.#allow;
+  }
+
+  describe(): ReadableRule {
+    const { rulePath: rule, rule: demand } = this;
+    if (typeof demand === "string") return { rule, roles: "every identified caller" };
+    const { roles: _roles, permissions = [], schemes = [], actor, ...rest } = demand;
+    const conditions = [...actorInWords(actor), ...Object.entries(rest).flatMap(inWords)];
+    return { rule, permissions, schemes, conditions, ...this.#principal.sufficientRoles() };
+  }
+}
+
+/** What one of the two parties of a call must have, the principal or the actor. */
+class PartyCheck {
   readonly #schemes: readonly string[] | undefined;
   readonly #roles: readonly string[] | undefined;
   readonly #everyRole: readonly string[];
   readonly #permissions: readonly NeededPermission[];
-  readonly #allow: Decision;
   readonly #unidentified: Decision;
   readonly #wrongScheme: Decision;
   readonly #wrongRole: Decision;
 
-  constructor(rulePath: string, rule: Exclude<Rule, "public">, roles: Roles) {
-    const { schemes, roles: wanted, permissions = [] }: Requirement = rule === "authenticated" ? {} : rule;
-    this.rulePath = rulePath;
-    this.rule = rule;
+  constructor(
+    rulePath: string,
+    { schemes, roles: wanted, permissions = [] }: ActorRequirement,
+    roles: Roles,
+    words: { readonly missing: string; readonly prefix: string },
+  ) {
     this.#schemes = schemes;
     this.#roles = wanted && roles.countingAsAnyOf(wanted);
     this.#everyRole = roles.names;
@@ -84,43 +137,49 @@ class CheckedRule implements MethodRule {
       exact,
       wildcard: wildcardOf(exact),
       grantedBy: roles.granting(exact),
-      denial: deny(rulePath, `needs permission ${exact}`),
+      denial: deny(rulePath, `${words.prefix} permission ${exact}`),
     }));
-    this.#allow = allow(rulePath);
-    this.#unidentified = deny(rulePath, "needs an identified caller");
-    this.#wrongScheme = deny(rulePath, `needs ${oneOf("scheme", schemes ?? [])}`);
-    this.#wrongRole = deny(rulePath, `needs ${oneOf("role", wanted ?? [])}`);
+    this.#unidentified = deny(rulePath, words.missing);
+    this.#wrongScheme = deny(rulePath, `${words.prefix} ${oneOf("scheme", schemes ?? [])}`);
+    this.#wrongRole = deny(rulePath, `${words.prefix} ${oneOf("role", wanted ?? [])}`);
   }
 
-  decide(call: CallContext): Decision {
-    const { principal } = call;
-    if (principal === undefined || principal.kind === "anonymous") return this.#unidentified;
-    if (this.#schemes !== undefined && !this.#schemes.includes(principal.scheme)) return this.#wrongScheme;
-    if (this.#roles !== undefined && !hasAny(principal.roles, this.#roles)) return this.#wrongRole;
+  /** Why not, or undefined where the party has everything. */
+  denial(party: Principal | undefined): Decision | undefined {
+    if (party === undefined || party.kind === "anonymous") return this.#unidentified;
+    if (this.#schemes !== undefined && !this.#schemes.includes(party.scheme)) return this.#wrongScheme;
+    if (this.#roles !== undefined && !hasAny(party.roles, this.#roles)) return this.#wrongRole;
     for (const needed of this.#permissions) {
-      if (!hasPermission(principal, needed)) return needed.denial;
+      if (!hasPermission(party, needed)) return needed.denial;
     }
-    return this.#allow;
+    return undefined;
   }
 
-  describe(): ReadableRule {
-    const { rulePath: rule, rule: demand } = this;
-    if (typeof demand === "string") return { rule, roles: "every identified caller" };
-    const { roles: _roles, permissions = [], schemes = [], ...rest } = demand;
-    const common = { rule, permissions, schemes, conditions: Object.entries(rest).flatMap(inWords) };
-    if (this.#roles === undefined && permissions.length === 0) {
-      return { ...common, roles: "every identified caller" };
-    }
+  /** The roles with which the party has everything, and those with which it has all but some permissions. */
+  sufficientRoles(): Pick<ReadableRule, "roles" | "rolesWithPermissions"> {
+    if (this.#roles === undefined && this.#permissions.length === 0)
+      return { roles: "every identified caller" };
     const grantsAll = (role: string): boolean =>
       this.#permissions.every(({ grantedBy }) => grantedBy.includes(role));
     const counting = this.#roles ?? this.#everyRole;
     return {
-      ...common,
       roles: counting.filter(grantsAll),
       // Where no role is asked for, one that grants nothing of it is of no use.
       rolesWithPermissions: this.#roles === undefined ? [] : counting.filter((role) => !grantsAll(role)),
     };
   }
+}
+
+function actorInWords(actor: Requirement["actor"]): readonly string[] {
+  if (actor === undefined) return [];
+  if (actor === "any") return ["an actor"];
+  const { roles = [], permissions = [], schemes = [] } = actor;
+  const parts = [
+    ...(roles.length === 0 ? [] : [oneOf("role", roles)]),
+    ...permissions.map((permission) => `permission ${permission}`),
+    ...(schemes.length === 0 ? [] : [oneOf("scheme", schemes)]),
+  ];
+  return [`an actor with ${parts.join(" and ")}`];
 }
 
 /** A demand that has no column of its own. */

@@ -4,7 +4,7 @@ import { ConfigError, PolicyError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Authorizer, Policy } from "./authorizer.ts";
-import { type MethodRule, methodRule, type Rule } from "./method-rule.ts";
+import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
 import { didYouMean } from "./nearest-name.ts";
 import { isConcretePermission } from "./permission.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
@@ -39,19 +39,30 @@ const name = z
   .regex(/^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$/u, "expected a name: printable, without space around it");
 const names = z.array(name).min(1, "expected at least one; leave the key out to demand nothing");
 
+const demands = {
+  roles: names.optional(),
+  permissions: names.optional(),
+  schemes: names.optional(),
+};
+
+const actor = z.union([
+  z.literal("any"),
+  z.strictObject(demands).refine(demandsSomething, {
+    error:
+      'expected at least one of roles, permissions, schemes; write "any" to demand no more than an actor',
+  }),
+]);
+
 const requirement = z
-  .strictObject({
-    roles: names.optional(),
-    permissions: names.optional(),
-    schemes: names.optional(),
-  })
-  .refine(
-    (rule) => rule.roles !== undefined || rule.permissions !== undefined || rule.schemes !== undefined,
-    {
-      error:
-        'expected at least one of roles, permissions, schemes; write "authenticated" to let in every identified caller',
-    },
-  );
+  .strictObject({ ...demands, actor: actor.optional() })
+  .refine((rule) => rule.actor !== undefined || demandsSomething(rule), {
+    error:
+      'expected at least one of roles, permissions, schemes, actor; write "authenticated" to let in every identified caller',
+  });
+
+function demandsSomething(rule: ActorRequirement): boolean {
+  return rule.roles !== undefined || rule.permissions !== undefined || rule.schemes !== undefined;
+}
 
 const rules = z
   .record(z.string(), z.union([z.enum(["public", "authenticated"]), requirement]))
@@ -86,7 +97,8 @@ const optionsSchema = z.strictObject({ roles, rules });
  *
  * A rule is `"public"` (nobody has to say who they are; never on a wildcard), `"authenticated"` (every identified
  * caller), or a demand of which every part that is given must hold: `roles` (any one of them, inheritance counts),
- * `permissions` (all of them, from the credential itself or from the caller's roles), `schemes` (any one of them).
+ * `permissions` (all of them, from the credential itself or from the caller's roles), `schemes` (any one of them), and
+ * `actor`, the application that speaks for the caller: `"any"`, or the same three demanded of it.
  * An anonymous caller satisfies only `"public"`. Roles of a caller that the policy does not name grant nothing.
  *
  * A required permission that no role grants is no mistake: a credential may carry it.
@@ -106,6 +118,7 @@ const optionsSchema = z.strictObject({ roles, rules });
  *   rules: {
  *     "/orders.v1.Orders/GetOrder": { permissions: ["order:read"] },
  *     "/orders.v1.Orders/*": { roles: ["admin"], schemes: ["jwt"] },
+ *     "/orders.v1.Orders/RefundOrder": { permissions: ["order:refund"], actor: { schemes: ["mtls"] } },
  *     "/orders.v1.Orders/Ping": "public",
  *   },
  * });
@@ -182,6 +195,14 @@ function problemsOfProbe(method: MethodInfo, table: ReadonlyMap<string, Rule>): 
 
 function problemsOfRule(path: string, rule: Rule, roles: Roles): string[] {
   if (typeof rule === "string") return [];
+  const { actor } = rule;
+  return [
+    ...problemsOfDemand(path, rule, roles),
+    ...(typeof actor === "object" ? problemsOfDemand(`${path}: actor`, actor, roles) : []),
+  ];
+}
+
+function problemsOfDemand(path: string, rule: ActorRequirement, roles: Roles): string[] {
   const unknown = (rule.roles ?? [])
     .filter((role) => !roles.has(role))
     .map((role) => `${path}: no such role ${role}${didYouMean(role, roles.names)}`);
@@ -197,12 +218,16 @@ function problemsOfRule(path: string, rule: Rule, roles: Roles): string[] {
 /** Names that differ only in case are one name mistyped: `Admin` beside `admin`, `Order:read` beside `order:read`. */
 function caseTwins(roles: Roles, table: ReadonlyMap<string, Rule>): string[] {
   const required = [...table.values()].flatMap((rule) =>
-    typeof rule === "string" ? [] : (rule.permissions ?? []),
+    typeof rule === "string" ? [] : [...(rule.permissions ?? []), ...permissionsOfActor(rule.actor)],
   );
   return [
     ...twinsAmong(roles.names, "roles"),
     ...twinsAmong([...roles.grants(), ...required], "permissions"),
   ];
+}
+
+function permissionsOfActor(actor: "any" | ActorRequirement | undefined): readonly string[] {
+  return typeof actor === "object" ? (actor.permissions ?? []) : [];
 }
 
 function twinsAmong(all: readonly string[], what: string): string[] {

@@ -557,6 +557,72 @@ describe("Z2 what does not fit is found at start-up", () => {
   });
 });
 
+describe("Z1 a rule about the actor", () => {
+  const roles = { caller: {}, app: { permissions: ["order:write"] }, gateway: { inherits: ["app"] } };
+  const ada = principal({ roles: ["caller", "app"], permissions: ["order:write"] });
+  const shop = principal({ roles: ["app"], scheme: "api-key" });
+  const proxy = principal({ roles: ["gateway"], scheme: "mtls" });
+  const bare = principal({ scheme: "mtls" });
+  const scoped = principal({ permissions: ["order:*"], scheme: "api-key" });
+
+  function effect(rule: Rule, actor: Principal | undefined, caller: Principal = ada): string {
+    const policy = rbac({ roles, rules: { [get.path]: rule } })
+      .compile([get])
+      .forMethod(get.path);
+    const call = callTo(get, undefined);
+    setIdentity(call, { principal: caller, ...(actor === undefined ? {} : { actor }) });
+    const decision = policy?.decide(call);
+    if (decision === undefined || decision instanceof Promise || decision.effect === "none") return "nothing";
+    return decision.effect === "allow" ? "allow" : `deny: ${decision.reason}`;
+  }
+
+  const noActor = "deny: needs an actor: an application that speaks for the caller";
+  const cases: readonly [rule: Rule, actor: Principal | undefined, expected: string][] = [
+    [{ actor: "any" }, undefined, noActor],
+    [{ actor: "any" }, anonymousPrincipal, noActor],
+    [{ actor: "any" }, bare, "allow"],
+    [{ actor: { roles: ["app"] } }, undefined, noActor],
+    // The principal's own roles and permissions are no substitute.
+    [{ actor: { roles: ["app"] } }, bare, "deny: needs an actor with role app"],
+    [{ actor: { roles: ["app"] } }, shop, "allow"],
+    [{ actor: { roles: ["app"] } }, proxy, "allow"],
+    [{ actor: { schemes: ["mtls"] } }, shop, "deny: needs an actor with scheme mtls"],
+    [{ actor: { schemes: ["mtls"] } }, proxy, "allow"],
+    [{ actor: { permissions: ["order:write"] } }, bare, "deny: needs an actor with permission order:write"],
+    [{ actor: { permissions: ["order:write"] } }, scoped, "allow"],
+    [{ actor: { permissions: ["order:write"], schemes: ["mtls"] } }, proxy, "allow"],
+    [{ roles: ["gateway"], actor: "any" }, proxy, "deny: needs role gateway"],
+    // A rule that does not speak of an actor does not look at one.
+    [{ roles: ["caller"] }, bare, "allow"],
+    ["authenticated", undefined, "allow"],
+  ];
+  it.each(cases)("Z1 %j with actor %#", (rule, actor, expected) => {
+    expect(effect(rule, actor)).toBe(expected);
+  });
+
+  it("Z1 an actor does not stand in for a principal", () => {
+    expect(effect({ actor: "any" }, shop, anonymousPrincipal)).toBe("deny: needs an identified caller");
+  });
+
+  it.each<[Rule, readonly string[]]>([
+    [{ roles: ["caller"] }, []],
+    [{ actor: "any" }, ["an actor"]],
+    [{ actor: { roles: ["app"], schemes: ["mtls"] } }, ["an actor with role app and scheme mtls"]],
+  ])("Z3 the rule can be read: %j", (rule, conditions) => {
+    const policy = rbac({ roles, rules: { [get.path]: rule } }).compile([get]);
+    expect(policy.forMethod(get.path)?.describe?.()).toMatchObject({ conditions });
+  });
+
+  it("Z2 what a rule demands of an actor is checked like what it demands of the caller", () => {
+    const rule: Rule = { actor: { roles: ["ap"], permissions: ["order:*"] } };
+    expect(() => rbac({ roles, rules: { [get.path]: rule } }).compile([get])).toThrow(
+      /: actor: no such role ap[\s\S]*: actor: malformed permission "order:\*"/,
+    );
+    const twin: Rule = { actor: { permissions: ["Order:write"] } };
+    expect(() => rbac({ roles, rules: { [get.path]: twin } }).compile([get])).toThrow(/differ only in case/);
+  });
+});
+
 describe("Z1 options of the wrong shape are refused when they are handed in", () => {
   const cases: readonly (readonly [string, unknown, string])[] = [
     ["no options", undefined, "rbac: "],
@@ -608,9 +674,20 @@ describe("Z1 options of the wrong shape are refused when they are handed in", ()
       "rbac.rules./a.B/C.role: unknown option",
     ],
     [
-      "an actor",
+      "an actor of whom nothing is demanded",
       { rules: { "/a.B/C": { roles: ["a"], actor: {} } } },
-      "rbac.rules./a.B/C.actor: unknown option",
+      "rbac.rules./a.B/C.actor: expected at least one",
+    ],
+    ["an unknown word for an actor", { rules: { "/a.B/C": { actor: "some" } } }, "rbac.rules./a.B/C.actor: "],
+    [
+      "an unknown key in an actor",
+      { rules: { "/a.B/C": { actor: { role: ["a"] } } } },
+      "rbac.rules./a.B/C.actor.role: unknown option",
+    ],
+    [
+      "an actor of an actor",
+      { rules: { "/a.B/C": { actor: { actor: "any" } } } },
+      "rbac.rules./a.B/C.actor.actor: unknown option",
     ],
     ["an unknown word", { rules: { "/a.B/C": "Public" } }, "rbac.rules./a.B/C: "],
     [

@@ -1,0 +1,108 @@
+// What a record of an API key must be, wherever it is kept: in memory, or in a file.
+import { z } from "zod";
+import { type ApiKeyRecord, digestOf } from "./api-key.ts";
+
+const text = z.string().min(1, "expected text that is not empty");
+const epochMs = z.int("expected milliseconds since the epoch");
+
+const grants = {
+  owner: text,
+  roles: z.array(text).optional(),
+  permissions: z.array(text).optional(),
+  tenant: text.optional(),
+  expiresAt: epochMs.optional(),
+  notBefore: epochMs.optional(),
+};
+
+type Optional<T> = { readonly [Key in keyof T]?: T[Key] | undefined };
+
+/** A record as zod gives it: a key that is not there may be undefined. */
+export type ParsedRecord = Pick<ApiKeyRecord, "id" | "digest" | "owner"> &
+  Optional<Omit<ApiKeyRecord, "id" | "digest" | "owner">>;
+
+/** What a record grants, and until when. */
+export const issueSchema: z.ZodType<
+  Omit<ParsedRecord, "id" | "digest"> & { readonly id?: string | undefined }
+> = z.strictObject({ id: text.optional(), ...grants });
+
+const recordSchema = z
+  .strictObject({
+    id: text,
+    digest: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/, "expected the SHA-256 of the key: 64 hexadecimal digits in lower case"),
+    ...grants,
+    revoked: z.boolean().optional(),
+  })
+  .superRefine((record, context) => {
+    for (const [field, value] of Object.entries(record)) {
+      const texts = Array.isArray(value) ? value : [value];
+      if (!texts.some((each) => typeof each === "string" && isKeyOf(record.digest, each))) continue;
+      context.addIssue({
+        code: "custom",
+        path: [field],
+        message:
+          "holds an API key; a record has only its digest. Issue another key: this one has been written down",
+        input: record,
+      });
+    }
+  });
+
+/** As `issueApiKey` makes them, or by the only proof there is of any other: its digest. */
+function isKeyOf(digest: string, value: string): boolean {
+  return looksLikeApiKey(value) || digestOf(value) === digest;
+}
+
+export function looksLikeApiKey(value: string): boolean {
+  return /plsd_[\w-]{20}/.test(value);
+}
+
+/** No id and no digest stands twice. */
+export const recordsSchema: z.ZodType<readonly ParsedRecord[]> = z
+  .array(recordSchema, "expected a list of API key records")
+  .superRefine((records, context) => {
+    reportRepeated("id", records, context);
+    reportRepeated("digest", records, context);
+  });
+
+function reportRepeated(
+  field: "id" | "digest",
+  records: readonly ParsedRecord[],
+  context: z.core.$RefinementCtx,
+): void {
+  const seen = new Map<string, number>();
+  for (const [index, record] of records.entries()) {
+    const first = seen.get(record[field]);
+    if (first === undefined) seen.set(record[field], index);
+    else
+      context.addIssue({
+        code: "custom",
+        path: [index, field],
+        message: `the same ${field} as record ${first}`,
+        input: records,
+      });
+  }
+}
+
+/** Frozen through and through, without the keys that zod leaves undefined. */
+export function frozenRecord(record: ParsedRecord): ApiKeyRecord {
+  const { id, digest, owner, roles, permissions, tenant, expiresAt, notBefore, revoked } = record;
+  return Object.freeze({
+    id,
+    digest,
+    owner,
+    ...(roles === undefined ? {} : { roles: Object.freeze([...roles]) }),
+    ...(permissions === undefined ? {} : { permissions: Object.freeze([...permissions]) }),
+    ...(tenant === undefined ? {} : { tenant }),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+    ...(notBefore === undefined ? {} : { notBefore }),
+    ...(revoked === undefined ? {} : { revoked }),
+  });
+}
+
+/** Records by the digest of their key. */
+export type RecordsByDigest = ReadonlyMap<string, ApiKeyRecord>;
+
+export function byDigest(records: readonly ParsedRecord[]): RecordsByDigest {
+  return new Map(records.map((record) => [record.digest, frozenRecord(record)]));
+}

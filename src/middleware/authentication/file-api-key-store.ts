@@ -1,0 +1,171 @@
+// API keys kept in a JSON file, which is read anew whenever it changes. The file holds digests, never keys.
+import { readFileSync } from "node:fs";
+import { type Logger, pino } from "pino";
+import { z } from "zod";
+import { ConfigError } from "../../call/errors.ts";
+import { FileWatch } from "../../call/file-watch.ts";
+import { LogThrottle } from "../../call/log-throttle.ts";
+import { loggerSchema } from "../../call/logger-option.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { ApiKeyRecord, ApiKeyStore } from "./api-key.ts";
+import { byDigest, looksLikeApiKey, type RecordsByDigest, recordsSchema } from "./api-key-record.ts";
+
+export interface FileApiKeyStoreOptions {
+  /** The file; a relative path starts at the working directory. A JSON list of `ApiKeyRecord`. */
+  readonly path: string;
+  /** Told when a changed file was taken over, or could not be. Default: pino to standard output; `false` for nobody. */
+  readonly logger?: Logger | false;
+}
+
+const schema = z.strictObject({
+  path: z.string().refine((path) => path.trim() !== "", { error: "the path is empty" }),
+  logger: z.union([loggerSchema, z.literal(false)]).optional(),
+});
+
+/** A change that cannot be used is looked at once more before it is said: the file may still be being written. */
+const secondLookMs = 400;
+
+/** An `ApiKeyStore` over a file. */
+export interface FileApiKeyStore extends ApiKeyStore {
+  find(digest: string): ApiKeyRecord | undefined;
+  /** Stops watching the file; a later `find` reads it and watches again. */
+  close(): void;
+}
+
+/**
+ * Keeps the records of a JSON file, and takes the file over anew within moments when it is written in place, renamed over
+ * or swapped by a symbolic link. So a key is issued, rotated or revoked by changing the file: revoked or taken out, it
+ * is refused from the next call on. A file that disappears or cannot be used is said once, and the records of the last
+ * good one stay in use. To rotate a key put a second record of the same owner beside the first, and take the first out
+ * once its key is no longer used.
+ *
+ * Throws `ConfigError` where the file cannot be read at the start, is not a list of records, or holds what looks like a
+ * key; no value from the file is ever shown.
+ *
+ * @example
+ * apiKey({ store: fileApiKeyStore({ path: "/etc/orders/api-keys.json" }) })
+ */
+export function fileApiKeyStore(options: FileApiKeyStoreOptions): FileApiKeyStore {
+  const { path, logger } = parseOptions(schema, options, "fileApiKeyStore");
+  return new WatchedFile(path, logger === false ? undefined : (logger ?? pino()));
+}
+
+class WatchedFile implements FileApiKeyStore {
+  readonly #path: string;
+  readonly #logger: Logger | undefined;
+  readonly #throttle: LogThrottle = new LogThrottle({ periodMs: 60_000 });
+  #text: string;
+  #records: RecordsByDigest;
+  #watch: FileWatch | undefined = undefined;
+  #secondLook: NodeJS.Timeout | undefined = undefined;
+  /** What is wrong with the file as it is now. */
+  #problem: string | undefined = undefined;
+
+  constructor(path: string, logger: Logger | undefined) {
+    this.#path = path;
+    this.#logger = logger;
+    this.#text = read(path);
+    this.#records = parse(this.#text, path);
+    this.#start();
+  }
+
+  find(digest: string): ApiKeyRecord | undefined {
+    if (this.#watch === undefined) this.#start();
+    return this.#records.get(digest);
+  }
+
+  close(): void {
+    this.#watch?.stop();
+    this.#watch = undefined;
+    clearTimeout(this.#secondLook);
+    this.#secondLook = undefined;
+  }
+
+  /** Watches first and looks then, so that no change falls between the two. */
+  #start(): void {
+    this.#watch = new FileWatch({ paths: [this.#path], onChange: () => this.#look() });
+    this.#look();
+  }
+
+  #look(): void {
+    clearTimeout(this.#secondLook);
+    this.#secondLook = undefined;
+    if (this.#takeOver() === undefined || this.#watch === undefined) return;
+    this.#secondLook = setTimeout(() => {
+      this.#secondLook = undefined;
+      const problem = this.#takeOver();
+      if (problem !== undefined) this.#report(problem);
+    }, secondLookMs).unref();
+  }
+
+  /** What is wrong with the file, or undefined where its records are in use now. */
+  #takeOver(): string | undefined {
+    try {
+      const text = read(this.#path);
+      if (text !== this.#text) {
+        this.#records = parse(text, this.#path);
+        this.#text = text;
+        this.#say("info", { keys: this.#records.size }, "the API key file changed; its keys are in use now");
+      } else if (this.#problem !== undefined) {
+        this.#say("info", { keys: this.#records.size }, "the API key file is good again");
+      }
+      this.#problem = undefined;
+      return undefined;
+    } catch (error) {
+      // The text of any other error may quote the file.
+      return error instanceof ConfigError ? error.message : "the file cannot be used";
+    }
+  }
+
+  #report(problem: string): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    const leftOut = this.#throttle.admit(problem);
+    if (leftOut === undefined) return;
+    this.#say(
+      "error",
+      { problem, left_out: leftOut },
+      "the API key file cannot be used; the last good keys stay",
+    );
+  }
+
+  #say(level: "info" | "error", facts: Readonly<Record<string, unknown>>, message: string): void {
+    try {
+      this.#logger?.[level]({ path: this.#path, ...facts }, message);
+    } catch {
+      // A logger that throws has nobody left to tell, and this runs in a timer.
+    }
+  }
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch (cause) {
+    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unreadable";
+    throw new ConfigError(
+      `fileApiKeyStore.path: cannot read ${path} (${code}): check the path, which starts at ${process.cwd()} where it is ` +
+        "relative, and that this process may read the file",
+      { cause },
+    );
+  }
+}
+
+function parse(text: string, path: string): RecordsByDigest {
+  if (looksLikeApiKey(text)) {
+    throw new ConfigError(
+      `fileApiKeyStore.path: ${path} holds an API key (plsd_…); a record has only its digest. Take it out, and issue ` +
+        "another key: this one has been written down",
+    );
+  }
+  return byDigest(parseOptions(recordsSchema, parseJson(text, path), `fileApiKeyStore ${path}`));
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The cause is left out: it quotes the text.
+    throw new ConfigError(`fileApiKeyStore.path: ${path} is no JSON; expected a list of API key records`);
+  }
+}

@@ -1,0 +1,167 @@
+// The verified client certificate as a credential (A5): TLS has proven possession of its key, this says whose it is.
+import { z } from "zod";
+import type { CallContext } from "../../call/context.ts";
+import { CredentialError } from "../../call/errors.ts";
+import { parseOptions } from "../../call/options.ts";
+import type { PeerCertificate } from "../../call/peer.ts";
+import type { Identity, Principal } from "../../call/principal.ts";
+import type { Authenticator } from "./authenticator.ts";
+import {
+  matchesName,
+  type NameKind,
+  type NamePattern,
+  nameKindOf,
+  parseNamePattern,
+} from "./certificate-name-pattern.ts";
+
+export interface MtlsOptions {
+  /**
+   * Roles by the names of certificates; where several patterns match, their roles add up:
+   * - `spiffe://prod.example/ns/billing` or any other URI: a certificate with exactly this URI SAN; between two slashes of
+   *   the path, or behind the last one, `*` stands for exactly one segment of letters, digits, `.`, `_` and `-`
+   *   (`spiffe://prod.example/ops/*` is met by `…/ops/ada`, not by `…/ops` or `…/ops/ada/x`);
+   * - `billing.example`: a certificate without a URI SAN whose first DNS SAN is this, in any case; `*.billing.example` is
+   *   met by exactly one label more;
+   * - `CN=billing`: a certificate with neither a URI nor a DNS SAN, and exactly this common name.
+   *
+   * Default: none; certificates are principals without roles.
+   */
+  readonly roles?: Readonly<Record<string, readonly string[]>>;
+  /**
+   * What a verified certificate is that no pattern matches: a principal `"without-roles"`, whom the policy will let do
+   * little, or one to `"refuse"`, as invalid. Default: `"without-roles"`.
+   */
+  readonly unmatched?: "without-roles" | "refuse";
+}
+
+const text = z.string().min(1, "expected text that is not empty");
+
+const schema = z
+  .strictObject({
+    roles: z.record(z.string(), z.array(text)).default({}),
+    unmatched: z.enum(["without-roles", "refuse"]).default("without-roles"),
+  })
+  .superRefine(({ roles, unmatched }, context) => {
+    for (const pattern of Object.keys(roles)) {
+      if (parseNamePattern(pattern) !== undefined) continue;
+      context.addIssue({
+        code: "custom",
+        path: ["roles", pattern],
+        message:
+          "no pattern for a certificate's name; expected a URI, a DNS name or CN=name, where * is a whole segment of the " +
+          "URI's path or the first label of the DNS name",
+      });
+    }
+    if (unmatched === "refuse" && Object.keys(roles).length === 0) {
+      context.addIssue({
+        code: "custom",
+        path: ["unmatched"],
+        message: "would refuse everybody: roles has no pattern; one with an empty list admits without roles",
+      });
+    }
+  });
+
+/**
+ * Authenticates by the connection's verified client certificate. The principal is of kind `service` and scheme `mtls`;
+ * its subject is the certificate's name: the URI SAN (a SPIFFE ID), else the first DNS SAN, else the common name.
+ * `claims` has `nameKind` (`uri`, `dns` or `cn`), `serialNumber`, `issuer`, `fingerprint256`, `uris`, `dnsNames` and
+ * `commonName`. The identity ends when the certificate does. Behind a sidecar the certificate is the one that a trusted
+ * peer forwards (`tls.trustForwardedClientCertFrom`); what the sidecar leaves out of it is empty.
+ *
+ * The server must ask for certificates: `tls.clientCa`. A certificate that does not verify never gets this far. One that
+ * names nobody, or two URIs, or whose DNS or common name poses as a URI, is invalid.
+ *
+ * Throws `ConfigError` for options that are wrong.
+ *
+ * @example
+ * mtls({ roles: { "spiffe://prod.example/billing": ["billing"], "spiffe://prod.example/ops/*": ["ops"] } })
+ */
+export function mtls(options: MtlsOptions = {}): Authenticator {
+  const { roles, unmatched } = parseOptions(schema, options, "mtls");
+  const grants = Object.entries(roles).flatMap(([text, granted]) => {
+    const pattern = parseNamePattern(text);
+    return pattern === undefined ? [] : [{ pattern, roles: granted }];
+  });
+  return new MtlsAuthenticator(grants, unmatched);
+}
+
+interface Grant {
+  readonly pattern: NamePattern;
+  readonly roles: readonly string[];
+}
+
+class MtlsAuthenticator implements Authenticator {
+  readonly name = "mtls";
+  readonly source = "connection";
+  readonly headers: readonly string[] = [];
+  readonly #grants: readonly Grant[];
+  readonly #unmatched: "without-roles" | "refuse";
+  /** One identity for each connection, as its certificate is one object. */
+  readonly #identities: WeakMap<PeerCertificate, Identity> = new WeakMap();
+
+  constructor(grants: readonly Grant[], unmatched: "without-roles" | "refuse") {
+    this.#grants = grants;
+    this.#unmatched = unmatched;
+  }
+
+  presents(call: CallContext): boolean {
+    return call.peer.certificate !== undefined;
+  }
+
+  authenticate(call: CallContext): Identity {
+    const { certificate } = call.peer;
+    if (certificate === undefined) throw new CredentialError("missing", "the connection has no certificate");
+    const known = this.#identities.get(certificate);
+    if (known !== undefined) return known;
+    const identity = this.#identify(certificate);
+    this.#identities.set(certificate, identity);
+    return identity;
+  }
+
+  #identify(certificate: PeerCertificate): Identity {
+    const { name } = certificate;
+    if (name === undefined) throw invalid("the certificate names nobody, or more than one");
+    const nameKind = nameKindOf(certificate);
+    // Whoever reads the subject alone must not take it for the URI that it imitates.
+    if (nameKind !== "uri" && name.includes("://")) {
+      throw invalid(`the certificate's ${nameKind === "dns" ? "DNS" : "common"} name poses as a URI`);
+    }
+    const matching = this.#grants.filter(({ pattern }) => matchesName(pattern, nameKind, name));
+    if (matching.length === 0 && this.#unmatched === "refuse")
+      throw invalid("no pattern of mtls.roles matches the certificate");
+    const principal = principalOf(
+      certificate,
+      name,
+      nameKind,
+      new Set(matching.flatMap(({ roles }) => roles)),
+    );
+    return Object.freeze({ principal, ...endOf(certificate) });
+  }
+}
+
+function principalOf(
+  certificate: PeerCertificate,
+  subject: string,
+  nameKind: NameKind,
+  roles: ReadonlySet<string>,
+): Principal {
+  const { serialNumber, issuer, fingerprint256, uris, dnsNames, commonName } = certificate;
+  return Object.freeze({
+    subject,
+    kind: "service",
+    scheme: "mtls",
+    roles,
+    permissions: new Set<string>(),
+    claims: Object.freeze({ nameKind, serialNumber, issuer, fingerprint256, uris, dnsNames, commonName }),
+    ...endOf(certificate),
+  });
+}
+
+/** A proxy that forwards a certificate may not say when it ends; the proxy then answers for its time (T8). */
+function endOf({ notAfter }: PeerCertificate): { readonly expiresAt?: number } {
+  return notAfter === Number.POSITIVE_INFINITY ? {} : { expiresAt: notAfter };
+}
+
+function invalid(message: string): CredentialError {
+  return new CredentialError("invalid", message);
+}
