@@ -124,6 +124,7 @@ export interface SecureInterceptorsOptions
   extends Pick<
     SecureServerOptions,
     | "authentication"
+    | "callsOutliveCredentials"
     | "authorization"
     | "rateLimit"
     | "deadline"
