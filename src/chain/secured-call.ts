@@ -16,13 +16,16 @@ import {
   asAuthContext,
   type BaseCall,
   type BaseCallReceiver,
+  type Connection,
   cleanMetadata,
+  connectionOf,
   countMessageBytes,
   cutStream,
   endedByCaller,
   type InboundListener,
   interceptOwnStatuses,
   isEmptyMetadata,
+  limitMessages,
   mostMetadataBytes,
   type PartialStatus,
   releaseStream,
@@ -59,6 +62,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   readonly #base: BaseCall;
   readonly #stream: ServerHttp2Stream;
   readonly #session: Http2Session | undefined;
+  readonly #connection: Connection;
   readonly #startedAt: number = performance.now();
   #plan: Plan;
   #context: Call | undefined = undefined;
@@ -91,7 +95,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#base = base;
     this.#stream = base.stream;
     this.#session = base.stream.session;
+    this.#connection = connectionOf(this.#session);
     interceptOwnStatuses(base, this);
+    if (plan.maxReceiveMessageBytes !== undefined) limitMessages(base, plan.maxReceiveMessageBytes);
     if (plan.countsBytes) this.#countBytes();
   }
 
@@ -106,6 +112,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     const counted = this.#plan.countsBytes;
     this.#plan = plan(this.#plan);
     if (this.#plan.countsBytes && !counted) this.#countBytes();
+    const { maxReceiveMessageBytes } = this.#plan;
+    if (maxReceiveMessageBytes !== undefined) limitMessages(this.#base, maxReceiveMessageBytes);
   }
 
   /** The context of the call. There is one from the moment its metadata arrived, so in every handler and listener. */
@@ -159,6 +167,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     if (!this.#headersSent && this.#context?.takeResponseHeaders() !== undefined)
       this.#sendHeaders(undefined);
     this.#headersSent = true;
+    this.#connection.sentSincePing = true;
     this.#base.sendMessage(message, callback);
   }
 
@@ -287,12 +296,13 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#metadata = metadata;
     this.#context = new Call({
       method: this.#plan.method,
-      peer: peerOf === undefined ? peer : peerOf(peer, arrival.forwardedCertificate),
+      peer: peerOf === undefined ? peer : peerOf(peer, arrival.forwardedCertificate, metadata),
       metadata,
       metadataBytes: arrival.metadataBytes,
       timeoutMs: arrival.timeoutMs,
       logger: this.#chain.logger,
     });
+    this.#connection.calls += 1;
     this.#stream.once("close", () => this.#onStreamClosed());
     this.#check(0);
   }
@@ -520,6 +530,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #send(sent: PublicStatus): void {
+    this.#connection.sentSincePing = true;
     try {
       sendOn(this.#base, {
         code: sent.code,
@@ -556,6 +567,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #onStreamClosed(): void {
+    this.#connection.calls -= 1;
     if (this.#state !== ENDED) {
       // The base call tells it in its next tick; the outcome is the same, and must be known to the hooks below.
       this.onCancel();
