@@ -98,15 +98,26 @@ export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-
 export { metrics } from "./middleware/metrics.ts";
 export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";
 export {
+  type MessageLimit,
+  type MethodRateLimits,
+  messageRateLimit,
   peerRateLimit,
   principalRateLimit,
   type RateLimitOptions,
   rateLimit,
 } from "./middleware/rate-limit/rate-limit.ts";
 export { tracing } from "./middleware/tracing.ts";
+export {
+  type MessageSchema,
+  type ValidationOptions,
+  validation,
+} from "./middleware/validation/validation.ts";
 export type { ServerChannelOptions } from "./server/channel-options.ts";
-export type { Health, HealthOptions, ServingStatus } from "./server/health.ts";
+export type { EnforceOptions } from "./server/enforce.ts";
+export type { PeerOptions } from "./server/forwarded-peer.ts";
+export type { Health, HealthAddresses, HealthOptions, ServingStatus } from "./server/health.ts";
 export { type SecureInterceptors, secureInterceptors, toInterceptor } from "./server/interceptors.ts";
+export type { MethodOptions, MethodsOptions } from "./server/method-overrides.ts";
 export type { LimitsOptions, SecureInterceptorsOptions, SecureServerOptions } from "./server/options.ts";
 export { createSecureServer, type SecureServer } from "./server/secure-server.ts";
 export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";

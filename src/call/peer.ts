@@ -28,8 +28,17 @@ export interface PeerCertificate {
 }
 
 export interface Peer {
-  /** The remote IP address, or `unix` for a Unix socket. Behind a sidecar this is the sidecar's. */
+  /**
+   * The remote IP address, or `unix` for a Unix socket; behind a configured proxy, the address that it forwards (L1).
+   * Behind a sidecar this is the sidecar's.
+   */
   readonly address: string;
+  /**
+   * The configured proxy that the call came through, by its address. The same as `address` where it forwarded no address
+   * that can be read: then nobody knows which of its callers this is. A `certificate` is the proxy's own,
+   * unless it is `forwarded` too.
+   */
+  readonly forwardedBy?: string;
   readonly port: number | undefined;
   /** Is the connection encrypted? */
   readonly secure: boolean;

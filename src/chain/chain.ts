@@ -49,6 +49,8 @@ export interface ChainOptions {
      */
     readonly unprepared: "known" | "unknown";
   };
+  /** The largest message of a method, where it is not the server's. Asked once for each method. */
+  readonly maxReceiveMessageBytes?: ((method: MethodInfo) => number | undefined) | undefined;
 }
 
 /** A layer that fails is reported once in this time, not once a call. */
@@ -70,6 +72,7 @@ export class Chain implements ChainServices {
   readonly checkTimeoutMs: number;
   readonly logger: Logger;
   readonly peerOf: PeerOf | undefined;
+  readonly #maxReceiveMessageBytes: ChainOptions["maxReceiveMessageBytes"];
   readonly interceptor: ServerInterceptor;
 
   constructor(options: ChainOptions) {
@@ -166,6 +169,7 @@ export class Chain implements ChainServices {
       layers,
       onRequest: layers.filter((layer) => layer.onRequest !== undefined),
       onResponse: layers.filter((layer) => layer.onResponse !== undefined),
+      maxReceiveMessageBytes: this.#maxReceiveMessageBytes?.(method),
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
       countsBytes: layers.some((layer) => layer.readsSizes === true),
     };

@@ -3,6 +3,7 @@
  * relies on, and was last seen to hold for grpc-js 1.14.7 (test/chain/grpc-js.test.ts is the contract test).
  * `checkSeam` runs when a chain is made, so that a grpc-js that changed stops a server at start, not in a call.
  */
+import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
 import {
   constants,
@@ -27,6 +28,8 @@ import {
 import { ConfigError } from "../call/errors.ts";
 import type { MethodKind } from "../call/method.ts";
 import type { Peer, PeerCertificate } from "../call/peer.ts";
+import type { ConnectionGate } from "./connection-gate.ts";
+import type { PingPolicy } from "./ping-policy.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
 export interface InboundListener {
@@ -87,6 +90,10 @@ export interface Arrival {
 /** A connection as we know it: computed once, when it is accepted. */
 export interface Connection {
   readonly peer: Peer;
+  /** Calls that are open on it. */
+  calls: number;
+  /** Was anything of a call sent on it since the last ping (L3)? */
+  sentSincePing: boolean;
 }
 
 // Kept on the stream and the session themselves: a property is cheaper per call than a WeakMap, and goes with them.
@@ -205,6 +212,12 @@ export function interceptOwnStatuses(base: BaseCall, receiver: BaseCallReceiver)
   }
 }
 
+/** Another limit for this call's messages than the server's (L4), compressed and decompressed. */
+export function limitMessages(base: BaseCall, maxBytes: number): void {
+  base.maxReceiveMessageSize = maxBytes;
+  base.decoder.maxReadMessageLength = maxBytes;
+}
+
 export interface BaseCallReceiver {
   onBaseStatus(status: PartialStatus): void;
   /** Of one message, as it came over the wire, without its framing. */
@@ -252,12 +265,6 @@ function countSent(this: OwnedBaseCall, value: unknown): Buffer {
   // The base call sends no message beyond its limit.
   if (this.maxSendMessageSize === -1 || bytes <= this.maxSendMessageSize) this.palisade.onBytesSent(bytes);
   return message;
-}
-
-/** The largest message that one call may bring, compressed or not, where a method needs less than the server allows. */
-export function limitReceivedMessages(base: BaseCall, bytes: number): void {
-  base.maxReceiveMessageSize = bytes;
-  base.decoder.maxReadMessageLength = bytes;
 }
 
 /**
@@ -339,6 +346,10 @@ export function setHttp2Options(
 }
 
 export interface ConnectionEvents {
+  /** Which connections are let in, and for how long they may take to speak HTTP/2 (L9). */
+  readonly gate?: ConnectionGate;
+  /** How often a connection may ping (L3). */
+  readonly pings?: PingPolicy;
   /** Reads the identity of a verified client certificate (T2, T5). */
   readonly certificateOf: (socket: TLSSocket) => PeerCertificate | undefined;
   /** Why the connection is refused before any HTTP/2 is spoken on it, or undefined. */
@@ -354,6 +365,10 @@ export interface RefusedConnection {
 }
 
 export type RefusedBelow =
+  | "connection_limit"
+  | "peer_connection_limit"
+  | "handshake_timeout"
+  | "too_many_pings"
   | "tls_handshake"
   | "certificate"
   | "untrusted_peer"
@@ -432,15 +447,22 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
     }
   });
 
+  if (events.gate !== undefined) standAtTheGate(emitter, events.gate, events, http2Server);
+
   emitter.prependListener("session", (session: ServerHttp2Session) => {
     const socket = accepting;
     const peer = new ConnectionPeer(
       socket,
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
-    (session as MarkedSession)[connectionKey] = { peer };
+    const connection: Connection = { peer, calls: 0, sentSincePing: false };
+    (session as MarkedSession)[connectionKey] = connection;
     closeWhenCertificateEnds(session, peer);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
+    const { gate, pings } = events;
+    if (gate !== undefined && socket !== undefined)
+      session.once("remoteSettings", () => gate.greeted(underlying(socket)));
+    if (pings !== undefined) watchPings(session, connection, pings, events);
   });
   emitter.prependListener(
     "stream",
@@ -461,6 +483,8 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
     },
   );
   emitter.on("tlsClientError", (error: Error & { code?: string }, socket: TLSSocket) => {
+    // Ended by the gate, which has said so.
+    if (events.gate?.gaveUpOn(underlying(socket)) === true) return;
     const reason = socket.authorizationError;
     const detail = reason
       ? String(reason instanceof Error ? reason.message : reason)
@@ -497,6 +521,57 @@ function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionP
   session.once("close", () => clearTimeout(timer));
 }
 
+/** Before any other listener spends work on the socket, TLS included. */
+function standAtTheGate(
+  emitter: EventEmitter,
+  gate: ConnectionGate,
+  { onRefusedBelow }: ConnectionEvents,
+  http2Server: Http2Server | Http2SecureServer,
+): void {
+  const handOn = emitter.listeners("connection");
+  emitter.removeAllListeners("connection");
+  emitter.on("connection", (socket: Socket) => {
+    const address = addressOf(socket);
+    const refusal = gate.admit(socket, address, (detail) =>
+      onRefusedBelow("handshake_timeout", address, detail),
+    );
+    if (refusal !== undefined) {
+      onRefusedBelow(refusal.reason, address, refusal.detail);
+      socket.destroy();
+      return;
+    }
+    for (const listener of handOn) Reflect.apply(listener, http2Server, [socket]);
+  });
+}
+
+function watchPings(
+  session: ServerHttp2Session,
+  connection: Connection,
+  policy: PingPolicy,
+  { onRefusedBelow }: ConnectionEvents,
+): void {
+  const pings = policy.watch();
+  let ended = false;
+  session.on("ping", () => {
+    if (ended) return;
+    const busy = connection.calls > 0;
+    const reset = connection.sentSincePing;
+    connection.sentSincePing = false;
+    if (!pings.tooMany({ busy, reset })) return;
+    ended = true;
+    onRefusedBelow(
+      "too_many_pings",
+      connection.peer.address,
+      "pings more often than limits.minPingIntervalMs",
+    );
+    // gRPC's own word for it: a client that reads it pings half as often from then on.
+    if (!session.destroyed)
+      session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from("too_many_pings"));
+    // What was queued in the turn of a read leaves after it.
+    setImmediate(() => session.destroy());
+  });
+}
+
 /** Why a request is no gRPC call: gRPC over HTTP/2, "Request-Headers". Undefined where it is one. */
 function notGrpc(headers: IncomingHttpHeaders): string | undefined {
   const contentType = headers["content-type"];
@@ -517,9 +592,15 @@ function freeOnceAnswered(stream: ServerHttp2Stream): void {
  * Where a connection comes from, also after it was destroyed: the socket under TLS remembers its address where it was
  * read in time, which `rememberAddress` does.
  */
-function addressOf(socket: Socket & { readonly _parent?: unknown }): string {
+function addressOf(socket: Socket): string {
+  const address = socket.remoteAddress ?? underlying(socket).remoteAddress;
+  return address ?? (socket instanceof TLSSocket || socket.destroyed ? "unknown" : "unix");
+}
+
+/** The socket that was accepted, under TLS or not. */
+function underlying(socket: Socket & { readonly _parent?: unknown }): Socket {
   const { _parent: under } = socket;
-  return socket.remoteAddress ?? (under instanceof Socket ? under.remoteAddress : undefined) ?? "unknown";
+  return under instanceof Socket ? under : socket;
 }
 
 function rememberAddress(socket: Socket): string | undefined {
@@ -546,7 +627,11 @@ class ConnectionPeer implements Peer {
   }
 }
 
-const unknownConnection: Connection = { peer: new ConnectionPeer(undefined, undefined) };
+const unknownConnection: Connection = {
+  peer: new ConnectionPeer(undefined, undefined),
+  calls: 0,
+  sentSincePing: false,
+};
 
 /** What is known of the connection a stream runs on. */
 export function connectionOf(session: Http2Session | undefined): Connection {
@@ -588,7 +673,11 @@ export function attachedRoad(certificateOf: (socket: TLSSocket) => PeerCertifica
     peerOf(session) {
       if (session === undefined) return unknownConnection.peer;
       const marked = session as MarkedSession;
-      marked[connectionKey] ??= { peer: peerBehind(session, certificateOf) };
+      marked[connectionKey] ??= {
+        peer: peerBehind(session, certificateOf),
+        calls: 0,
+        sentSincePing: false,
+      };
       return marked[connectionKey].peer;
     },
   };

@@ -1,6 +1,6 @@
 // What one call needs from its chain: the ready-made lists of its method, and the services that all calls share.
 import type { Logger } from "pino";
-import type { CallContext } from "../call/context.ts";
+import type { CallContext, ReadonlyMetadata } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
 import type { Peer } from "../call/peer.ts";
 import type { PartialStatus, Road } from "./grpc-js.ts";
@@ -17,13 +17,20 @@ export interface Plan {
   readonly holding: readonly Middleware[];
   /** Does a layer want the sizes of the messages? */
   readonly countsBytes: boolean;
+  /** The largest message that calls of this method may send, where it is not the server's. */
+  readonly maxReceiveMessageBytes: number | undefined;
 }
 
 /**
- * The peer of one call from the connection's and the `x-forwarded-client-cert` that came with the call. Must not throw: a
+ * The peer of one call from the connection's, the `x-forwarded-client-cert` that came with the call, and what else its
+ * metadata says of who forwarded it. Must not throw: a
  * call whose peer cannot be told is refused by a layer.
  */
-export type PeerOf = (connection: Peer, forwardedCertificate: string | undefined) => Peer;
+export type PeerOf = (
+  connection: Peer,
+  forwardedCertificate: string | undefined,
+  metadata: ReadonlyMetadata,
+) => Peer;
 
 export interface ChainServices {
   readonly road: Road;
@@ -51,5 +58,6 @@ export function joinPlans(first: Plan, second: Plan): Plan {
     onResponse: [...first.onResponse, ...second.onResponse],
     holding: [...first.holding, ...second.holding],
     countsBytes: first.countsBytes || second.countsBytes,
+    maxReceiveMessageBytes: second.maxReceiveMessageBytes ?? first.maxReceiveMessageBytes,
   };
 }

@@ -17,7 +17,9 @@ import {
   asAuthContext,
   type BaseCall,
   type BaseCallReceiver,
+  type Connection,
   cleanMetadata,
+  connectionOf,
   countMessageBytes,
   cutStream,
   endedByCaller,
@@ -26,7 +28,7 @@ import {
   inflationOf,
   interceptOwnStatuses,
   isEmptyMetadata,
-  limitReceivedMessages,
+  limitMessages,
   mostMetadataBytes,
   type PartialStatus,
   releaseStream,
@@ -65,6 +67,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   readonly #base: BaseCall;
   readonly #stream: ServerHttp2Stream;
   readonly #session: Http2Session | undefined;
+  readonly #connection: Connection;
   readonly #startedAt: number = performance.now();
   readonly #inflation: Inflation | undefined;
   /** Is the base call at work on a message of the handler's? What fails then is the handler's. */
@@ -100,10 +103,12 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#base = base;
     this.#stream = base.stream;
     this.#session = base.stream.session;
+    this.#connection = connectionOf(this.#session);
     interceptOwnStatuses(base, this);
+    if (plan.maxReceiveMessageBytes !== undefined) limitMessages(base, plan.maxReceiveMessageBytes);
     if (plan.countsBytes) this.#countBytes();
     this.#inflation = inflationOf(base);
-    if (isHealthProbe(plan.method)) limitReceivedMessages(base, largestProbeBytes);
+    if (isHealthProbe(plan.method)) limitMessages(base, largestProbeBytes);
   }
 
   #countBytes(): void {
@@ -117,6 +122,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     const counted = this.#plan.countsBytes;
     this.#plan = plan(this.#plan);
     if (this.#plan.countsBytes && !counted) this.#countBytes();
+    const { maxReceiveMessageBytes } = this.#plan;
+    if (maxReceiveMessageBytes !== undefined) limitMessages(this.#base, maxReceiveMessageBytes);
   }
 
   /** The context of the call. There is one from the moment its metadata arrived, so in every handler and listener. */
@@ -170,6 +177,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     if (!this.#headersSent && this.#context?.takeResponseHeaders() !== undefined)
       this.#sendHeaders(undefined);
     this.#headersSent = true;
+    this.#connection.sentSincePing = true;
     this.#sending = true;
     this.#base.sendMessage(message, callback);
     this.#sending = false;
@@ -300,12 +308,13 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#metadata = metadata;
     this.#context = new Call({
       method: this.#plan.method,
-      peer: peerOf === undefined ? peer : peerOf(peer, arrival.forwardedCertificate),
+      peer: peerOf === undefined ? peer : peerOf(peer, arrival.forwardedCertificate, metadata),
       metadata,
       metadataBytes: arrival.metadataBytes,
       timeoutMs: arrival.timeoutMs,
       logger: this.#chain.logger,
     });
+    this.#connection.calls += 1;
     this.#stream.once("close", () => this.#onStreamClosed());
     this.#check(0);
   }
@@ -535,6 +544,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #send(sent: PublicStatus): void {
+    this.#connection.sentSincePing = true;
     try {
       sendOn(this.#base, {
         code: sent.code,
@@ -571,6 +581,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #onStreamClosed(): void {
+    this.#connection.calls -= 1;
     if (this.#state !== ENDED) {
       // The base call tells it in its next tick; the outcome is the same, and must be known to the hooks below.
       this.onCancel();

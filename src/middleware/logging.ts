@@ -7,6 +7,7 @@ import { describeError, type ErrorDescription } from "../call/error-description.
 import { loggerSchema } from "../call/logger-option.ts";
 import { parseOptions } from "../call/options.ts";
 import { boundedText, redactSecrets } from "../call/redaction.ts";
+import { shadowRefusalOf } from "../call/shadow.ts";
 import { statusName } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
 
@@ -43,6 +44,8 @@ interface CallLine {
   readonly layer: string | undefined;
   /** `false` where the status did not reach the caller. */
   readonly delivered: false | undefined;
+  /** What a layer that decides without enforcing would have answered: `authorization: permission denied` (Z10). */
+  readonly shadow_refusal: string | undefined;
   /** The rule that denied, and its reason. */
   readonly rule: string | undefined;
   readonly reason: string | undefined;
@@ -100,6 +103,7 @@ function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
 
 function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
   const { method, principal, actor } = call;
+  const shadow = shadowRefusalOf(call);
   const denial = call.decision?.effect === "deny" ? call.decision : undefined;
   return {
     method: method.known ? method.path : redactSecrets(method.path, longestText),
@@ -115,6 +119,7 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
     ended_by: outcome.endedBy === "handler" ? undefined : outcome.endedBy,
     layer: outcome.layer,
     delivered: outcome.delivered ? undefined : false,
+    shadow_refusal: shadow === undefined ? undefined : `${shadow.layer}: ${shadow.details}`,
     rule: denial?.rule === undefined ? undefined : redactSecrets(denial.rule, longestText),
     reason: denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText),
     error_id: outcome.errorId,

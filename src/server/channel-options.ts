@@ -10,14 +10,10 @@ export type ServerChannelOptions = Readonly<
     | "grpc.enable_channelz"
     | "grpc.keepalive_time_ms"
     | "grpc.keepalive_timeout_ms"
-    | "grpc.max_connection_age_ms"
     | "grpc.max_connection_age_grace_ms"
     | "grpc-node.max_session_memory"
     | "grpc.server_call_metric_recording"
-  > & {
-    /** grpc-js reads it, and leaves it out of its own list. */
-    readonly "grpc.max_connection_idle_ms"?: number;
-  }
+  >
 >;
 
 const flag = z.literal([0, 1]).exactOptional();
@@ -33,11 +29,11 @@ export const serverChannelOptionsSchema: z.ZodType<ServerChannelOptions> = z.str
   "grpc.enable_channelz": flag,
   "grpc.keepalive_time_ms": milliseconds,
   "grpc.keepalive_timeout_ms": milliseconds,
-  "grpc.max_connection_age_ms": milliseconds,
   "grpc.max_connection_age_grace_ms": milliseconds,
-  "grpc.max_connection_idle_ms": milliseconds,
   "grpc-node.max_session_memory": z.int().min(1).exactOptional(),
   "grpc.server_call_metric_recording": flag,
+  "grpc.max_connection_age_ms": refused("use limits.maxConnectionAgeMs"),
+  "grpc.max_connection_idle_ms": refused("use limits.maxConnectionIdleMs"),
   "grpc.max_concurrent_streams": refused("use limits.maxConcurrentStreams"),
   "grpc.max_receive_message_length": refused("use limits.maxReceiveMessageBytes"),
   "grpc.max_send_message_length": refused("use limits.maxSendMessageBytes"),

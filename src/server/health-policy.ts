@@ -1,5 +1,7 @@
 // Who may ask the health service what: probes pass without credentials (A10); listing every service's status needs some.
+import type { MethodInfo } from "../call/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
+import { healthServiceName } from "./health.ts";
 
 const listPath = "/grpc.health.v1.Health/List";
 
@@ -12,6 +14,11 @@ const listPolicy: MethodPolicy = Object.freeze({
   decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
   describe: () => ({ rule: listPath, roles: "every identified caller" }),
 } satisfies MethodPolicy);
+
+/** The policy speaks of the application's methods; the health service brings its own rules (A10). */
+export function isApplications({ service }: MethodInfo): boolean {
+  return service !== healthServiceName;
+}
 
 /** The application's policy, with the health service's own rule beside it. */
 export function withHealthPolicy(policy: Policy): Policy {

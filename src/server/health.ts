@@ -12,6 +12,7 @@ import { StatusError } from "../call/errors.ts";
 import { texts } from "../call/status.ts";
 import { securityContext } from "../chain/current-context.ts";
 import { peerKey } from "../middleware/rate-limit/peer-key.ts";
+import { hostAndPortOf, isListenAddress } from "./listen-address.ts";
 
 export const healthServiceName = "grpc.health.v1.Health";
 
@@ -20,6 +21,13 @@ export type ServingStatus = "UNKNOWN" | "SERVING" | "NOT_SERVING" | "SERVICE_UNK
 /** What an application says of itself. `service` is a full service name, or `""` for the server as a whole. */
 export interface Health {
   setStatus(service: string, servingStatus: "SERVING" | "NOT_SERVING"): void;
+  /** Where the ports of `health.plaintextAddress` and `health.httpAddress` are bound, once `listen()` has. */
+  readonly addresses: HealthAddresses;
+}
+
+export interface HealthAddresses {
+  readonly plaintext?: string;
+  readonly http?: string;
 }
 
 export interface HealthOptions {
@@ -27,9 +35,18 @@ export interface HealthOptions {
   readonly watchLimit?:
     | { readonly perPeer?: number | undefined; readonly total?: number | undefined }
     | undefined;
+  /**
+   * A port without TLS that serves Check and Watch and nothing else, such as `0.0.0.0:50052`: for Kubernetes' built-in
+   * gRPC probe, which speaks no TLS. Default: none.
+   */
+  readonly plaintextAddress?: string | undefined;
+  /** A port that answers `GET /healthz` over HTTP/1.1 with 200 or 503, such as `0.0.0.0:8080`. Default: none. */
+  readonly httpAddress?: string | undefined;
 }
 
 export interface HealthSettings {
+  readonly plaintextAddress?: string | undefined;
+  readonly httpAddress?: string | undefined;
   readonly watchLimit: { readonly perPeer: number; readonly total: number };
 }
 
@@ -38,6 +55,16 @@ const count = z.int().min(1).max(1_000_000);
 /** The shape of `health`; the only place where its defaults stand. */
 export const healthSchema: z.ZodType<HealthSettings, HealthOptions> = z.strictObject({
   watchLimit: z.strictObject({ perPeer: count.default(100), total: count.default(1000) }).prefault({}),
+  plaintextAddress: z
+    .string()
+    .refine(isListenAddress, { error: "expected host:port, [ipv6]:port or unix:path, with the port" })
+    .optional(),
+  httpAddress: z
+    .string()
+    .refine((address) => hostAndPortOf(address) !== undefined, {
+      error: "expected host:port or [ipv6]:port, with the port",
+    })
+    .optional(),
 });
 
 const longestServiceName = 256;
@@ -61,6 +88,7 @@ export class HealthService implements Health {
   readonly #statuses: Map<string, ServingStatus> = new Map([["", "NOT_SERVING"]]);
   readonly #watchers: Map<string, Set<Watcher>> = new Map();
   readonly #watchesByPeer: Map<string, number> = new Map();
+  #addresses: HealthAddresses = {};
   #watches = 0;
   #closing = false;
 
@@ -73,6 +101,19 @@ export class HealthService implements Health {
     if (this.#statuses.get(service) === servingStatus) return;
     this.#statuses.set(service, servingStatus);
     for (const watcher of this.#watchers.get(service) ?? []) watcher.write({ status: servingStatus });
+  }
+
+  get addresses(): HealthAddresses {
+    return this.#addresses;
+  }
+
+  noteAddress(port: keyof HealthAddresses, address: string): void {
+    this.#addresses = Object.freeze({ ...this.#addresses, [port]: address });
+  }
+
+  /** What is said of the server as a whole. */
+  get isServing(): boolean {
+    return this.#statuses.get("") === "SERVING";
   }
 
   /** The server is ready; what the application said of a service already, stands. */
@@ -167,6 +208,11 @@ export const healthDefinition: ServiceDefinition = fromJSON(
   },
   { enums: String, defaults: true, keepCase: true },
 )[healthServiceName] as ServiceDefinition;
+
+/** What probes call, alone. */
+export const probeDefinition: ServiceDefinition = Object.fromEntries(
+  Object.entries(healthDefinition).filter(([name]) => name === "Check" || name === "Watch"),
+);
 
 function field(type: string): { readonly type: string; readonly id: number } {
   return { type, id: 1 };

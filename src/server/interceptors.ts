@@ -16,11 +16,14 @@ import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
-import { healthServiceName } from "./health.ts";
-import { withHealthPolicy } from "./health-policy.ts";
+import { warnOfShadow } from "./enforce.ts";
+import { peerOfCalls } from "./forwarded-peer.ts";
+import { isApplications, withHealthPolicy } from "./health-policy.ts";
 import { layersOf } from "./layers.ts";
+import { MethodOverrides } from "./method-overrides.ts";
 import { interceptorsSchema, type SecureInterceptorsOptions } from "./options.ts";
 import { layersSchema } from "./own-layers.ts";
+import { checkValidatedMethods } from "./validated-methods.ts";
 
 const road = attachedRoad(peerCertificateOf);
 
@@ -110,16 +113,22 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   const ownLogger: Logger | undefined = settings.logger === false ? undefined : (settings.logger ?? pino());
   const logger = ownLogger ?? pino({ enabled: false });
   const methods = services.flatMap(methodsOf);
-  const applications = methods.filter(({ service }) => service !== healthServiceName);
+  const applications = methods.filter(isApplications);
+  checkValidatedMethods(settings.validation, methods);
+  const overrides = new MethodOverrides(settings);
+  overrides.check(methods);
   const policy = new PolicyHolder(withHealthPolicy(settings.authorization.compile(applications)));
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const chain = new Chain({
-    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy, behindMesh: false }),
+    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy, overrides, behindMesh: false }),
     recovery: recover,
     checkTimeoutMs: settings.deadline.checkTimeoutMs,
     logger,
+    peerOf: peerOfCalls(undefined, settings.peer),
+    maxReceiveMessageBytes: (method) => overrides.valueOf(method, "maxReceiveMessageBytes"),
     attached: { road, unprepared: "unknown" },
   });
+  warnOfShadow(logger, settings.enforce);
   chain.prepare(methods);
   logger.warn(
     { not_on_this_road: notOnThisRoad },

@@ -2,15 +2,28 @@
 import type { Logger } from "pino";
 import type { Middleware } from "../chain/middleware.ts";
 import type { AuditLayer } from "../middleware/audit/audit.ts";
-import { authentication } from "../middleware/authentication/authentication.ts";
+import { authentication, credentialHeadersOf } from "../middleware/authentication/authentication.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
-import { deadline } from "../middleware/deadline.ts";
+import { type DeadlineLimits, deadline } from "../middleware/deadline.ts";
 import { logging } from "../middleware/logging.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { metrics } from "../middleware/metrics.ts";
-import { peerRateLimit, principalRateLimit } from "../middleware/rate-limit/rate-limit.ts";
+import { failedAuthenticationLimit } from "../middleware/rate-limit/failed-authentication.ts";
+import {
+  type Limiters,
+  type MethodRateLimits,
+  messageLayer,
+  methodLimiters,
+  newLimiters,
+  peerLayer,
+  principalLayer,
+} from "../middleware/rate-limit/rate-limit.ts";
+import type { Enforcement } from "../middleware/rate-limit/refusal.ts";
 import { tracing } from "../middleware/tracing.ts";
+import { validation } from "../middleware/validation/validation.ts";
 import { forwardedCertificateCheck } from "./forwarded-certificate.ts";
+import { isApplications } from "./health-policy.ts";
+import type { MethodOptions, MethodOverrides } from "./method-overrides.ts";
 import type { LayerSettings } from "./options.ts";
 
 export interface LayerParts {
@@ -18,29 +31,65 @@ export interface LayerParts {
   readonly logger: Logger | undefined;
   readonly audit: AuditLayer | undefined;
   readonly policy: PolicyHolder;
+  readonly overrides: MethodOverrides;
   /** Do calls bring the client's certificate in a header, from a sidecar that is trusted to say so? */
   readonly behindMesh: boolean;
 }
 
-export function layersOf({ settings, logger, audit, policy, behindMesh }: LayerParts): readonly Middleware[] {
+export function layersOf(parts: LayerParts): readonly Middleware[] {
+  const { settings, logger, audit, policy, overrides, behindMesh } = parts;
+  const { enforce } = settings;
+  const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
+  const limitersFor = (own?: MethodRateLimits): Limiters =>
+    own === undefined ? limiters : methodLimiters(limiters, own);
   return [
     // They watch.
     ...(settings.tracing ? [tracing()] : []),
     ...(logger === undefined ? [] : [logging({ logger })]),
     ...(settings.metrics ? [metrics()] : []),
-    ...(audit === undefined ? [] : [audit]),
+    ...(audit === undefined ? [] : overrides.layersFor("audit", (own) => (own === false ? nothing : audit))),
     // They refuse.
     ...(behindMesh ? [forwardedCertificateCheck()] : []),
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
-    deadline(settings.deadline),
-    peerRateLimit(settings.rateLimit),
+    ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
+    ...overrides.layersFor("rateLimit", (own) => peerLayer(limitersFor(own))),
+    ...failedAuthentication(parts, limiters.enforcement),
     authentication(settings.authentication, {
       isPublic: ({ path }) => policy.isPublic(path),
       callsOutliveCredentials: settings.callsOutliveCredentials,
     }),
-    principalRateLimit(settings.rateLimit),
-    authorizationBy(policy),
+    ...overrides.layersFor("rateLimit", (own) => principalLayer(limitersFor(own))),
+    authorizationBy(policy, enforce.authorization ? {} : { enforces: (method) => !isApplications(method) }),
+    ...overrides.layersFor("rateLimit", (own) => messageLayer(limitersFor(own))),
+    validation(settings.validation),
     // Layers of the application's own.
     ...settings.middleware,
+  ];
+}
+
+/** Takes the place of a layer that a method does without. */
+const nothing: Middleware = Object.freeze<Middleware>({ name: "nothing", appliesTo: () => false });
+
+function ownDeadline(general: DeadlineLimits, own: MethodOptions["deadline"]): DeadlineLimits {
+  return {
+    ...general,
+    required: own?.required ?? general.required,
+    ...(own?.maxMs === undefined ? {} : { maxUnaryMs: own.maxMs, maxStreamMs: own.maxMs }),
+  };
+}
+
+function failedAuthentication(
+  { settings: { rateLimit, authentication }, behindMesh }: LayerParts,
+  enforcement: Enforcement,
+): readonly Middleware[] {
+  if (rateLimit.failedAuthentication === false) return [];
+  return [
+    failedAuthenticationLimit({
+      limit: rateLimit.failedAuthentication,
+      credentialHeaders: credentialHeadersOf(authentication),
+      enforcement,
+      // A sidecar's address is that of all who come through it.
+      addressesAreShared: behindMesh,
+    }),
   ];
 }

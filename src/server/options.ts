@@ -18,6 +18,7 @@ import {
   type RateLimits,
   rateLimitSchema,
 } from "../middleware/rate-limit/rate-limit.ts";
+import { type ValidationOptions, validationSchema } from "../middleware/validation/validation.ts";
 import {
   type ServerPlaintext,
   type ServerPlaintextSettings,
@@ -26,7 +27,10 @@ import {
   serverTlsSchema,
 } from "../tls/server-options.ts";
 import { refused, type ServerChannelOptions, serverChannelOptionsSchema } from "./channel-options.ts";
+import { type EnforceOptions, type EnforceSettings, enforceSchema } from "./enforce.ts";
+import { type PeerOptions, type PeerSettings, peerSchema } from "./forwarded-peer.ts";
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
+import { type MethodsOptions, methodsSchema } from "./method-overrides.ts";
 import { ownLayersSchema } from "./own-layers.ts";
 
 /** Sizes and numbers that a connection or a call may reach. */
@@ -42,6 +46,28 @@ export interface LimitsOptions {
   readonly maxReceiveMessageBytes?: number | undefined;
   /** The largest message that is sent. Default: 4 MiB. */
   readonly maxSendMessageBytes?: number | undefined;
+  /** Open connections in all; one more is closed before TLS is spoken. Default: 10,000. */
+  readonly maxConnections?: number | undefined;
+  /**
+   * Open connections from one address (IPv6 by /64). Configured proxies and Unix sockets stand for many callers and are
+   * not limited by themselves. Default: 1,000.
+   */
+  readonly maxConnectionsPerPeer?: number | undefined;
+  /** From an accepted connection to its first HTTP/2 settings, TLS included, in milliseconds. Default: 10,000. */
+  readonly handshakeTimeoutMs?: number | undefined;
+  /** A connection without calls is closed after this, in milliseconds. Default: 300,000. */
+  readonly maxConnectionIdleMs?: number | undefined;
+  /**
+   * A connection takes no new calls after this, in milliseconds, give or take a tenth; those in flight finish. Clients
+   * reconnect by themselves, and so spread over new instances. Default: none.
+   */
+  readonly maxConnectionAgeMs?: number | undefined;
+  /**
+   * The shortest time between two pings of a connection, in milliseconds. A connection without calls may hardly ping at
+   * all. The third early ping in a row ends the connection with GOAWAY ENHANCE_YOUR_CALM `too_many_pings` (gRFC A8).
+   * Default: 10,000.
+   */
+  readonly minPingIntervalMs?: number | undefined;
 }
 
 export interface LimitsSettings {
@@ -49,6 +75,12 @@ export interface LimitsSettings {
   readonly maxMetadataBytes: number;
   readonly maxReceiveMessageBytes: number;
   readonly maxSendMessageBytes: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerPeer: number;
+  readonly handshakeTimeoutMs: number;
+  readonly maxConnectionIdleMs: number;
+  readonly maxConnectionAgeMs?: number | undefined;
+  readonly minPingIntervalMs: number;
 }
 
 export interface SecureServerOptions {
@@ -66,11 +98,25 @@ export interface SecureServerOptions {
   readonly callsOutliveCredentials?: boolean | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */
   readonly authorization: Authorizer;
-  /** Default: 1,000 calls a second for each peer, 500 for each principal, 200 in flight for each principal. */
+  /** What decides without refusing (Z10). Default: nothing, everything is enforced. */
+  readonly enforce?: EnforceOptions | undefined;
+  /**
+   * Default: 1,000 calls a second for each peer, 500 for each principal, 200 in flight for each principal, 20 bad
+   * credentials a minute for each peer.
+   */
   readonly rateLimit?: RateLimitOptions | undefined;
   /** Default: a unary call may take 60 s, a stream an hour, a check 5 s. */
   readonly deadline?: DeadlineOptions | undefined;
   readonly limits?: LimitsOptions | undefined;
+  /** What single methods have of their own. A path under which nothing is registered is an error in `listen()`. */
+  readonly methods?: MethodsOptions | undefined;
+  /** Which proxies are believed when they say who calls. Default: none; the peer is the connection's other end. */
+  readonly peer?: PeerOptions | undefined;
+  /**
+   * Schemas that messages must pass, by method: zod, or anything with its `safeParse`. A path that is no method is an
+   * error in `listen()`.
+   */
+  readonly validation?: ValidationOptions | undefined;
   /** A pino logger, or `false` for none. Default: pino to standard output. */
   readonly logger?: Logger | false | undefined;
   /** Where audit records go. Default: nowhere. */
@@ -104,7 +150,11 @@ export interface LayerSettings {
   readonly authorization: Authorizer;
   readonly rateLimit: RateLimits;
   readonly deadline: DeadlineLimits;
+  readonly enforce: EnforceSettings;
   readonly limits: Pick<LimitsSettings, "maxMetadataBytes">;
+  readonly methods: MethodsOptions;
+  readonly peer?: PeerSettings;
+  readonly validation: ValidationOptions;
   readonly logger?: Logger | false;
   readonly audit?: AuditSettings;
   readonly metrics: boolean;
@@ -128,6 +178,10 @@ export interface SecureInterceptorsOptions
     | "authorization"
     | "rateLimit"
     | "deadline"
+    | "enforce"
+    | "methods"
+    | "peer"
+    | "validation"
     | "logger"
     | "audit"
     | "metrics"
@@ -151,6 +205,10 @@ const messageBytes = z
   .min(1)
   .max(2 ** 32 - 1);
 
+const connections = z.int().min(1).max(1_000_000);
+/** Timers count in 31 bits: a longer delay would fire at once. */
+const milliseconds = z.int().min(1).max(2_147_483_647);
+
 const limitsSchema = z.strictObject({
   maxConcurrentStreams: z
     .int()
@@ -160,6 +218,13 @@ const limitsSchema = z.strictObject({
   maxMetadataBytes: maxMetadataBytesSchema,
   maxReceiveMessageBytes: messageBytes.default(mebibytes4),
   maxSendMessageBytes: messageBytes.default(mebibytes4),
+  maxConnections: connections.default(10_000),
+  maxConnectionsPerPeer: connections.default(1000),
+  // Beyond two minutes Node gives up on a TLS handshake by itself.
+  handshakeTimeoutMs: z.int().min(1).max(120_000).default(10_000),
+  maxConnectionIdleMs: milliseconds.default(300_000),
+  maxConnectionAgeMs: milliseconds.optional(),
+  minPingIntervalMs: milliseconds.default(10_000),
 });
 
 function contract<T>(name: string, members: readonly string[], example: string): z.ZodType<T, T> {
@@ -172,6 +237,13 @@ function contract<T>(name: string, members: readonly string[], example: string):
   );
 }
 
+/** What `authorization` and `setAuthorization` take. */
+export const authorizerSchema: z.ZodType<Authorizer, Authorizer> = contract<Authorizer>(
+  "an authorizer",
+  ["compile"],
+  "rbac({ … }); allowAuthenticated() says aloud that every verified caller may do everything",
+);
+
 /** What the layers of a call need, on every road. */
 const layerShape = {
   authentication: contract<Authenticator>(
@@ -180,13 +252,13 @@ const layerShape = {
     "jwt({ … }); anonymous() says aloud that callers are not verified",
   ),
   callsOutliveCredentials: callsOutliveCredentialsSchema,
-  authorization: contract<Authorizer>(
-    "an authorizer",
-    ["compile"],
-    "rbac({ … }); allowAuthenticated() says aloud that every verified caller may do everything",
-  ),
+  authorization: authorizerSchema,
   rateLimit: rateLimitSchema.prefault({}),
   deadline: deadlineSchema.prefault({}),
+  enforce: enforceSchema.prefault({}),
+  methods: methodsSchema.default({}),
+  peer: peerSchema.exactOptional(),
+  validation: validationSchema.default({}),
   logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
   audit: auditSchema.exactOptional(),
   metrics: z.boolean().default(true),
@@ -214,6 +286,12 @@ export const interceptorsSchema: z.ZodType<SecureInterceptorsSettings> = z.stric
       maxConcurrentStreams: refused(`${ownServer}: grpc.max_concurrent_streams`),
       maxReceiveMessageBytes: refused(`${ownServer}: grpc.max_receive_message_length`),
       maxSendMessageBytes: refused(`${ownServer}: grpc.max_send_message_length`),
+      maxConnections: refused("connections are your server's own"),
+      maxConnectionsPerPeer: refused("connections are your server's own"),
+      handshakeTimeoutMs: refused("connections are your server's own"),
+      maxConnectionIdleMs: refused(`${ownServer}: grpc.max_connection_idle_ms`),
+      maxConnectionAgeMs: refused(`${ownServer}: grpc.max_connection_age_ms`),
+      minPingIntervalMs: refused("connections are your server's own"),
     })
     .prefault({}),
   services: z

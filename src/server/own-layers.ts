@@ -14,6 +14,8 @@ const takenNames: ReadonlySet<string> = new Set([
   "metadata-limit",
   "deadline",
   "peer-rate-limit",
+  "failed-authentication",
+  "message-rate-limit",
   "rate-limit",
   "authentication",
   "principal-rate-limit",

@@ -6,6 +6,11 @@ import type { RefusedBelow } from "../chain/grpc-js.ts";
 import { countConnectionRefusal } from "../middleware/metrics.ts";
 
 const messages: Readonly<Record<RefusedBelow, string>> = {
+  connection_limit: "refused a connection: as many as limits.maxConnections are open",
+  peer_connection_limit:
+    "refused a connection: as many as limits.maxConnectionsPerPeer are open from its address",
+  handshake_timeout: "ended a connection: it did not speak HTTP/2 in time",
+  too_many_pings: "ended a connection: too many pings",
   tls_handshake: "refused a connection: the TLS handshake failed",
   certificate: "refused a connection: its client certificate is missing or does not verify",
   untrusted_peer: "refused a plaintext connection: its peer is not one that may connect",

@@ -1,34 +1,49 @@
 // createSecureServer: options become layers, layers a chain, the chain the only way into a grpc.Server.
+import { isIP } from "node:net";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { z } from "zod";
+import { addressSet } from "../call/address-set.ts";
 import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
-import type { MethodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
 import { Chain } from "../chain/chain.ts";
+import { ConnectionGate } from "../chain/connection-gate.ts";
 import { checkHandlers } from "../chain/define-handlers.ts";
 import {
   type Connections,
   checkSeam,
   handleUnknownMethods,
-  type RegisteredHandler,
   setHttp2Options,
   watchConnections,
 } from "../chain/grpc-js.ts";
+import { PingPolicy } from "../chain/ping-policy.ts";
 import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
+import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
+import { addressKey } from "../middleware/rate-limit/peer-key.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
-import { GuardedServer } from "./guarded-server.ts";
-import { type Health, HealthService, healthDefinition, healthServiceName } from "./health.ts";
-import { withHealthPolicy } from "./health-policy.ts";
+import { warnOfShadow } from "./enforce.ts";
+import { peerOfCalls } from "./forwarded-peer.ts";
+import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
+import { type Health, HealthService, healthDefinition } from "./health.ts";
+import { isApplications, withHealthPolicy } from "./health-policy.ts";
+import { HealthPorts } from "./health-ports.ts";
 import { layersOf } from "./layers.ts";
+import { isListenAddress } from "./listen-address.ts";
 import { type ListeningPort, listeningPort } from "./listening-port.ts";
-import { type SecureServerOptions, type SecureServerSettings, serverSchema } from "./options.ts";
+import { MethodOverrides } from "./method-overrides.ts";
+import {
+  authorizerSchema,
+  type SecureServerOptions,
+  type SecureServerSettings,
+  serverSchema,
+} from "./options.ts";
 import { refusedBelowReporter } from "./refused-below.ts";
+import { checkValidatedMethods } from "./validated-methods.ts";
 
 /** A gRPC server behind the whole wall. */
 export interface SecureServer {
@@ -56,6 +71,14 @@ export interface SecureServer {
    * await writeFile("access.html", server.accessMatrix().toHtml());
    */
   accessMatrix(): AccessMatrix;
+  /**
+   * Puts another policy in the place of the one in force: checked whole, then swapped at once. A call that is decided
+   * afterwards is decided by the new one alone, and so is the next message of a stream that is decided by message.
+   * Before `listen()` it takes the place of the `authorization` option.
+   * @throws {PolicyError} where it does not fit the registered methods, {ConfigError} for what is no authorizer; the old
+   * policy stays.
+   */
+  setAuthorization(authorizer: Authorizer): void;
   /** What the health service says. */
   readonly health: Health;
   /** The grpc-js server inside, for libraries that register services on one. It cannot be bound by hand. */
@@ -94,6 +117,9 @@ class PalisadeServer implements SecureServer {
   readonly #port: ListeningPort;
   readonly #logger: Logger;
   readonly #policy: PolicyHolder = new PolicyHolder();
+  readonly #overrides: MethodOverrides;
+  readonly #healthPorts: HealthPorts | undefined;
+  #authorizer: Authorizer;
   readonly #audit: AuditLayer | undefined;
   readonly #chain: Chain;
   readonly #server: GuardedServer;
@@ -106,6 +132,8 @@ class PalisadeServer implements SecureServer {
 
   constructor(settings: SecureServerSettings) {
     this.#settings = settings;
+    this.#authorizer = settings.authorization;
+    this.#overrides = new MethodOverrides(settings);
     const logger = settings.logger === false ? undefined : (settings.logger ?? pino());
     this.#port = listeningPort(settings.tls, { logger: logger ?? false, metrics: settings.metrics });
     this.#logger = logger ?? pino({ enabled: false });
@@ -117,12 +145,14 @@ class PalisadeServer implements SecureServer {
         logger,
         audit: this.#audit,
         policy: this.#policy,
+        overrides: this.#overrides,
         behindMesh: settings.tls.plaintext === "mesh",
       }),
       recovery: recover,
       checkTimeoutMs: settings.deadline.checkTimeoutMs,
       logger: this.#logger,
-      peerOf: this.#port.peerOf,
+      peerOf: peerOfCalls(this.#port.peerOf, settings.peer),
+      maxReceiveMessageBytes: (method) => this.#overrides.valueOf(method, "maxReceiveMessageBytes"),
     });
     this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error) =>
       this.#chain.noteCodecFailure(error),
@@ -133,13 +163,25 @@ class PalisadeServer implements SecureServer {
       maxHeaderListBytes: 2 * settings.limits.maxMetadataBytes,
     });
     handleUnknownMethods(this.#server, unknownMethodHandler);
+    const onRefusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
     this.#connections = watchConnections(this.#server, {
+      gate: connectionGate(settings),
+      pings: new PingPolicy({ minIntervalMs: settings.limits.minPingIntervalMs }),
       certificateOf: peerCertificateOf,
       refuse: this.#port.refuse,
-      onRefusedBelow: refusedBelowReporter(logger, { metrics: settings.metrics }),
+      onRefusedBelow,
     });
     this.#health = settings.health === false ? undefined : new HealthService(settings.health);
     if (this.#health !== undefined) this.#server.addService(healthDefinition, { ...this.#health.handlers });
+    this.#healthPorts =
+      this.#health === undefined || settings.health === false
+        ? undefined
+        : new HealthPorts({
+            settings: settings.health,
+            health: this.#health,
+            logger: this.#logger,
+            onRefusedBelow,
+          });
   }
 
   get grpcServer(): Server {
@@ -187,10 +229,11 @@ class PalisadeServer implements SecureServer {
     if (this.#shutdown !== undefined)
       throw new ConfigError("listen: this server was shut down; make a new one");
     const methods = this.#server.methods;
-    this.#policy.replace(
-      withHealthPolicy(this.#settings.authorization.compile(methods.filter(isApplications))),
-    );
+    checkValidatedMethods(this.#settings.validation, methods);
+    this.#overrides.check(methods);
+    this.#policy.replace(this.#compile(this.#authorizer));
     this.#chain.prepare(methods);
+    warnOfShadow(this.#logger, this.#settings.enforce);
     this.#listening = true;
     this.#server.seal();
     this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
@@ -201,12 +244,33 @@ class PalisadeServer implements SecureServer {
   }
 
   async #bindAll(addresses: readonly string[]): Promise<number> {
+    await this.#openHealthPorts();
     let first: number | undefined;
     for (const address of addresses) {
       const port = await this.#bind(address);
       first ??= port;
     }
     return first ?? 0;
+  }
+
+  #compile(authorizer: Authorizer): Policy {
+    return withHealthPolicy(authorizer.compile(this.#server.methods.filter(isApplications)));
+  }
+
+  setAuthorization(authorizer: Authorizer): void {
+    const checked = parseOptions(authorizerSchema, authorizer, "setAuthorization");
+    if (this.#listening) this.#policy.replace(this.#compile(checked));
+    this.#authorizer = checked;
+    this.#logger.info({ authorizer: checked.name }, "the authorization policy was replaced");
+  }
+
+  async #openHealthPorts(): Promise<void> {
+    try {
+      await this.#healthPorts?.open();
+    } catch (error) {
+      this.#port.close();
+      throw error;
+    }
   }
 
   async #bind(address: string): Promise<number> {
@@ -219,6 +283,7 @@ class PalisadeServer implements SecureServer {
     } catch (cause) {
       this.#server.forceShutdown();
       this.#port.close();
+      await this.#healthPorts?.close();
       if (cause instanceof ConfigError) throw cause;
       throw new ConfigError(
         `listen: cannot bind ${address}: ${cause instanceof Error ? cause.message : String(cause)}; ` +
@@ -241,6 +306,7 @@ class PalisadeServer implements SecureServer {
     await this.#binding?.catch(() => undefined);
     this.#port.close();
     await this.#drain(graceMs);
+    await this.#healthPorts?.close();
     await this.#audit?.close();
     await closeAuthenticator(this.#settings.authentication).catch((error: unknown) =>
       this.#logger.warn({ err: describeError(error) }, "shutdown: an authenticator could not be closed"),
@@ -271,14 +337,17 @@ function notLoopback(address: string): string {
   );
 }
 
-/** With its port: grpc-js would take 443 where there is none. */
-function isListenAddress(address: string): boolean {
-  return /^unix:.|^(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/[\]]+):\d{1,5}$/.test(address);
-}
-
-/** The policy speaks of the application's methods; the health service brings its own rules (A10). */
-function isApplications({ service }: MethodInfo): boolean {
-  return service !== healthServiceName;
+/** Everybody who came through a balancer or a sidecar has its address: such an address is not limited by itself. */
+function connectionGate({ limits, peer, tls }: SecureServerSettings): ConnectionGate {
+  const proxies = addressSet(peer?.trustedProxies ?? []);
+  const isShared = (address: string): boolean =>
+    tls.plaintext === "mesh" || isIP(address) === 0 || proxies.has(address);
+  return new ConnectionGate({
+    maxConnections: limits.maxConnections,
+    maxConnectionsPerPeer: limits.maxConnectionsPerPeer,
+    handshakeTimeoutMs: limits.handshakeTimeoutMs,
+    keyOf: (address) => (isShared(address) ? undefined : addressKey(address)),
+  });
 }
 
 function grpcOptions({ limits, channelOptions }: SecureServerSettings, chain: Chain): ServerOptions {
@@ -289,21 +358,10 @@ function grpcOptions({ limits, channelOptions }: SecureServerSettings, chain: Ch
     "grpc.max_concurrent_streams": limits.maxConcurrentStreams,
     "grpc.max_receive_message_length": limits.maxReceiveMessageBytes,
     "grpc.max_send_message_length": limits.maxSendMessageBytes,
+    "grpc.max_connection_idle_ms": limits.maxConnectionIdleMs,
+    ...(limits.maxConnectionAgeMs === undefined
+      ? {}
+      : { "grpc.max_connection_age_ms": limits.maxConnectionAgeMs }),
     interceptors: [chain.interceptor],
   };
-}
-
-/** Stands in for methods that nobody registered, so that they pass the chain, which answers for them (C8). */
-function unknownMethodHandler(path: string): RegisteredHandler {
-  return {
-    path,
-    type: "bidi",
-    func: neverCalled,
-    serialize: neverCalled,
-    deserialize: (bytes) => bytes,
-  };
-}
-
-function neverCalled(): never {
-  throw new Error("an unknown method has no handler");
 }

@@ -15,6 +15,7 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import type { Authorizer, Decision } from "../../src/middleware/authorization/authorizer.ts";
 import { layersOf } from "../../src/server/layers.ts";
+import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { serverSchema } from "../../src/server/options.ts";
 import { type InvokeOptions, invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
@@ -40,6 +41,7 @@ describe("the order of the layers", async () => {
     audit: audit({ sinks: [sink], logger }),
     policy: new PolicyHolder(),
     behindMesh: false,
+    overrides: new MethodOverrides({ methods: {}, rateLimit: settings.rateLimit }),
   });
   const names = layers.map(({ name }) => name);
 
@@ -51,9 +53,12 @@ describe("the order of the layers", async () => {
       "metadata-limit",
       "deadline",
       "peer-rate-limit",
+      "failed-authentication",
       "authentication",
       "principal-rate-limit",
       "authorization",
+      "message-rate-limit",
+      "validation",
     ];
     expect(names.filter((name) => required.includes(name))).toEqual(required);
   });

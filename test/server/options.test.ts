@@ -2,6 +2,7 @@
 // that is added without a row here fails.
 import { Buffer } from "node:buffer";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect as connectTcp } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect } from "node:tls";
@@ -14,7 +15,7 @@ import {
 } from "@grpc/grpc-js";
 import { metrics as otel } from "@opentelemetry/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import type { z } from "zod";
+import { type z, z as z4 } from "zod";
 import { ConfigError } from "../../src/call/errors.ts";
 import { securityContext } from "../../src/chain/current-context.ts";
 import { clientChannelOptionsSchema } from "../../src/client/channel-options.ts";
@@ -24,6 +25,8 @@ import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import type { RateLimit } from "../../src/middleware/rate-limit/memory-rate-limiter.ts";
+import type { MessageLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
 import { type SecureServerOptions, serverSchema } from "../../src/server/options.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
@@ -59,6 +62,9 @@ interface Found {
   readonly objects: readonly string[];
 }
 
+/** A key for each object whose keys are the user's. */
+const recordKeys: Readonly<Record<string, string>> = { methods: "/*", validation: "/a/b" };
+
 /** Every path that the schema accepts. */
 function walk(schema: z.core.$ZodType, path: string): Found {
   const { def } = (schema as z.core.$ZodTypes)._zod;
@@ -82,6 +88,8 @@ function walk(schema: z.core.$ZodType, path: string): Found {
       return walk(def.innerType, path);
     case "pipe":
       return walk(def.in, path);
+    case "record":
+      return walk(def.valueType, `${path}.${recordKeys[path]}`);
     case "union": {
       const parts = def.options.map((option) => walk(option, path));
       return { leaves: parts.flatMap((part) => part.leaves), objects: parts.flatMap((part) => part.objects) };
@@ -380,6 +388,235 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     await using wall = await secured({ limits, rateLimit: { inFlightPerPrincipal: false } });
     expect(await openUntilRefused(wall, 201)).toBe(201);
   },
+  "rateLimit.failedAuthentication.points": async () => {
+    await using wall = await secured({
+      rateLimit: { failedAuthentication: { points: 3, durationSec: day } },
+    });
+    expect(await badCredentialsUntilRefused(wall, 5)).toBe(3);
+  },
+  "rateLimit.failedAuthentication.durationSec": async () => {
+    await using wall = await secured({
+      rateLimit: { failedAuthentication: { points: 1, durationSec: day } },
+    });
+    expect(await blockedForSec(wall)).toSatisfy((seconds: number) => seconds > day - 60 && seconds <= day);
+  },
+  "rateLimit.failedAuthentication.blockDurationSec": async () => {
+    await using wall = await secured({
+      rateLimit: { failedAuthentication: { points: 1, durationSec: 60, blockDurationSec: day } },
+    });
+    expect(await blockedForSec(wall)).toSatisfy((seconds: number) => seconds > day - 60 && seconds <= day);
+  },
+  "rateLimit.failedAuthentication=false": async () => {
+    await using limited = await secured();
+    expect(await badCredentialsUntilRefused(limited, 25)).toBe(20);
+    await using wall = await secured({ rateLimit: { failedAuthentication: false } });
+    expect(await badCredentialsUntilRefused(wall, 25)).toBe(25);
+  },
+  "rateLimit.messagesPerStream.points": async () => {
+    await using wall = await secured({ rateLimit: { messagesPerStream: { points: 3, durationSec: day } } });
+    expect(await endOfStream(wall, 3)).toBe("OK");
+    expect(await endOfStream(wall, 4)).toBe("rate limit exceeded");
+  },
+  "rateLimit.messagesPerStream.durationSec": async () => {
+    await using wall = await secured({ rateLimit: { messagesPerStream: { points: 1, durationSec: day } } });
+    const told = await invoke(wall.client(), "bidi_stream", {
+      metadata: await wall.authorized(),
+      messages: [{ text: "1" }, { text: "2" }],
+    });
+    expect(Number(told.trailers.get("retry-after")[0])).toSatisfy(
+      (sec: number) => sec > day - 60 && sec <= day,
+    );
+  },
+  "rateLimit.messagesPerStream=false": async () => {
+    await using wall = await secured({ rateLimit: { messagesPerStream: false } });
+    expect(await endOfStream(wall, 500)).toBe("OK");
+  },
+  "enforce.authorization": async () => {
+    const authorization = rbac({ roles: { other: {} }, rules: { "/*": { roles: ["other"] } } });
+    await using wall = await secured({ authorization, enforce: { authorization: false } });
+    expect(await callWith(wall, "x")).toBe("OK OK");
+    await using strict = await secured({ authorization });
+    expect(await callWith(strict, "x")).toBe("PERMISSION_DENIED permission denied");
+  },
+  "enforce.rateLimit": async () => {
+    const rateLimit = { perPeer: { points: 1, durationSec: day } };
+    await using wall = await secured({ rateLimit, enforce: { rateLimit: false } });
+    expect(await callsUntil(wall, "rate limit exceeded", 4)).toBe(4);
+    await using strict = await secured({ rateLimit });
+    expect(await callsUntil(strict, "rate limit exceeded", 4)).toBe(1);
+  },
+  "methods./*.deadline.required": async () => {
+    await using wall = await secured({ methods: { [paths.unary]: { deadline: { required: true } } } });
+    const endless = { call: { deadline: Number.POSITIVE_INFINITY } };
+    expect(await callWith(wall, "x", endless)).toBe("INVALID_ARGUMENT deadline required");
+  },
+  "methods./*.deadline.maxMs": async () => {
+    await using wall = await secured({
+      handlers: hanging,
+      methods: { [paths.unary]: { deadline: { maxMs: 50 } } },
+    });
+    expect(await callWith(wall, "x")).toBe("DEADLINE_EXCEEDED deadline exceeded");
+  },
+  ...Object.fromEntries(
+    (["perPeer", "perPrincipal"] as const).flatMap((name) => {
+      const own = (limit: RateLimit | false) => ({
+        methods: { [paths.unary]: { rateLimit: { [name]: limit } } },
+      });
+      const at = `methods./*.rateLimit.${name}`;
+      return [
+        [
+          `${at}.points`,
+          async () => {
+            await using wall = await secured(own({ points: 3, durationSec: day }));
+            expect(await callsUntil(wall, "rate limit exceeded", 10)).toBe(3);
+          },
+        ],
+        [
+          `${at}.durationSec`,
+          async () => {
+            await using wall = await secured(own({ points: 1, durationSec: day }));
+            expect(await retryAfter(wall)).toSatisfy((sec: number) => sec > day - 60 && sec <= day);
+          },
+        ],
+        [
+          `${at}.blockDurationSec`,
+          async () => {
+            await using wall = await secured(own({ points: 1, durationSec: 60, blockDurationSec: day }));
+            expect(await retryAfter(wall)).toBe(day);
+          },
+        ],
+        [
+          `${at}=false`,
+          async () => {
+            await using wall = await secured({
+              ...own(false),
+              rateLimit: { [name]: { points: 1, durationSec: day } },
+            });
+            expect(await callsUntil(wall, "rate limit exceeded", 4)).toBe(4);
+          },
+        ],
+      ];
+    }),
+  ),
+  "methods./*.rateLimit.cost": async () => {
+    await using wall = await secured({
+      rateLimit: { perPeer: { points: 10, durationSec: day } },
+      methods: { [paths.unary]: { rateLimit: { cost: 3 } } },
+    });
+    expect(await callsUntil(wall, "rate limit exceeded", 10)).toBe(3);
+  },
+  "methods./*.rateLimit.messagesPerStream.points": async () => {
+    await using wall = await secured(ownMessages({ points: 3, durationSec: day }));
+    expect(await endOfStream(wall, 3)).toBe("OK");
+    expect(await endOfStream(wall, 4)).toBe("rate limit exceeded");
+  },
+  "methods./*.rateLimit.messagesPerStream.durationSec": async () => {
+    await using wall = await secured(ownMessages({ points: 1, durationSec: 0.001 }));
+    let echoes = 0;
+    const told = await invoke(wall.client(), "bidi_stream", {
+      metadata: await wall.authorized(),
+      messages: [{ text: "1" }],
+      keepOpen: true,
+      onMessage: (_note, call) => {
+        echoes += 1;
+        if (!("write" in call)) return;
+        if (echoes < 3) setTimeout(() => call.write({ text: "more" }), 20);
+        else call.end();
+      },
+    });
+    expect(told.details).toBe("OK");
+  },
+  "methods./*.rateLimit.messagesPerStream=false": async () => {
+    await using wall = await secured({
+      ...ownMessages(false),
+      rateLimit: { messagesPerStream: { points: 1, durationSec: day } },
+    });
+    expect(await endOfStream(wall, 5)).toBe("OK");
+  },
+  "methods./*.maxReceiveMessageBytes": async () => {
+    await using wall = await secured({ methods: { [paths.unary]: { maxReceiveMessageBytes: 100 } } });
+    expect(await callWith(wall, "x".repeat(200))).toBe("RESOURCE_EXHAUSTED message too large");
+    expect(await callWith(wall, "x".repeat(20))).toBe("OK OK");
+  },
+  "methods./*.audit": async () => {
+    await using wall = await secured({ methods: { "/*": { audit: false }, [paths.unary]: { audit: true } } });
+    const metadata = await wall.authorized();
+    await invoke(wall.client(), "server_stream", { metadata });
+    await callWith(wall, "x");
+    await wall.auditEntry(({ method }) => method === paths.unary);
+    expect(wall.audit).toHaveLength(1);
+  },
+  "peer.trustedProxies": async () => {
+    const peer = { addressFrom: "x-forwarded-for", trustedProxies: ["127.0.0.0/8"] } as const;
+    await using wall = await secured({ peer });
+    expect(await peerSeen(wall, { "x-forwarded-for": "192.0.2.1" })).toBe("192.0.2.1");
+    await using other = await secured({ peer: { ...peer, trustedProxies: ["10.0.0.0/8"] } });
+    expect(await peerSeen(other, { "x-forwarded-for": "192.0.2.1" })).toBe("127.0.0.1");
+  },
+  "peer.addressFrom": async () => {
+    const trustedProxies = ["127.0.0.1"];
+    await using wall = await secured({ peer: { trustedProxies, addressFrom: "x-envoy-external-address" } });
+    const headers = { "x-forwarded-for": "192.0.2.1", "x-envoy-external-address": "192.0.2.2" };
+    expect(await peerSeen(wall, headers)).toBe("192.0.2.2");
+  },
+  "peer.hops": async () => {
+    const trustedProxies = ["127.0.0.1"];
+    await using wall = await secured({ peer: { trustedProxies, addressFrom: "x-forwarded-for", hops: 2 } });
+    expect(await peerSeen(wall, { "x-forwarded-for": "192.0.2.1, 192.0.2.2, 192.0.2.3" })).toBe("192.0.2.2");
+  },
+  "validation./a/b": async () => {
+    await using wall = await secured({
+      validation: { [paths.unary]: z4.object({ text: z4.string().max(3) }) },
+    });
+    expect(await callWith(wall, "abcd")).toBe("INVALID_ARGUMENT invalid request");
+    expect(await callWith(wall, "abc")).toBe("OK OK");
+  },
+  "limits.maxConnections": async () => {
+    await using wall = await secured({ limits: { maxConnections: 1 } });
+    await using first = await openWire(wall);
+    await expect(openWire(wall)).rejects.toThrow();
+    expect(first.session.destroyed).toBe(false);
+  },
+  "limits.maxConnectionsPerPeer": async () => {
+    await using wall = await secured({ limits: { maxConnectionsPerPeer: 1 } });
+    await using first = await openWire(wall);
+    await expect(openWire(wall)).rejects.toThrow();
+    expect(first.session.destroyed).toBe(false);
+  },
+  "limits.handshakeTimeoutMs": async () => {
+    await using wall = await secured({ limits: { handshakeTimeoutMs: 50 } });
+    const socket = connectTcp(wall.port, "127.0.0.1");
+    socket.on("error", () => {});
+    await new Promise((resolve) => socket.once("close", resolve));
+  },
+  "limits.maxConnectionIdleMs": async () => {
+    await using wall = await secured({ limits: { maxConnectionIdleMs: 20 } });
+    await using wire = await openWire(wall);
+    await wire.closed;
+  },
+  "limits.maxConnectionAgeMs": async () => {
+    await using wall = await secured({ limits: { maxConnectionAgeMs: 20 } });
+    await using wire = await openWire(wall);
+    await wire.closed;
+  },
+  "limits.minPingIntervalMs": async () => {
+    await using wall = await secured({ limits: { minPingIntervalMs: 60_000 } });
+    await using wire = await openWire(wall);
+    wire.session.on("error", () => {});
+    for (let pings = 0; pings < 4; pings++) wire.session.ping(() => {});
+    await wire.closed;
+  },
+  "health.plaintextAddress": async () => {
+    await using wall = await secured({ health: { plaintextAddress: "127.0.0.1:0" } });
+    const client = new Client(wall.server.health.addresses.plaintext ?? "", credentials.createInsecure());
+    expect(await check(client, "")).toMatchObject({ name: "OK" });
+    client.close();
+  },
+  "health.httpAddress": async () => {
+    await using wall = await secured({ health: { httpAddress: "127.0.0.1:0" } });
+    const answer = await fetch(`http://${wall.server.health.addresses.http}/healthz`);
+    expect([answer.status, await answer.text()]).toEqual([200, "SERVING\n"]);
+  },
   "deadline.required": async () => {
     const endless = { call: { deadline: Number.POSITIVE_INFINITY } };
     await using wall = await secured({ deadline: { required: true } });
@@ -528,23 +765,14 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     });
     await wire.closed;
   },
-  "channelOptions.grpc.max_connection_age_ms": async () => {
-    await using wall = await secured({ channelOptions: { "grpc.max_connection_age_ms": 20 } });
-    await using wire = await openWire(wall);
-    await wire.closed;
-  },
   "channelOptions.grpc.max_connection_age_grace_ms": async () => {
     await using wall = await secured({
-      channelOptions: { "grpc.max_connection_age_ms": 50, "grpc.max_connection_age_grace_ms": 20 },
+      limits: { maxConnectionAgeMs: 50 },
+      channelOptions: { "grpc.max_connection_age_grace_ms": 20 },
     });
     await using wire = await openWire(wall);
     const call = wire.call({ path: paths.bidi_stream, headers: await wall.authorized(), keepOpen: true });
     await call.ended;
-  },
-  "channelOptions.grpc.max_connection_idle_ms": async () => {
-    await using wall = await secured({ channelOptions: { "grpc.max_connection_idle_ms": 20 } });
-    await using wire = await openWire(wall);
-    await wire.closed;
   },
   "channelOptions.grpc-node.max_session_memory": async () => {
     await using wall = await secured({ channelOptions: { "grpc-node.max_session_memory": 123 } });
@@ -573,6 +801,47 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     expect(plain?.trailers.get(trailer)).toHaveLength(0);
   },
 };
+
+async function badCredentialsUntilRefused(wall: Secured, most: number): Promise<number> {
+  const client = wall.client();
+  for (let calls = 0; calls < most; calls++) {
+    const { details } = await invoke(client, "unary", {
+      metadata: { authorization: `Bearer nonsense${calls}` },
+    });
+    if (details === "rate limit exceeded") return calls;
+    expect(details).toBe("invalid credentials");
+  }
+  return most;
+}
+
+/** What `retry-after` says once a peer is blocked for its one bad credential. */
+async function blockedForSec(wall: Secured): Promise<number> {
+  const client = wall.client();
+  const metadata = { authorization: "Bearer nonsense" };
+  await invoke(client, "unary", { metadata });
+  const told = await invoke(client, "unary", { metadata });
+  expect(told.details).toBe("rate limit exceeded");
+  return Number(told.trailers.get("retry-after")[0]);
+}
+
+/** How a call ends that sends so many messages. */
+async function endOfStream(wall: Secured, messages: number): Promise<string> {
+  const { details } = await invoke(wall.client(), "bidi_stream", {
+    metadata: await wall.authorized(),
+    messages: Array.from({ length: messages }, (_, i) => ({ text: String(i) })),
+  });
+  return details;
+}
+
+function ownMessages(messagesPerStream: MessageLimit | false): Partial<SecureServerOptions> {
+  return { methods: { [paths.bidi_stream]: { rateLimit: { messagesPerStream } } } };
+}
+
+/** The peer that the call was logged with. */
+async function peerSeen(wall: Secured, headers: Readonly<Record<string, string>>): Promise<unknown> {
+  await invoke(wall.client(), "unary", { metadata: { ...(await wall.authorized()), ...headers } });
+  return (await wall.callLine(() => true))["peer"];
+}
 
 /** Calls whose audit sink never answers, with a queue of so many entries. */
 async function auditFailures(queueLimit: number): Promise<readonly AuditFailure[]> {
@@ -661,31 +930,13 @@ describe("the options of a server", () => {
     expect(problemsOf(nested(unknown, 1))).toContain(`${unknown}: unknown option`);
   });
 
-  it.each([
-    "enforce",
-    "enforce.authorization",
-    "tls.crl",
-    "rateLimit.failedAuthentication",
-    "rateLimit.messagesPerStream",
-    "rateLimit.store",
-    "limits.maxConnections",
-    "limits.maxConnectionsPerPeer",
-    "limits.handshakeTimeoutMs",
-    "limits.maxConnectionIdleMs",
-    "limits.maxConnectionAgeMs",
-    "limits.minPingIntervalMs",
-    "methods",
-    "peer",
-    "validation",
-    "reflection",
-    "health.plaintextAddress",
-    "health.httpAddress",
-  ])("%s, which is not built, is unknown", (path) => {
-    const known = path.startsWith("enforce.") ? "enforce" : path;
-    expect(problemsOf(nested(path, true))).toContain(`${known}: unknown option`);
+  it.each(["tls.crl", "rateLimit.store", "reflection"])("%s, which is not built, is unknown", (path) => {
+    expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
   });
 
   it.each([
+    ["grpc.max_connection_age_ms", "limits.maxConnectionAgeMs"],
+    ["grpc.max_connection_idle_ms", "limits.maxConnectionIdleMs"],
     ["grpc.max_concurrent_streams", "limits.maxConcurrentStreams"],
     ["grpc.max_receive_message_length", "limits.maxReceiveMessageBytes"],
     ["grpc.max_send_message_length", "limits.maxSendMessageBytes"],

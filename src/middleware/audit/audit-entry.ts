@@ -2,6 +2,7 @@
 import type { CallContext } from "../../call/context.ts";
 import type { Principal } from "../../call/principal.ts";
 import { boundedText, redactSecrets } from "../../call/redaction.ts";
+import { shadowRefusalOf } from "../../call/shadow.ts";
 import { statusName, texts } from "../../call/status.ts";
 import type { Outcome } from "../../chain/middleware.ts";
 
@@ -36,6 +37,8 @@ export interface AuditEntry {
   readonly decision: "allow" | "deny" | "none";
   /** The authorization rule that decided, or the name of the layer that refused; null where nobody decided. */
   readonly rule: string | null;
+  /** Present where the denial was not enforced (`enforce` of the server's options): `status` is what really happened. */
+  readonly shadow?: true;
   /** Why: the authorizer's reason, or what the caller was told where that is one of our fixed texts. */
   readonly reason?: string;
   readonly endedBy: Outcome["endedBy"];
@@ -84,7 +87,18 @@ export function auditEntry(call: CallContext, outcome: Outcome): AuditEntry {
   return entry;
 }
 
-function decide(entry: Writable<AuditEntry>, { decision }: CallContext, outcome: Outcome): void {
+function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome): void {
+  const { decision } = call;
+  const shadow = outcome.endedBy === "layer" ? undefined : shadowRefusalOf(call);
+  if (shadow !== undefined) {
+    entry.shadow = true;
+    if (decision?.effect !== "deny") {
+      entry.decision = "deny";
+      entry.rule = shadow.layer;
+      entry.reason = shadow.details;
+      return;
+    }
+  }
   if (outcome.endedBy === "layer" && decision?.effect !== "deny") {
     // Allowed or not yet decided, and then refused by a layer that keeps no rules.
     entry.decision = "deny";

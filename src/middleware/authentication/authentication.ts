@@ -80,6 +80,12 @@ export function authentication(
   return new Authentication(authenticator, parseOptions(schema, options, "authentication"));
 }
 
+/** The headers that carry credentials where this authenticator is used, in lower case. */
+export function credentialHeadersOf(authenticator: Authenticator): readonly string[] {
+  const declared = singleAuthenticators(authenticator).flatMap((single) => headersOf(single) ?? []);
+  return [...new Set([...credentialHeaders, ...declared])];
+}
+
 class Authentication implements Middleware {
   readonly name = "authentication";
   readonly #authenticator: Authenticator;
@@ -97,8 +103,7 @@ class Authentication implements Middleware {
     this.#callsOutliveCredentials = options.callsOutliveCredentials;
     const single = singleAuthenticators(authenticator);
     this.#single = single;
-    const headers = new Set([...credentialHeaders, ...single.flatMap((a) => headersOf(a) ?? [])]);
-    this.#headers = [...headers].map((header) => ({
+    this.#headers = credentialHeadersOf(authenticator).map((header) => ({
       header,
       readers: single.filter((a) => headersOf(a)?.includes(header)),
     }));

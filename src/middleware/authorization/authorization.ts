@@ -3,6 +3,7 @@ import { status } from "@grpc/grpc-js";
 import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../call/context.ts";
 import { StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { noteShadowRefusal } from "../../call/shadow.ts";
 import { texts } from "../../call/status.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
@@ -59,6 +60,7 @@ const noPrincipal: RecordedDecision = Object.freeze({
   reason: "no authentication layer ran before authorization",
 });
 const noRule: RecordedDecision = Object.freeze({ effect: "deny", rule: "no rule" });
+const policyFailed: RecordedDecision = Object.freeze({ effect: "deny", rule: "policy failed" });
 
 /**
  * Asks `authorizer` for every call to one of `methods`; everything else is denied. Health probes pass (A10), and
@@ -74,26 +76,79 @@ export function authorization(authorizer: Authorizer, methods: readonly MethodIn
   return authorizationBy(new PolicyHolder(authorizer.compile(methods)));
 }
 
+export interface AuthorizationByOptions {
+  /** `false` for a method: denials are recorded and noted, and refuse nothing (Z10). Default: every denial refuses. */
+  readonly enforces?: (method: MethodInfo) => boolean;
+}
+
 /** The same layer over a policy that may come later and may be replaced. */
-export function authorizationBy(holder: PolicyHolder): Middleware {
-  return Object.freeze<Middleware>({
-    name: "authorization",
-    appliesTo: (method) => method.known && !isHealthProbe(method),
-    needsMessage: isDecidedByMessage,
-    onCall(call) {
-      if (call.principal === undefined) refuse(call, noPrincipal);
-      const policy = policyFor(holder, call);
-      if (policy === undefined) refuse(call, noRule);
-      if (policy.needsMessage) call.set(decidedByMessage, true);
-      else return enforce(policy, call, undefined);
-    },
-    onRequest(message, call) {
-      if (!isDecidedByMessage(call)) return;
-      const policy = policyFor(holder, call);
-      if (policy === undefined) refuse(call, noRule);
-      return enforce(policy, call, message);
-    },
-  });
+export function authorizationBy(holder: PolicyHolder, options: AuthorizationByOptions = {}): Middleware {
+  return new Authorization(holder, options.enforces);
+}
+
+const layerName = "authorization";
+
+/** Of a call that is decided without being enforced: the policy reads its messages. The handler is not held for it. */
+const shadowedByMessage = new ContextKey<boolean>("authorization.shadowed-by-message");
+
+class Authorization implements Middleware {
+  readonly name = layerName;
+  readonly #holder: PolicyHolder;
+  readonly #enforces: AuthorizationByOptions["enforces"];
+
+  constructor(holder: PolicyHolder, enforces: AuthorizationByOptions["enforces"]) {
+    this.#holder = holder;
+    this.#enforces = enforces;
+  }
+
+  appliesTo(method: MethodInfo): boolean {
+    return method.known && !isHealthProbe(method);
+  }
+
+  needsMessage(call: CallContext): boolean {
+    return isDecidedByMessage(call);
+  }
+
+  onCall(call: CallContext): void | Promise<void> {
+    if (this.#enforces?.(call.method) ?? true) return this.#onCall(call);
+    return shadowed(call, () => this.#onCall(call, shadowedByMessage));
+  }
+
+  #onCall(call: CallContext, byMessage: ContextKey<boolean> = decidedByMessage): void | Promise<void> {
+    if (call.principal === undefined) refuse(call, noPrincipal);
+    const policy = policyFor(this.#holder, call);
+    if (policy === undefined) refuse(call, noRule);
+    if (policy.needsMessage) call.set(byMessage, true);
+    else return enforce(policy, call, undefined);
+  }
+
+  onRequest(message: unknown, call: CallContext): void | Promise<void> {
+    if (isDecidedByMessage(call)) return this.#onRequest(message, call);
+    if (call.get(shadowedByMessage) === true) return shadowed(call, () => this.#onRequest(message, call));
+  }
+
+  #onRequest(message: unknown, call: CallContext): void | Promise<void> {
+    const policy = policyFor(this.#holder, call);
+    if (policy === undefined) refuse(call, noRule);
+    return enforce(policy, call, message);
+  }
+}
+
+/** Decides as always, and lets the call go on whatever comes of it. The first refusal is the one that stays on record. */
+function shadowed(call: CallContext, decide: () => void | Promise<void>): void | Promise<void> {
+  const before = call.decision;
+  try {
+    return decide()?.catch((error: unknown) => noteRefusal(call, before, error));
+  } catch (error) {
+    noteRefusal(call, before, error);
+  }
+}
+
+function noteRefusal(call: CallContext, before: RecordedDecision | undefined, error: unknown): void {
+  const { code, details } = error instanceof StatusError ? error : unavailable(error);
+  if (before?.effect === "deny") recordDecision(call, before);
+  else if (code !== status.PERMISSION_DENIED) recordDecision(call, policyFailed);
+  noteShadowRefusal(call, { layer: layerName, code, details });
 }
 
 function policyFor(holder: PolicyHolder, call: CallContext): MethodPolicy | undefined {
@@ -137,8 +192,9 @@ function settle(call: CallContext, decision: Decision): void {
       new TypeError(`the policy for ${call.method.path} answered ${String(decision)}, not a decision`),
     );
   }
-  if (decision.effect === "allow") recordDecision(call, decision);
-  else refuse(call, decision.effect === "deny" ? decision : noRule);
+  if (decision.effect !== "allow") refuse(call, decision.effect === "deny" ? decision : noRule);
+  // In shadow mode a stream goes on after a denial: a later message that is allowed does not take it back.
+  if (call.decision?.effect !== "deny") recordDecision(call, decision);
 }
 
 function refuse(call: CallContext, decision: RecordedDecision): never {

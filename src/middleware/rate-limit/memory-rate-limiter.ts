@@ -63,6 +63,17 @@ export class MemoryRateLimiter {
     return waitOf(entry, nowMs);
   }
 
+  /** For how many milliseconds a consumption would be refused; 0 where it would not. Consumes nothing. */
+  refusedFor(key: string, nowMs: number): number {
+    const entry = this.#entries.get(key) ?? (this.#hasRoom() ? undefined : this.#overflow);
+    const isOut = entry !== undefined && nowMs < entry.endsAt && entry.consumed >= this.#points;
+    return isOut ? waitOf(entry, nowMs) : 0;
+  }
+
+  #hasRoom(): boolean {
+    return this.#entries.size < this.#maxKeys || this.#counting.first !== undefined;
+  }
+
   #startWindow(entry: Entry, nowMs: number): void {
     entry.consumed = 0;
     entry.endsAt = nowMs + this.#windowMs;

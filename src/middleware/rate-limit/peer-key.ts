@@ -1,4 +1,5 @@
-// Which callers share a peer limit: one verified certificate, one IPv4 address, one IPv6 network of 64 bits.
+// Which callers share a peer limit: one verified certificate, one IPv4 address, one IPv6 network of 64 bits; behind a
+// configured proxy always the address.
 import { isIPv4, isIPv6 } from "node:net";
 import type { Peer } from "../../call/peer.ts";
 
@@ -9,10 +10,13 @@ const keys = new WeakMap<Peer, string>();
 export function peerKey(peer: Peer): string {
   const known = keys.get(peer);
   if (known !== undefined) return known;
+  const { certificate } = peer;
+  // Behind a proxy the connection's certificate is the proxy's, and many callers share it.
+  const isOwn = peer.forwardedBy === undefined || certificate?.forwarded === true;
   const key =
-    peer.certificate === undefined
-      ? `ip:${addressKey(peer.address)}`
-      : `cert:${peer.certificate.fingerprint256}`;
+    certificate !== undefined && isOwn
+      ? `cert:${certificate.fingerprint256}`
+      : `ip:${addressKey(peer.address)}`;
   keys.set(peer, key);
   return key;
 }

@@ -1,55 +1,97 @@
-// The rate limit layers: how often a peer may call, how often a principal may, and how many calls it may have at once.
+// The rate limit layers: how often a peer may call, how often a principal may, how many calls it may have at once, how
+// many messages a stream may carry.
 import { createHash } from "node:crypto";
-import { Metadata, status } from "@grpc/grpc-js";
 import { z } from "zod";
 import { type CallContext, ContextKey } from "../../call/context.ts";
-import { StatusError } from "../../call/errors.ts";
 import { LateObservable, type Tally } from "../../call/instruments.ts";
-import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { isHealthProbe, type MethodInfo, streamsRequests } from "../../call/method.ts";
 import { parseOptions } from "../../call/options.ts";
 import { type Principal, principalKey } from "../../call/principal.ts";
-import { texts } from "../../call/status.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { InFlight, type InFlightCounter } from "./in-flight.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
 import { peerKey } from "./peer-key.ts";
+import { type Enforcement, refuseForNow, refuseOneMore } from "./refusal.ts";
 
 /** Each limit is in this process alone. `false` turns one off. */
 export interface RateLimitOptions {
   /**
-   * Calls of one peer: its verified certificate, else its address (IPv6 by /64). Counted before authentication.
-   * Default: 1,000 points in 1 s.
+   * Calls of one peer: its verified certificate, else its address (IPv6 by /64); behind a configured proxy the address
+   * that it forwards. Counted before authentication. Default: 1,000 points in 1 s.
    */
   readonly perPeer?: RateLimit | false | undefined;
   /** Calls of one verified principal; an anonymous one is counted by its peer. Default: 500 points in 1 s. */
   readonly perPrincipal?: RateLimit | false | undefined;
+  /**
+   * Bad credentials of one peer (L8); who used up the points is refused before the next credential is verified. Only
+   * what is answered `invalid credentials` counts. Where the peer cannot be told (a Unix socket, a configured proxy that
+   * forwarded no address), each credential is counted by itself. A credential that verified from the peer since its
+   * failures began still passes, and so does a first one on a connection on which none has failed. The secured server
+   * has this limit; the layer on its own leaves it to others.
+   * Default: 20 points in 60 s, then blocked for 300 s.
+   */
+  readonly failedAuthentication?: RateLimit | false | undefined;
   /** Calls of one principal that run at the same time, streams included. Default: 200. */
   readonly inFlightPerPrincipal?: number | false | undefined;
+  /** Messages that one call with a request stream may send. Default: false. */
+  readonly messagesPerStream?: MessageLimit | false | undefined;
+}
+
+/** How many messages a stream may carry within a window, which starts with its first message. */
+export interface MessageLimit {
+  readonly points: number;
+  /** In seconds. */
+  readonly durationSec: number;
 }
 
 /** The options with their defaults. */
 export interface RateLimits {
   readonly perPeer: RateLimit | false;
   readonly perPrincipal: RateLimit | false;
+  readonly failedAuthentication: RateLimit | false;
   readonly inFlightPerPrincipal: number | false;
+  readonly messagesPerStream: MessageLimit | false;
+}
+
+/**
+ * Limits of one method, or of the methods of a service together. What is given here counts apart, in place of the
+ * server's limit; what is not stays with the server's.
+ */
+export interface MethodRateLimits {
+  readonly perPeer?: RateLimit | false | undefined;
+  readonly perPrincipal?: RateLimit | false | undefined;
+  readonly messagesPerStream?: MessageLimit | false | undefined;
+  /** How many points a call takes from `perPeer` and `perPrincipal`, whosever they are. Default: 1. */
+  readonly cost?: number | undefined;
 }
 
 const count = z.int().min(1).max(1_000_000_000);
 /** Up to ten years: far below where milliseconds lose their precision. */
 const seconds = z.number().positive().max(315_360_000);
 const limit = z.strictObject({ points: count, durationSec: seconds, blockDurationSec: seconds.optional() });
+const messageLimit = z.strictObject({ points: count, durationSec: seconds });
 const off = z.literal(false);
 
 /** The shape of `rateLimit`; the only place where its defaults stand. */
 export const rateLimitSchema: z.ZodType<RateLimits, RateLimitOptions> = z.strictObject({
   perPeer: z.union([limit, off]).default({ points: 1000, durationSec: 1 }),
   perPrincipal: z.union([limit, off]).default({ points: 500, durationSec: 1 }),
+  failedAuthentication: z.union([limit, off]).default({ points: 20, durationSec: 60, blockDurationSec: 300 }),
   inFlightPerPrincipal: z.union([count, off]).default(200),
+  messagesPerStream: z.union([messageLimit, off]).default(false),
+});
+
+/** The shape of a method's `rateLimit`. */
+export const methodRateLimitSchema: z.ZodType<MethodRateLimits> = z.strictObject({
+  perPeer: z.union([limit, off]).optional(),
+  perPrincipal: z.union([limit, off]).optional(),
+  messagesPerStream: z.union([messageLimit, off]).optional(),
+  cost: count.optional(),
 });
 
 /**
- * Both parts in one layer, for use on its own: limits the peer, and where an authentication layer before it found a
- * principal, the principal too. The secured server uses the two parts apart, because a peer is limited before its
+ * All parts in one layer, for use on its own: limits the peer, and where an authentication layer before it found a
+ * principal, the principal too. The secured server uses the parts apart, because a peer is limited before its
  * credentials cost anything, and a principal is known only after them.
  *
  * Over a limit the caller gets RESOURCE_EXHAUSTED `rate limit exceeded` with `google.rpc.RetryInfo`, `retry-after`
@@ -59,23 +101,50 @@ export const rateLimitSchema: z.ZodType<RateLimits, RateLimitOptions> = z.strict
  * @throws {ConfigError} for bad options.
  */
 export function rateLimit(options: RateLimitOptions = {}): Middleware {
-  const limits = parseOptions(rateLimitSchema, options, "rateLimit");
-  const peers = new PeerLimit(limits);
-  const principals = new PrincipalLimit(limits);
+  const limiters = limitersOf(options);
+  const peers = new PeerLimit("rate-limit", limiters);
+  const principals = new PrincipalLimit("rate-limit", limiters);
+  const messages = new MessageCount("rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "rate-limit",
-    appliesTo: (method) => (peers.limits || principals.limits) && isLimited(method),
+    appliesTo: (method) => (peers.limits || principals.limits || messages.limits) && isLimited(method),
     onCall(call) {
       peers.admit(call);
       if (call.principal !== undefined) principals.admit(call);
     },
+    ...(messages.limits
+      ? {
+          onRequest: (_message: unknown, call: CallContext) => {
+            if (streamsRequests(call.method.kind)) messages.admit(call);
+          },
+        }
+      : {}),
     onEnd: (call) => principals.release(call),
   });
 }
 
 /** The part that stands before authentication: `perPeer`. */
 export function peerRateLimit(options: RateLimitOptions = {}): Middleware {
-  const peers = new PeerLimit(parseOptions(rateLimitSchema, options, "rateLimit"));
+  return peerLayer(limitersOf(options));
+}
+
+/** The part that stands after authentication: `perPrincipal` and `inFlightPerPrincipal`. */
+export function principalRateLimit(options: RateLimitOptions = {}): Middleware {
+  return principalLayer(limitersOf(options));
+}
+
+/** The part that counts messages: `messagesPerStream`. */
+export function messageRateLimit(options: RateLimitOptions = {}): Middleware {
+  return messageLayer(limitersOf(options));
+}
+
+function limitersOf(options: RateLimitOptions): Limiters {
+  return newLimiters(parseOptions(rateLimitSchema, options, "rateLimit"), "refuse");
+}
+
+/** For a server: `perPeer`, over limiters that its methods share. */
+export function peerLayer(limiters: Limiters): Middleware {
+  const peers = new PeerLimit("peer-rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "peer-rate-limit",
     appliesTo: (method) => peers.limits && isLimited(method),
@@ -83,14 +152,24 @@ export function peerRateLimit(options: RateLimitOptions = {}): Middleware {
   });
 }
 
-/** The part that stands after authentication: `perPrincipal` and `inFlightPerPrincipal`. */
-export function principalRateLimit(options: RateLimitOptions = {}): Middleware {
-  const principals = new PrincipalLimit(parseOptions(rateLimitSchema, options, "rateLimit"));
+/** For a server: `perPrincipal` and `inFlightPerPrincipal`, over limiters that its methods share. */
+export function principalLayer(limiters: Limiters): Middleware {
+  const principals = new PrincipalLimit("principal-rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "principal-rate-limit",
     appliesTo: (method) => principals.limits && isLimited(method),
     onCall: (call) => principals.admit(call),
     onEnd: (call) => principals.release(call),
+  });
+}
+
+/** For a server: `messagesPerStream`. */
+export function messageLayer(limiters: Limiters): Middleware {
+  const messages = new MessageCount("message-rate-limit", limiters);
+  return Object.freeze<Middleware>({
+    name: "message-rate-limit",
+    appliesTo: (method) => messages.limits && streamsRequests(method.kind),
+    onRequest: (_message, call) => messages.admit(call),
   });
 }
 
@@ -120,45 +199,89 @@ const byPeer = decidedBy("per_peer");
 const byPrincipal = decidedBy("per_principal");
 const byInFlight = decidedBy("in_flight");
 
-class PeerLimit {
-  readonly #limiter: MemoryRateLimiter | undefined;
+/** What counts: one set for a server, and one for each method that has limits of its own. */
+export interface Limiters {
+  readonly perPeer: MemoryRateLimiter | undefined;
+  readonly perPrincipal: MemoryRateLimiter | undefined;
+  readonly inFlight: InFlight | undefined;
+  readonly messages: MessageLimit | undefined;
+  readonly cost: number;
+  readonly enforcement: Enforcement;
+}
 
-  constructor({ perPeer }: RateLimits) {
-    this.#limiter = perPeer === false ? undefined : new MemoryRateLimiter(perPeer);
+export function newLimiters(limits: RateLimits, enforcement: Enforcement): Limiters {
+  return {
+    perPeer: limiterOf(limits.perPeer),
+    perPrincipal: limiterOf(limits.perPrincipal),
+    inFlight: inFlightOf(limits),
+    messages: limits.messagesPerStream || undefined,
+    cost: 1,
+    enforcement,
+  };
+}
+
+/** The server's, with what a method has of its own in their place. */
+export function methodLimiters(server: Limiters, own: MethodRateLimits): Limiters {
+  return {
+    ...server,
+    perPeer: own.perPeer === undefined ? server.perPeer : limiterOf(own.perPeer),
+    perPrincipal: own.perPrincipal === undefined ? server.perPrincipal : limiterOf(own.perPrincipal),
+    messages: own.messagesPerStream === undefined ? server.messages : own.messagesPerStream || undefined,
+    cost: own.cost ?? 1,
+  };
+}
+
+function limiterOf(of: RateLimit | false): MemoryRateLimiter | undefined {
+  return of === false ? undefined : new MemoryRateLimiter(of);
+}
+
+function inFlightOf({ inFlightPerPrincipal }: RateLimits): InFlight | undefined {
+  return inFlightPerPrincipal === false ? undefined : new InFlight(inFlightPerPrincipal);
+}
+
+class PeerLimit {
+  readonly #layer: string;
+  readonly #limiters: Limiters;
+
+  constructor(layer: string, limiters: Limiters) {
+    this.#layer = layer;
+    this.#limiters = limiters;
   }
 
   get limits(): boolean {
-    return this.#limiter !== undefined;
+    return this.#limiters.perPeer !== undefined;
   }
 
   admit(call: CallContext): void {
-    if (this.#limiter !== undefined) consume(this.#limiter, peerKey(call.peer), byPeer);
+    consume(call, this.#layer, this.#limiters.perPeer, peerKey(call.peer), this.#limiters, byPeer);
   }
 }
 
 class PrincipalLimit {
-  readonly #limiter: MemoryRateLimiter | undefined;
-  readonly #inFlight: InFlight | undefined;
+  readonly #layer: string;
+  readonly #limiters: Limiters;
   /** Of this limit alone: two layers on one call must not release each other's counter. */
   readonly #taken = new ContextKey<InFlightCounter | undefined>("rate-limit.in-flight");
 
-  constructor({ perPrincipal, inFlightPerPrincipal }: RateLimits) {
-    this.#limiter = perPrincipal === false ? undefined : new MemoryRateLimiter(perPrincipal);
-    this.#inFlight = inFlightPerPrincipal === false ? undefined : new InFlight(inFlightPerPrincipal);
+  constructor(layer: string, limiters: Limiters) {
+    this.#layer = layer;
+    this.#limiters = limiters;
   }
 
   get limits(): boolean {
-    return this.#limiter !== undefined || this.#inFlight !== undefined;
+    return this.#limiters.perPrincipal !== undefined || this.#limiters.inFlight !== undefined;
   }
 
   admit(call: CallContext): void {
+    const { perPrincipal, inFlight, enforcement } = this.#limiters;
     const key = callerKey(call);
-    if (this.#limiter !== undefined) consume(this.#limiter, key, byPrincipal);
-    if (this.#inFlight === undefined) return;
-    const taken = this.#inFlight.take(key);
+    consume(call, this.#layer, perPrincipal, key, this.#limiters, byPrincipal);
+    if (inFlight === undefined) return;
+    const taken = inFlight.take(key);
     if (taken === undefined) {
       byInFlight.limited.value += 1;
-      throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
+      refuseOneMore(call, this.#layer, enforcement);
+      return;
     }
     byInFlight.allowed.value += 1;
     call.set(this.#taken, taken);
@@ -168,7 +291,50 @@ class PrincipalLimit {
     const taken = call.get(this.#taken);
     if (taken === undefined) return;
     call.set(this.#taken, undefined);
-    this.#inFlight?.release(taken);
+    this.#limiters.inFlight?.release(taken);
+  }
+}
+
+interface MessageWindow {
+  endsAt: number;
+  messages: number;
+}
+
+/** One window for each call: it goes with the call, so nothing has to be bounded. */
+class MessageCount {
+  readonly #layer: string;
+  readonly #limiters: Limiters;
+  readonly #window = new ContextKey<MessageWindow>("rate-limit.messages");
+
+  constructor(layer: string, limiters: Limiters) {
+    this.#layer = layer;
+    this.#limiters = limiters;
+  }
+
+  get limits(): boolean {
+    return this.#limiters.messages !== undefined;
+  }
+
+  admit(call: CallContext): void {
+    const { messages: allowed, enforcement } = this.#limiters;
+    if (allowed === undefined) return;
+    const now = performance.now();
+    const window = this.#windowOf(call);
+    if (now >= window.endsAt) {
+      window.endsAt = now + allowed.durationSec * 1000;
+      window.messages = 0;
+    }
+    window.messages += 1;
+    if (window.messages > allowed.points)
+      refuseForNow(call, this.#layer, enforcement, Math.max(1, Math.ceil(window.endsAt - now)));
+  }
+
+  #windowOf(call: CallContext): MessageWindow {
+    const known = call.get(this.#window);
+    if (known !== undefined) return known;
+    const made: MessageWindow = { endsAt: Number.NEGATIVE_INFINITY, messages: 0 };
+    call.set(this.#window, made);
+    return made;
   }
 }
 
@@ -184,24 +350,20 @@ function boundedPrincipalKey(principal: Principal): string {
   return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
 }
 
-function consume(limiter: MemoryRateLimiter, key: string, decided: Decided): void {
-  const retryAfterMs = limiter.consume(key, 1, performance.now());
-  if (retryAfterMs > 0) {
-    decided.limited.value += 1;
-    throw rateLimitExceeded(retryAfterMs);
+function consume(
+  call: CallContext,
+  layer: string,
+  limiter: MemoryRateLimiter | undefined,
+  key: string,
+  { cost, enforcement }: Limiters,
+  decided: Decided,
+): void {
+  if (limiter === undefined) return;
+  const retryAfterMs = limiter.consume(key, cost, performance.now());
+  if (retryAfterMs === 0) {
+    decided.allowed.value += 1;
+    return;
   }
-  decided.allowed.value += 1;
-}
-
-/** gRFC A6 reads the pushback as a 32-bit number, and anything else as "never try again". */
-const maxPushbackMs = 2_147_483_647;
-
-function rateLimitExceeded(retryAfterMs: number): StatusError {
-  const metadata = new Metadata();
-  metadata.set("retry-after", String(Math.ceil(retryAfterMs / 1000)));
-  metadata.set("grpc-retry-pushback-ms", String(Math.min(retryAfterMs, maxPushbackMs)));
-  return new StatusError(status.RESOURCE_EXHAUSTED, texts.rateLimitExceeded, {
-    metadata,
-    errorDetails: [{ type: "google.rpc.RetryInfo", retryDelayMs: retryAfterMs }],
-  });
+  decided.limited.value += 1;
+  refuseForNow(call, layer, enforcement, retryAfterMs);
 }

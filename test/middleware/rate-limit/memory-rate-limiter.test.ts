@@ -2,6 +2,29 @@ import { describe, expect, it } from "vitest";
 import { InFlight } from "../../../src/middleware/rate-limit/in-flight.ts";
 import { MemoryRateLimiter } from "../../../src/middleware/rate-limit/memory-rate-limiter.ts";
 
+describe("L8 asking without consuming", () => {
+  it("L8 says what a consumption would be told, and changes nothing", () => {
+    const limiter = new MemoryRateLimiter({ points: 2, durationSec: 1, blockDurationSec: 10 });
+    for (let i = 0; i < 5; i++) expect(limiter.refusedFor("a", 0)).toBe(0);
+    expect(limiter.size).toBe(0);
+    limiter.consume("a", 1, 0);
+    expect(limiter.refusedFor("a", 100)).toBe(0);
+    limiter.consume("a", 1, 100);
+    expect(limiter.refusedFor("a", 200)).toBe(800);
+    expect(limiter.consume("a", 1, 200)).toBe(10_000);
+    expect([5200, 10_199, 10_200].map((now) => limiter.refusedFor("a", now))).toEqual([5000, 1, 0]);
+  });
+
+  it("L10 asks the shared counter for a key that found no place", () => {
+    const limiter = new MemoryRateLimiter({ points: 1, durationSec: 1 }, 2);
+    for (const key of ["a", "b"]) limiter.consume(key, 1, 0);
+    expect(limiter.refusedFor("c", 1)).toBe(0);
+    limiter.consume("c", 1, 1);
+    expect(limiter.refusedFor("d", 2)).toBe(999);
+    expect(limiter.refusedFor("a", 2)).toBe(998);
+  });
+});
+
 describe("L1 the window", () => {
   it("L1 admits as many as there are points, then says how long to wait", () => {
     const limiter = new MemoryRateLimiter({ points: 3, durationSec: 2 });

@@ -247,7 +247,9 @@ describe("where limits apply, and their options", () => {
     expect(defaults).toEqual({
       perPeer: { points: 1000, durationSec: 1 },
       perPrincipal: { points: 500, durationSec: 1 },
+      failedAuthentication: { points: 20, durationSec: 60, blockDurationSec: 300 },
       inFlightPerPrincipal: 200,
+      messagesPerStream: false,
     });
     expect(rateLimitSchema.parse(defaults)).toEqual(defaults);
   });
@@ -266,7 +268,11 @@ describe("where limits apply, and their options", () => {
     [{ perPrincipal: { points: 1, durationSec: 1, burst: 1 } }, "rateLimit.perPrincipal.burst"],
     [{ perPrincipal: true }, "rateLimit.perPrincipal"],
     [{ inFlightPerPrincipal: 0 }, "rateLimit.inFlightPerPrincipal"],
-    [{ failedAuthentication: false }, "rateLimit.failedAuthentication"],
+    [{ failedAuthentication: 20 }, "rateLimit.failedAuthentication"],
+    [
+      { messagesPerStream: { points: 1, durationSec: 1, blockDurationSec: 1 } },
+      "rateLimit.messagesPerStream.blockDurationSec",
+    ],
     [{ messagesPerStream: 1 }, "rateLimit.messagesPerStream"],
     [{ store: {} }, "rateLimit.store"],
   ];

@@ -1,0 +1,286 @@
+// What a connection may do before and between its calls: how many there may be, how long they may take to say who they
+// are, how often they may ping.
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import type { ClientHttp2Session } from "node:http2";
+import { connect, type Socket } from "node:net";
+import { connect as tlsConnect } from "node:tls";
+import { metrics as otel } from "@opentelemetry/api";
+import { afterEach, describe, expect, it } from "vitest";
+import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { registerMeterProvider } from "../harness/meters.ts";
+import { eventually, type Secured, secured } from "../harness/secured.ts";
+import { openWire } from "../harness/wire.ts";
+
+afterEach(() => otel.disable());
+
+/** A TCP connection from one of this machine's loopback addresses. */
+function tcp(wall: Secured, localAddress = "127.0.0.1"): Socket {
+  const socket = connect({ port: wall.port, host: "127.0.0.1", localAddress });
+  socket.on("error", () => {});
+  return socket;
+}
+
+async function opened(wall: Secured, localAddress?: string): Promise<Socket> {
+  const socket = tcp(wall, localAddress);
+  await once(socket, "connect");
+  return socket;
+}
+
+/** Ended by the server. A refused connection is accepted by the system first, so `connect` says nothing. */
+function ended(socket: Socket): Promise<unknown> {
+  socket.resume();
+  return socket.destroyed ? Promise.resolve() : once(socket, "close");
+}
+
+/** The server hears of connections in its own time. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
+/** Is a connection from this address let in? */
+async function shakesHands(wall: Secured, localAddress: string): Promise<boolean> {
+  const socket = tlsConnect({
+    socket: tcp(wall, localAddress),
+    servername: "localhost",
+    ALPNProtocols: ["h2"],
+    ca: wall.world.ca.caPem,
+    cert: wall.world.client.cert,
+    key: wall.world.client.key,
+  });
+  socket.on("error", () => {});
+  const shaken = await new Promise<boolean>((resolve) => {
+    socket.once("secureConnect", () => resolve(true));
+    socket.once("close", () => resolve(false));
+  });
+  socket.destroy();
+  return shaken;
+}
+
+describe("L9 the number of connections", () => {
+  it("L9 beyond maxConnections new ones are refused before TLS, and those that are open go on", async () => {
+    const meters = registerMeterProvider();
+    await using wall = await secured({ limits: { maxConnections: 3 } });
+    const client = wall.client();
+    const metadata = await wall.authorized();
+    expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
+    const attackers = [await opened(wall), await opened(wall)];
+    for (let i = 0; i < 20; i++) await ended(tcp(wall));
+    for (const kind of kinds) expect(await invoke(client, kind, { metadata })).toMatchObject({ name: "OK" });
+    expect(attackers.map(({ destroyed }) => destroyed)).toEqual([false, false]);
+    expect(wall.lines.filter(({ reason }) => reason === "connection_limit")).toEqual([
+      expect.objectContaining({ level: 40, peer: "127.0.0.1" }),
+    ]);
+    expect((await meters.read("palisade.connections.refused")).points).toContainEqual({
+      attributes: { reason: "connection_limit" },
+      value: 20,
+    });
+    // A place is given back.
+    for (const attacker of attackers) attacker.destroy();
+    while (!(await shakesHands(wall, "127.0.0.1"))) await turn();
+    await meters.shutdown();
+  });
+
+  it("L9 one address may not take all of them", async () => {
+    await using wall = await secured({ limits: { maxConnectionsPerPeer: 2 } });
+    await opened(wall, "127.0.0.2");
+    await opened(wall, "127.0.0.2");
+    while (await shakesHands(wall, "127.0.0.2")) await turn();
+    expect(await shakesHands(wall, "127.0.0.3")).toBe(true);
+    expect(wall.lines).toContainEqual(
+      expect.objectContaining({ reason: "peer_connection_limit", peer: "127.0.0.2" }),
+    );
+  });
+
+  it("L9 a configured proxy, through which everybody comes, is not limited by its address", async () => {
+    await using wall = await secured({
+      limits: { maxConnectionsPerPeer: 1 },
+      peer: { trustedProxies: ["127.0.0.9"], addressFrom: "x-forwarded-for" },
+    });
+    await opened(wall, "127.0.0.9");
+    await opened(wall, "127.0.0.9");
+    expect(await shakesHands(wall, "127.0.0.9")).toBe(true);
+  });
+});
+
+describe("L9 the time until a connection speaks HTTP/2", () => {
+  const handshakes: readonly (readonly [string, (wall: Secured) => Promise<Socket>])[] = [
+    ["says nothing at all", (wall) => opened(wall)],
+    [
+      "begins a TLS handshake and stops",
+      async (wall) => {
+        const socket = await opened(wall);
+        socket.write(Buffer.from([0x16, 0x03, 0x01, 0x02, 0x00, 0x01]));
+        return socket;
+      },
+    ],
+    [
+      "ends TLS and sends no preface",
+      async (wall) => {
+        const socket = tlsConnect({
+          port: wall.port,
+          host: "127.0.0.1",
+          servername: "localhost",
+          ALPNProtocols: ["h2"],
+          ca: wall.world.ca.caPem,
+          cert: wall.world.client.cert,
+          key: wall.world.client.key,
+        });
+        socket.on("error", () => {});
+        await once(socket, "secureConnect");
+        return socket;
+      },
+    ],
+    [
+      "sends the preface and no settings",
+      async (wall) => {
+        const socket = tlsConnect({
+          port: wall.port,
+          host: "127.0.0.1",
+          servername: "localhost",
+          ALPNProtocols: ["h2"],
+          ca: wall.world.ca.caPem,
+          cert: wall.world.client.cert,
+          key: wall.world.client.key,
+        });
+        socket.on("error", () => {});
+        await once(socket, "secureConnect");
+        socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+        return socket;
+      },
+    ],
+  ];
+
+  it.each(handshakes)("L9 a connection that %s is ended, and said once", async (_what, attack) => {
+    await using wall = await secured({ limits: { handshakeTimeoutMs: 300 } });
+    const client = wall.client();
+    const metadata = await wall.authorized();
+    expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
+    await ended(await attack(wall));
+    const line = await eventually(
+      () => wall.lines.find(({ reason }) => reason === "handshake_timeout"),
+      "a line",
+    );
+    expect(line).toMatchObject({ level: 40, peer: "127.0.0.1", detail: "no HTTP/2 within 300 ms" });
+    expect(wall.lines.filter(({ reason }) => reason === "tls_handshake")).toEqual([]);
+    expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
+  });
+});
+
+describe("L9 idle and old connections", () => {
+  it("L9 a connection with a call open is not idle", async () => {
+    await using wall = await secured({ limits: { maxConnectionIdleMs: 300 } });
+    const headers = await wall.authorized();
+    await using wire = await openWire(wall);
+    const call = wire.call({
+      path: paths.bidi_stream,
+      headers,
+      messages: [Buffer.from('{"text":"x"}')],
+      keepOpen: true,
+    });
+    await once(call.stream, "data");
+    // Several idle times pass on another connection, one after the other.
+    for (let i = 0; i < 3; i++) {
+      await using idle = await openWire(wall);
+      await idle.closed;
+    }
+    expect(wire.session.closed).toBe(false);
+    call.stream.end();
+    expect((await call.ended).code).toBe(0);
+    await wire.closed;
+  });
+});
+
+interface Goodbye {
+  readonly code: number;
+  readonly text: string;
+}
+
+function goodbyeOf(session: ClientHttp2Session): Promise<Goodbye> {
+  session.on("error", () => {});
+  return new Promise((resolve) =>
+    session.once("goaway", (code, _last, data) =>
+      resolve({ code, text: data === undefined ? "" : Buffer.from(data).toString() }),
+    ),
+  );
+}
+
+function ping(session: ClientHttp2Session): Promise<boolean> {
+  return new Promise((resolve) => {
+    try {
+      session.ping((error) => resolve(error === null));
+    } catch {
+      resolve(false);
+    }
+  });
+}
+
+const enhanceYourCalm = 11;
+
+describe("L3 pings", () => {
+  it("L3 a flood of pings ends in GOAWAY ENHANCE_YOUR_CALM too_many_pings, and others go on", async () => {
+    await using wall = await secured();
+    const client = wall.client();
+    const metadata = await wall.authorized();
+    await using wire = await openWire(wall);
+    const call = wire.call({ path: paths.bidi_stream, headers: metadata, keepOpen: true });
+    const goodbye = goodbyeOf(wire.session);
+    for (let i = 0; i < 50; i++) void ping(wire.session);
+    expect(await goodbye).toEqual({ code: enhanceYourCalm, text: "too_many_pings" });
+    await wire.closed;
+    await call.ended;
+    expect(wall.lines.filter(({ reason }) => reason === "too_many_pings")).toHaveLength(1);
+    for (const kind of kinds) expect(await invoke(client, kind, { metadata })).toMatchObject({ name: "OK" });
+  });
+
+  it("L3 two early pings are forgiven, and what the server sends forgives again", async () => {
+    await using wall = await secured();
+    const headers = await wall.authorized();
+    await using wire = await openWire(wall);
+    for (let round = 0; round < 5; round++) {
+      for (let i = 0; i < 3; i++) expect(await ping(wire.session)).toBe(true);
+      const call = wire.call({ path: paths.bidi_stream, headers, messages: [Buffer.from('{"text":"x"}')] });
+      expect((await call.ended).code).toBe(0);
+    }
+    expect(wire.session.closed).toBe(false);
+  });
+
+  it("L3 without calls pings are not forgiven for being far apart", async () => {
+    await using wall = await secured({ limits: { minPingIntervalMs: 1 } });
+    await using wire = await openWire(wall);
+    const goodbye = goodbyeOf(wire.session);
+    const answers: boolean[] = [];
+    for (let i = 0; i < 4; i++) {
+      answers.push(await ping(wire.session));
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    expect(await goodbye).toMatchObject({ text: "too_many_pings" });
+    expect(answers.slice(0, 3)).toEqual([true, true, true]);
+  });
+
+  it("L3 a grpc-js client with keepalive that keeps the interval is served for as long as it likes", async () => {
+    await using wall = await secured({ limits: { minPingIntervalMs: 50 } });
+    const client = wall.client({ "grpc.keepalive_time_ms": 100, "grpc.keepalive_timeout_ms": 5000 });
+    const metadata = await wall.authorized();
+    const told = await invoke(client, "bidi_stream", {
+      metadata,
+      keepOpen: true,
+      onMessage: (_note, call) => {
+        // Ten keepalives of silence.
+        setTimeout(() => "write" in call && call.end(), 1100);
+      },
+    });
+    expect(told).toMatchObject({ name: "OK" });
+    expect(wall.lines.filter(({ reason }) => reason === "too_many_pings")).toEqual([]);
+  });
+
+  it("L3 a grpc-js client with keepalive that does not is told, and comes back", async () => {
+    await using wall = await secured({ limits: { minPingIntervalMs: 60_000 } });
+    const client = wall.client({ "grpc.keepalive_time_ms": 20 });
+    const metadata = await wall.authorized();
+    const told = await invoke(client, "bidi_stream", { metadata, keepOpen: true });
+    // What gRPC makes of ENHANCE_YOUR_CALM.
+    expect(told).toMatchObject({ name: "RESOURCE_EXHAUSTED" });
+    expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
+  });
+});

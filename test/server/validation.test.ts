@@ -1,0 +1,145 @@
+// Messages that do not fit their schema never reach the handler (L7).
+import { Buffer } from "node:buffer";
+import { describe, expect, it } from "vitest";
+import { z } from "zod";
+import { encodeStatusDetails } from "../../src/call/error-details.ts";
+import { ConfigError } from "../../src/call/errors.ts";
+import { type ValidationOptions, validation } from "../../src/middleware/validation/validation.ts";
+import { type InvokeOptions, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
+import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";
+import { secured } from "../harness/secured.ts";
+
+const schema = z.strictObject({
+  text: z.string().max(5),
+  items: z.array(z.strictObject({ sku: z.string() })).optional(),
+});
+const all: ValidationOptions = Object.fromEntries(kinds.map((kind) => [paths[kind], schema]));
+
+function detailsOf(told: Result): Buffer {
+  const [details] = told.trailers.get("grpc-status-details-bin");
+  return Buffer.isBuffer(details) ? details : Buffer.alloc(0);
+}
+
+function badRequest(...fieldViolations: readonly { field: string; description: string }[]): Buffer {
+  return encodeStatusDetails(3, "invalid request", [{ type: "google.rpc.BadRequest", fieldViolations }]);
+}
+
+describe.each(kinds)("L7 the messages of %s calls", (kind) => {
+  it("L7 one that does not fit is INVALID_ARGUMENT with the fields that are wrong", async () => {
+    await using wall = await secured({ validation: all });
+    const secret = "hunter2-much-too-long";
+    const message = { text: secret, items: [{ sku: 1 }] } as unknown as Note;
+    const told = await invoke(wall.client(), kind, {
+      metadata: await wall.authorized(),
+      messages: [message],
+      keepOpen: true,
+    });
+    expect(`${told.name} ${told.details}`).toBe("INVALID_ARGUMENT invalid request");
+    expect(detailsOf(told)).toEqual(
+      badRequest(
+        { field: "text", description: "Too big: expected string to have <=5 characters" },
+        { field: "items[0].sku", description: "Invalid input: expected string, received number" },
+      ),
+    );
+    expect(detailsOf(told).includes(secret)).toBe(false);
+    expect(await wall.auditEntry(() => true)).toMatchObject({
+      rule: "validation",
+      reason: "invalid request",
+    });
+    expect(JSON.stringify([wall.lines, wall.audit])).not.toContain(secret);
+  });
+
+  it("L7 one that fits reaches the handler as it was sent", async () => {
+    await using wall = await secured({
+      validation: { [paths[kind]]: z.object({ text: z.string().transform(() => "changed") }) },
+    });
+    const options: InvokeOptions = { metadata: await wall.authorized(), messages: [{ text: "sent" }] };
+    expect((await invoke(wall.client(), kind, options)).messages[0]).toEqual({ text: "sent" });
+  });
+
+  it("L7 a caller who may not call is told that, and not what is wrong with its message", async () => {
+    await using wall = await secured({ validation: all });
+    const messages = [{ text: "much too long" }];
+    expect(await invoke(wall.client(), kind, { messages })).toMatchObject({ name: "UNAUTHENTICATED" });
+    expect(
+      await invoke(wall.client(), kind, { messages, metadata: await wall.authorized({ roles: ["other"] }) }),
+    ).toMatchObject({ name: "PERMISSION_DENIED" });
+  });
+
+  it("L7 a raw caller's message of another shape is refused, and answered", async () => {
+    await using wall = await secured({ validation: all });
+    await using raw = await RawConnection.open(wall);
+    for (const body of ['{"text":{"$gt":""}}', "[]", "null", '{"__proto__":{"text":"x"}}', "1e999"]) {
+      const { answer } = raw.call(paths[kind], {
+        headers: await wall.authorized(),
+        body: grpcFrame(body),
+        keepOpen: true,
+      });
+      expect(await answer).toMatchObject({ name: "INVALID_ARGUMENT", details: "invalid request" });
+    }
+  });
+});
+
+describe("L7 a stream", () => {
+  it("L7 ends with its first wrong message; those before it were handled", async () => {
+    await using wall = await secured({ validation: all });
+    const told = await invoke(wall.client(), "bidi_stream", {
+      metadata: await wall.authorized(),
+      messages: [{ text: "good" }],
+      keepOpen: true,
+      onMessage: (_note, call) => "write" in call && call.write({ text: "no longer good" }),
+    });
+    expect(told).toMatchObject({ name: "INVALID_ARGUMENT", messages: [{ text: "good" }] });
+  });
+});
+
+describe("L7 the answer", () => {
+  it("L7 is bounded, however much is wrong and however long its names are", async () => {
+    const many = z.record(z.string(), z.number());
+    await using wall = await secured({ validation: { [paths.unary]: many } });
+    const message = Object.fromEntries(
+      Array.from({ length: 500 }, (_, i) => [`${i}${"k".repeat(1000)}`, "x"]),
+    ) as unknown as Note;
+    const told = await invoke(wall.client(), "unary", {
+      metadata: await wall.authorized(),
+      messages: [message],
+    });
+    expect(told).toMatchObject({ name: "INVALID_ARGUMENT", details: "invalid request" });
+    expect(detailsOf(told).length).toBeGreaterThan(100);
+    expect(detailsOf(told).length).toBeLessThan(8192);
+  });
+
+  it("L7 a schema that throws, or answers later, lets nothing pass", async () => {
+    for (const bad of [
+      z.object({ text: z.string().refine(async () => true) }),
+      {
+        safeParse(): never {
+          throw new Error("broken schema");
+        },
+      },
+      { safeParse: () => undefined as unknown as { success: true } },
+    ]) {
+      await using wall = await secured({ validation: { [paths.unary]: bad } });
+      expect(await invoke(wall.client(), "unary", { metadata: await wall.authorized() })).toMatchObject({
+        name: "INTERNAL",
+      });
+      expect(wall.started).toEqual([]);
+    }
+  });
+});
+
+describe("L7 the options", () => {
+  it("L7 a path that is no method is a ConfigError of listen(), with the nearest", async () => {
+    await expect(secured({ validation: { "/test.v1.Kinds/Unari": schema } })).rejects.toThrow(
+      new ConfigError("validation./test.v1.Kinds/Unari: no such method; did you mean /test.v1.Kinds/Unary?"),
+    );
+  });
+
+  it.each([
+    [{ "/test.v1.Kinds/*": schema }, /validation\.\/test\.v1\.Kinds\/\*: not a method/],
+    [{ [paths.unary]: {} }, /validation\..*Unary: must be a zod schema/],
+    [{ [paths.unary]: null }, /validation\..*Unary: must be a zod schema/],
+  ])("L7 %j is refused", (options, problem) => {
+    expect(() => validation(options as ValidationOptions)).toThrow(problem);
+  });
+});
