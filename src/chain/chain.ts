@@ -55,8 +55,6 @@ export interface ChainOptions {
 
 /** A layer that fails is reported once in this time, not once a call. */
 const reportEveryMs = 60_000;
-/** A path is printable ASCII (RFC 3986); what is not would reach logs and terminals. */
-const notPrintable = /[^ -~]/g;
 /** What of an unknown method's path is kept: a caller may send 8 KiB of it. */
 const longestUnknownPath = 256;
 
@@ -81,6 +79,7 @@ export class Chain implements ChainServices {
     this.checkTimeoutMs = options.checkTimeoutMs;
     this.logger = options.logger;
     this.peerOf = options.peerOf;
+    this.#maxReceiveMessageBytes = options.maxReceiveMessageBytes;
     this.road = options.attached?.road ?? ownRoad;
     this.#learns = options.attached?.unprepared === "known";
     this.interceptor =
@@ -236,5 +235,5 @@ function say(log: () => void): void {
 
 /** A method that nobody registered; nothing is known of its kind, so it is taken for the most general one. */
 function unknownMethod(path: string): MethodInfo {
-  return methodInfo(path.slice(0, longestUnknownPath).replace(notPrintable, "?"), "bidi_stream", false);
+  return methodInfo(path.slice(0, longestUnknownPath), "bidi_stream", false);
 }
