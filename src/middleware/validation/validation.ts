@@ -24,12 +24,15 @@ export type ValidationOptions = Readonly<Record<string, MessageSchema>>;
 
 /** The shape of `validation`. */
 export const validationSchema: z.ZodType<ValidationOptions, ValidationOptions> = z.record(
-  z.string().regex(/^\/[^\s/*]+\/[^\s/*]+$/, { error: "not a method; write /pkg.Service/Method" }),
+  z.string().regex(/^\/[^\s/*]+\/[^\s/*]+$/),
   z.custom<MessageSchema>(
     (value) =>
       typeof value === "object" && value !== null && typeof Reflect.get(value, "safeParse") === "function",
     { error: "must be a zod schema: an object with a safeParse function" },
   ),
+  {
+    error: ({ code }) => (code === "invalid_key" ? "not a method; write /pkg.Service/Method" : undefined),
+  },
 );
 
 /** More would not help, and the answer must fit into its trailers. */
