@@ -21,7 +21,6 @@ function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
   if (issue.code === "unrecognized_keys") {
     return issue.keys.map((key) => `${path === "" ? key : `${path}.${key}`}: unknown option`);
   }
-  if (issue.code === "invalid_key") return issue.issues.map(({ message }) => `${path}: ${message}`);
   if (issue.code === "invalid_union") {
     const branches = issue.errors.flatMap((errors) =>
       errors.flatMap((inner) =>

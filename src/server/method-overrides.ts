@@ -50,10 +50,14 @@ const methodSchema = z.strictObject({
 
 /** The shape of `methods`. */
 export const methodsSchema: z.ZodType<MethodsOptions> = z.record(
-  z.string().refine((path) => scopeOf(path) !== undefined, {
-    error: "not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*",
-  }),
+  z.string().refine((path) => scopeOf(path) !== undefined),
   methodSchema,
+  {
+    error: ({ code }) =>
+      code === "invalid_key"
+        ? "not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*"
+        : undefined,
+  },
 );
 
 type Setting = keyof MethodOptions;

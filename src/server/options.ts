@@ -174,7 +174,6 @@ export interface SecureInterceptorsOptions
   extends Pick<
     SecureServerOptions,
     | "authentication"
-    | "callsOutliveCredentials"
     | "authorization"
     | "rateLimit"
     | "deadline"

@@ -2,7 +2,6 @@
 import { isIP } from "node:net";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
-import { z } from "zod";
 import { addressSet } from "../call/address-set.ts";
 import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
@@ -103,14 +102,7 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
   return new PalisadeServer(parseOptions(serverSchema, options, ""));
 }
 
-/** A timer counts in 31 bits; beyond, it would fire at once. */
-const shutdownSchema = z.strictObject({
-  graceMs: z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1)
-    .default(10_000),
-});
+const defaultGraceMs = 10_000;
 
 class PalisadeServer implements SecureServer {
   readonly #settings: SecureServerSettings;
@@ -126,8 +118,6 @@ class PalisadeServer implements SecureServer {
   readonly #connections: Connections;
   readonly #health: HealthService | undefined;
   #listening = false;
-  /** Under way or done; what is bound can be shut down only then. */
-  #binding: Promise<number> | undefined = undefined;
   #shutdown: Promise<void> | undefined = undefined;
 
   constructor(settings: SecureServerSettings) {
@@ -210,8 +200,7 @@ class PalisadeServer implements SecureServer {
   async listen(
     address: string | readonly string[],
   ): Promise<{ readonly port: number; readonly address: string }> {
-    const [first, ...others] =
-      typeof address === "string" ? [address] : Array.isArray(address) ? address : [];
+    const [first, ...others] = typeof address === "string" ? [address] : address;
     if (first === undefined) throw new ConfigError('listen: expected an address such as "0.0.0.0:50051"');
     const wrong = [first, ...others].filter((each) => !isListenAddress(each));
     if (wrong.length > 0) {
@@ -237,20 +226,11 @@ class PalisadeServer implements SecureServer {
     this.#listening = true;
     this.#server.seal();
     this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
-    this.#binding = this.#bindAll([first, ...others]);
-    const port = await this.#binding;
+    await this.#openHealthPorts();
+    const port = await this.#bind(first);
+    for (const other of others) await this.#bind(other);
     this.#health?.serve(new Set(methods.filter(isApplications).map(({ service }) => service)));
     return { port, address: first.startsWith("unix:") ? first : first.replace(/:\d+$/, `:${port}`) };
-  }
-
-  async #bindAll(addresses: readonly string[]): Promise<number> {
-    await this.#openHealthPorts();
-    let first: number | undefined;
-    for (const address of addresses) {
-      const port = await this.#bind(address);
-      first ??= port;
-    }
-    return first ?? 0;
   }
 
   #compile(authorizer: Authorizer): Policy {
@@ -293,17 +273,14 @@ class PalisadeServer implements SecureServer {
     }
   }
 
-  async shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
-    const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
-    this.#shutdown ??= this.#shutDown(graceMs);
-    await this.#shutdown;
+  shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
+    this.#shutdown ??= this.#shutDown(options.graceMs ?? defaultGraceMs);
+    return this.#shutdown;
   }
 
   async #shutDown(graceMs: number): Promise<void> {
     this.#server.seal();
     this.#health?.close();
-    // A shutdown may come while listen() is at work (SIGTERM at start): its failure is listen()'s to tell.
-    await this.#binding?.catch(() => undefined);
     this.#port.close();
     await this.#drain(graceMs);
     await this.#healthPorts?.close();
