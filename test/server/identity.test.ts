@@ -550,7 +550,7 @@ describe("A3 API keys in a file", () => {
     await write(path, [steady.record]);
     const { logger, lines } = keptLog();
     await using wall = await wallWith(apiKey({ store: fileApiKeyStore({ path, logger }) }), {
-      rateLimit: { perPeer: false, perPrincipal: false },
+      rateLimit: { perPeer: false, perPrincipal: false, failedAuthentication: false },
     });
 
     const failures: string[] = [];
