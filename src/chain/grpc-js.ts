@@ -623,8 +623,11 @@ export function attachedRoad(certificateOf: (socket: TLSSocket) => PeerCertifica
   return {
     arrivalOf(base, metadata) {
       const deadline = Number(base.getDeadline());
+      const metadataBytes = metadataSize(metadata);
+      // Nobody here knows who its sender is (T8).
+      metadata.remove("x-forwarded-client-cert");
       return {
-        metadataBytes: metadataSize(metadata),
+        metadataBytes,
         timeoutMs: Number.isFinite(deadline) ? Math.max(0, deadline - Date.now()) : undefined,
         forwardedCertificate: undefined,
       };

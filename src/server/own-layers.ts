@@ -11,6 +11,7 @@ const takenNames: ReadonlySet<string> = new Set([
   "metrics",
   "tracing",
   "audit",
+  "forwarded_certificate",
   "metadata-limit",
   "deadline",
   "peer-rate-limit",
