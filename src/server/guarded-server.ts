@@ -1,6 +1,13 @@
 // The grpc.Server inside: every registration is recorded and guarded, whoever makes it, and it is bound by `listen()`
 // alone, after the policy was checked against what is registered.
-import { Server, type ServerCredentials, type ServerOptions, type UntypedHandleCall } from "@grpc/grpc-js";
+import {
+  Server,
+  type ServerCredentials,
+  type ServerOptions,
+  type ServiceDefinition,
+  type UntypedHandleCall,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
 import { type MethodInfo, methodInfo } from "../call/method.ts";
 import { type GrpcHandlerType, keepHandler, methodKind, type RegisteredHandler } from "../chain/grpc-js.ts";
@@ -11,6 +18,7 @@ type Deserialize<T> = (bytes: Buffer) => T;
 
 export class GuardedServer extends Server {
   readonly #methods: Map<string, MethodInfo> = new Map();
+  readonly #services: Map<string, ServiceDefinition> = new Map();
   readonly #onCodecFailure: (error: unknown) => void;
   #binding = false;
   #sealed = false;
@@ -23,6 +31,17 @@ export class GuardedServer extends Server {
   /** What is registered, in the order of registration. */
   get methods(): readonly MethodInfo[] {
     return [...this.#methods.values()];
+  }
+
+  /** What was registered, by the service's full name. */
+  get services(): ReadonlyMap<string, ServiceDefinition> {
+    return this.#services;
+  }
+
+  override addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
+    super.addService(definition, handlers);
+    const [method] = Object.values(definition);
+    if (method !== undefined) this.#services.set(methodInfo(method.path, "unary", true).service, definition);
   }
 
   /** From now on nothing can be registered: the policy has been checked against what there is. */

@@ -32,6 +32,7 @@ import { type PeerOptions, type PeerSettings, peerSchema } from "./forwarded-pee
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
 import { type MethodsOptions, methodsSchema } from "./method-overrides.ts";
 import { ownLayersSchema } from "./own-layers.ts";
+import { type ReflectionOptions, reflectionSchema } from "./reflection.ts";
 
 /** Sizes and numbers that a connection or a call may reach. */
 export interface LimitsOptions {
@@ -131,6 +132,11 @@ export interface SecureServerOptions {
   /** The standard health service on the same port, or `false`. */
   readonly health?: HealthOptions | false | undefined;
   /**
+   * Server reflection (O2) for verified callers with one of `roles`; needs the package `@grpc/reflection`. It describes
+   * the services that `@grpc/proto-loader` loaded. Default: false.
+   */
+  readonly reflection?: ReflectionOptions | false | undefined;
+  /**
    * Layers of your own, in this order (C7): their `onCall` runs after authorization, so that the principal is known and
    * the call allowed, and their `onRequest` after validation. Each has a name of its own. Default: none.
    *
@@ -166,6 +172,7 @@ export interface SecureServerSettings extends LayerSettings {
   readonly tls: ServerTlsSettings | ServerPlaintextSettings;
   readonly limits: LimitsSettings;
   readonly health: HealthSettings | false;
+  readonly reflection: ReflectionOptions | false;
   readonly channelOptions: ServerChannelOptions;
 }
 
@@ -271,6 +278,7 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
   ...layerShape,
   limits: limitsSchema.prefault({}),
   health: z.union([healthSchema, z.literal(false)]).prefault({}),
+  reflection: z.union([reflectionSchema, z.literal(false)]).default(false),
   channelOptions: serverChannelOptionsSchema.default({}),
 });
 

@@ -5,6 +5,7 @@ import { type Logger, pino } from "pino";
 import { addressSet } from "../call/address-set.ts";
 import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
+import type { MethodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
 import { Chain } from "../chain/chain.ts";
 import { ConnectionGate } from "../chain/connection-gate.ts";
@@ -41,6 +42,7 @@ import {
   type SecureServerSettings,
   serverSchema,
 } from "./options.ts";
+import { Reflection } from "./reflection.ts";
 import { refusedBelowReporter } from "./refused-below.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
@@ -117,6 +119,7 @@ class PalisadeServer implements SecureServer {
   readonly #server: GuardedServer;
   readonly #connections: Connections;
   readonly #health: HealthService | undefined;
+  readonly #reflection: Reflection | undefined;
   #listening = false;
   #shutdown: Promise<void> | undefined = undefined;
 
@@ -124,6 +127,7 @@ class PalisadeServer implements SecureServer {
     this.#settings = settings;
     this.#authorizer = settings.authorization;
     this.#overrides = new MethodOverrides(settings);
+    this.#reflection = settings.reflection === false ? undefined : new Reflection(settings.reflection);
     const logger = settings.logger === false ? undefined : (settings.logger ?? pino());
     this.#port = listeningPort(settings.tls, { logger: logger ?? false, metrics: settings.metrics });
     this.#logger = logger ?? pino({ enabled: false });
@@ -217,6 +221,7 @@ class PalisadeServer implements SecureServer {
       throw new ConfigError("listen: this server listens already; give all addresses at once");
     if (this.#shutdown !== undefined)
       throw new ConfigError("listen: this server was shut down; make a new one");
+    this.#reflection?.addTo(this.#server, this.#logger);
     const methods = this.#server.methods;
     checkValidatedMethods(this.#settings.validation, methods);
     this.#overrides.check(methods);
@@ -229,12 +234,21 @@ class PalisadeServer implements SecureServer {
     await this.#openHealthPorts();
     const port = await this.#bind(first);
     for (const other of others) await this.#bind(other);
-    this.#health?.serve(new Set(methods.filter(isApplications).map(({ service }) => service)));
+    this.#health?.serve(
+      new Set(methods.filter((method) => this.#isApplications(method)).map(({ service }) => service)),
+    );
     return { port, address: first.startsWith("unix:") ? first : first.replace(/:\d+$/, `:${port}`) };
   }
 
   #compile(authorizer: Authorizer): Policy {
-    return withHealthPolicy(authorizer.compile(this.#server.methods.filter(isApplications)));
+    const methods = this.#server.methods.filter((method) => this.#isApplications(method));
+    const policy = authorizer.compile(methods);
+    return withHealthPolicy(this.#reflection?.withPolicy(policy) ?? policy);
+  }
+
+  /** The policy speaks of the application's methods; health (A10) and reflection (O2) bring rules of their own. */
+  #isApplications(method: MethodInfo): boolean {
+    return isApplications(method) && this.#reflection?.isOwn(method) !== true;
   }
 
   setAuthorization(authorizer: Authorizer): void {

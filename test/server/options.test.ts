@@ -728,6 +728,22 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     await spans.one(({ name }) => name === "test.v1.Kinds/Unary");
     await spans.shutdown();
   },
+  "reflection=false": async () => {
+    await using wall = await secured({ reflection: false });
+    const path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    const told = await invoke(wall.client(), "bidi_stream", { path, metadata: await wall.authorized() });
+    expect(told.name).toBe("UNIMPLEMENTED");
+  },
+  "reflection.roles": async () => {
+    await using wall = await secured({ reflection: { roles: ["inspector"] } });
+    const path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    const ask = async (role: string): Promise<string> => {
+      const metadata = await wall.authorized({ roles: [role] });
+      return (await invoke(wall.client(), "bidi_stream", { path, metadata, messages: [] })).name;
+    };
+    expect(await ask("caller")).toBe("PERMISSION_DENIED");
+    expect(await ask("inspector")).toBe("OK");
+  },
   middleware: async () => {
     const onCall = vi.fn();
     await using wall = await secured({ middleware: [{ name: "own", onCall }] });
@@ -930,7 +946,7 @@ describe("the options of a server", () => {
     expect(problemsOf(nested(unknown, 1))).toContain(`${unknown}: unknown option`);
   });
 
-  it.each(["tls.crl", "rateLimit.store", "reflection"])("%s, which is not built, is unknown", (path) => {
+  it.each(["tls.crl", "rateLimit.store"])("%s, which is not built, is unknown", (path) => {
     expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
   });
 
