@@ -2,6 +2,7 @@
 import {
   ServerInterceptingCall,
   type ServerInterceptor,
+  type ServerUnaryCall,
   type ServiceDefinition,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -26,7 +27,7 @@ import { type SecureInterceptors, secureInterceptors, toInterceptor } from "../.
 import type { SecureInterceptorsOptions } from "../../src/server/options.ts";
 import { type Foreign, foreign } from "../harness/foreign.ts";
 import { check, list } from "../harness/health.ts";
-import { invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
+import { invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";
 import { callerPolicy, eventually, keptLog, type LogLine, theWorld, type World } from "../harness/secured.ts";
 
 let world: World;
@@ -277,6 +278,25 @@ describe("the whole chain on a server of others", () => {
     await interceptors.close();
     expect(written).toHaveLength(1);
     expect(closed).toBe(1);
+  });
+
+  it("T8 a forwarded client certificate is believed from nobody, and no handler sees it", async () => {
+    const { interceptors } = whole();
+    let seen: unknown;
+    await using road = await foreign(interceptors, {
+      handlers: {
+        unary: (async (call: ServerUnaryCall<Note, Note>) => {
+          seen = call.metadata.get("x-forwarded-client-cert");
+          return { text: "seen" };
+        }) as unknown as UntypedServiceImplementation[string],
+      },
+    });
+    const metadata = {
+      ...(await road.authorized()),
+      "x-forwarded-client-cert": "Hash=00;URI=spiffe://a/admin",
+    };
+    expect((await invoke(road.client(), "unary", { metadata })).name).toBe("OK");
+    expect(seen).toEqual([]);
   });
 
   const wrong: readonly [string, object, string][] = [
