@@ -163,8 +163,9 @@ export const removals: readonly Removal[] = [
     requirement: "Z1",
     what: "the authorization layer",
     file: layers,
-    find: "    authorizationBy(policy),\n",
-    replace: "    ...[authorizationBy(policy)].slice(1),\n",
+    find: "    authorizationBy(policy, enforce.authorization ? {} : { enforces: (method) => !isApplications(method) }),\n",
+    replace:
+      "    ...[authorizationBy(policy, enforce.authorization ? {} : { enforces: (method) => !isApplications(method) })].slice(1),\n",
     tests: ["test/server/public-texts.test.ts"],
   },
   // Transport.
@@ -398,17 +399,17 @@ export const removals: readonly Removal[] = [
     requirement: "Z1",
     what: "denial by default",
     file: "src/middleware/authorization/authorization.ts",
-    find: "      if (policy === undefined) refuse(call, noRule);\n      if (policy.needsMessage)",
-    replace: "      if (policy === undefined) return;\n      if (policy.needsMessage)",
+    find: "    if (policy === undefined) refuse(call, noRule);\n    if (policy.needsMessage)",
+    replace: "    if (policy === undefined) return;\n    if (policy.needsMessage)",
     tests: ["test/middleware/authorization"],
   },
   {
     requirement: "Z2",
     what: "the check of the policy at listen()",
     file: server,
-    find: "this.#settings.authorization.compile(methods.filter(isApplications))",
+    find: "authorizer.compile(this.#server.methods.filter(isApplications))",
     replace:
-      "(() => { try { return this.#settings.authorization.compile(methods.filter(isApplications)); } catch { return { forMethod: () => undefined }; } })()",
+      "(() => { try { return authorizer.compile(this.#server.methods.filter(isApplications)); } catch { return { forMethod: () => undefined }; } })()",
     tests: ["test/server/policy-at-start.test.ts"],
   },
   {
@@ -425,8 +426,8 @@ export const removals: readonly Removal[] = [
     requirement: "C3",
     what: "the guard around handlers",
     file: "src/server/guarded-server.ts",
-    find: "      guardHandler(handler, kind),\n",
-    replace: "      guardHandler === undefined ? guardHandler(handler, kind) : handler,\n",
+    find: "    const guarded = guardHandler(handler, kind);\n",
+    replace: "    const guarded = guardHandler === undefined ? guardHandler(handler, kind) : handler;\n",
     tests: ["test/chain/crash/crash-matrix.test.ts"],
   },
   {
@@ -482,8 +483,8 @@ export const removals: readonly Removal[] = [
     requirement: "C8",
     what: "the report of what is refused below the chain",
     file: server,
-    find: "onRefusedBelow: refusedBelowReporter(logger, { metrics: settings.metrics }),",
-    replace: "onRefusedBelow: () => void refusedBelowReporter(logger, { metrics: settings.metrics }),",
+    find: "const onRefusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });",
+    replace: "const onRefusedBelow = () => void refusedBelowReporter(logger, { metrics: settings.metrics });",
     tests: ["test/chain/refused-below.test.ts"],
   },
   {
