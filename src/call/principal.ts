@@ -38,5 +38,11 @@ export const anonymousPrincipal: Principal = Object.freeze({
 
 /** One key for everything that counts by principal: two principals never share it, two keys of one owner do. */
 export function principalKey(principal: Principal): string {
-  return JSON.stringify([principal.kind, principal.issuer ?? "", principal.tenant ?? "", principal.subject]);
+  return JSON.stringify([
+    principal.kind,
+    principal.scheme,
+    principal.issuer ?? "",
+    principal.tenant ?? "",
+    principal.subject,
+  ]);
 }

@@ -41,7 +41,8 @@ const secrets: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   // API keys as `issueApiKey` makes them.
   [/plsd_[\w-]{8,}/g, removed],
   // User name and password in a URL (RFC 3986 section 3.2.1), up to the last `@`: drivers take unescaped passwords.
-  [/:\/\/[^\s"'<>]{1,512}@/g, `://${removed}@`],
+  // No further than the next `://`, so that a text full of them is not searched from each one anew.
+  [/:\/\/(?:(?!:\/\/)[^\s"'<>]){1,512}@/g, `://${removed}@`],
 ];
 
 /**
@@ -60,7 +61,14 @@ function withoutLastWord(text: string): string {
   return text.slice(0, text.search(/\s\S*$/) + 1);
 }
 
-/** Cuts a text to `maxLength` UTF-16 units, the last an ellipsis where something is missing. */
+/** What a terminal obeys or a viewer turns around: C1 controls, line separators, marks of direction. JSON escapes C0 alone. */
+const unsafeToShow = /[\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+
+/**
+ * Cuts a text to `maxLength` UTF-16 units, the last an ellipsis where something is missing, and replaces what a terminal
+ * would obey.
+ */
 export function boundedText(text: string, maxLength: number): string {
-  return text.length <= maxLength ? text : `${text.slice(0, maxLength - 1).toWellFormed()}…`;
+  const short = text.length <= maxLength ? text : `${text.slice(0, maxLength - 1).toWellFormed()}…`;
+  return short.replace(unsafeToShow, "\ufffd");
 }

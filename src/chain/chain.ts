@@ -55,6 +55,8 @@ export interface ChainOptions {
 
 /** A layer that fails is reported once in this time, not once a call. */
 const reportEveryMs = 60_000;
+/** A path is printable ASCII (RFC 3986); what is not would reach logs and terminals. */
+const notPrintable = /[^ -~]/g;
 /** What of an unknown method's path is kept: a caller may send 8 KiB of it. */
 const longestUnknownPath = 256;
 
@@ -235,5 +237,5 @@ function say(log: () => void): void {
 
 /** A method that nobody registered; nothing is known of its kind, so it is taken for the most general one. */
 function unknownMethod(path: string): MethodInfo {
-  return methodInfo(path.slice(0, longestUnknownPath), "bidi_stream", false);
+  return methodInfo(path.slice(0, longestUnknownPath).replace(notPrintable, "?"), "bidi_stream", false);
 }

@@ -51,6 +51,10 @@ export interface BaseCall extends ServerInterceptingCallInterface {
   readonly handler: RegisteredHandler;
   deadlineTimer: NodeJS.Timeout | null;
   receivedHalfClose: boolean;
+  maxReceiveMessageSize: number;
+  readonly incomingEncoding: string;
+  readonly decoder: { maxReadMessageLength: number };
+  decompressMessage(message: Buffer, encoding: string): Buffer | Promise<Buffer>;
   sendStatus(status: PartialStatus): void;
 }
 
@@ -210,14 +214,8 @@ export function interceptOwnStatuses(base: BaseCall, receiver: BaseCallReceiver)
 
 /** Another limit for this call's messages than the server's (L4), compressed and decompressed. */
 export function limitMessages(base: BaseCall, maxBytes: number): void {
-  const inside = base as BaseCallInside;
-  inside.maxReceiveMessageSize = maxBytes;
-  inside.decoder.maxReadMessageLength = maxBytes;
-}
-
-interface BaseCallInside extends BaseCall {
-  maxReceiveMessageSize: number;
-  readonly decoder: { maxReadMessageLength: number };
+  base.maxReceiveMessageSize = maxBytes;
+  base.decoder.maxReadMessageLength = maxBytes;
 }
 
 export interface BaseCallReceiver {
@@ -230,7 +228,6 @@ export interface BaseCallReceiver {
 interface OwnedBaseCall extends BaseCall {
   palisade: BaseCallReceiver;
   readonly maxSendMessageSize: number;
-  decompressMessage(message: Buffer, encoding: string): unknown;
   serializeMessage(value: unknown): Buffer;
 }
 
@@ -255,7 +252,7 @@ export function countMessageBytes(base: BaseCall): boolean {
   return true;
 }
 
-function countReceived(this: OwnedBaseCall, message: Buffer, encoding: string): unknown {
+function countReceived(this: OwnedBaseCall, message: Buffer, encoding: string): Buffer | Promise<Buffer> {
   this.palisade.onBytesReceived(message.length - framingBytes);
   const prototype = Object.getPrototypeOf(this) as OwnedBaseCall;
   return prototype.decompressMessage.call(this, message, encoding);
@@ -268,6 +265,47 @@ function countSent(this: OwnedBaseCall, value: unknown): Buffer {
   // The base call sends no message beyond its limit.
   if (this.maxSendMessageSize === -1 || bytes <= this.maxSendMessageSize) this.palisade.onBytesSent(bytes);
   return message;
+}
+
+/**
+ * grpc-js inflates every message of a frame as it arrives, all at once, read or not, ended or not: sixteen kilobytes of
+ * them are a thousand inflaters, or as many megabytes. Here the next one is inflated when the one before was delivered.
+ */
+export class Inflation {
+  readonly #waiting: (() => void)[] = [];
+  #underWay = false;
+
+  constructor(base: BaseCall) {
+    const inflate = base.decompressMessage;
+    base.decompressMessage = (message, encoding) =>
+      encoding === "identity"
+        ? inflate.call(base, message, encoding)
+        : this.#turn().then(() => inflate.call(base, message, encoding));
+  }
+
+  #turn(): Promise<void> {
+    if (this.#underWay) return new Promise((resolve) => this.#waiting.push(resolve));
+    this.#underWay = true;
+    return Promise.resolve();
+  }
+
+  /** A message was delivered: the next one may be inflated. */
+  next(): void {
+    const waiting = this.#waiting.shift();
+    if (waiting === undefined) this.#underWay = false;
+    else waiting();
+  }
+
+  /** The call ended: what waits is never inflated. */
+  stop(): void {
+    this.#waiting.length = 0;
+    this.#underWay = true;
+  }
+}
+
+/** Undefined where the caller does not compress. */
+export function inflationOf(base: BaseCall): Inflation | undefined {
+  return base.incomingEncoding === "identity" ? undefined : new Inflation(base);
 }
 
 /** Sends a status for real, past our own property. */
@@ -301,6 +339,9 @@ export function setHttp2Options(
     // Node cuts off at 128 fields, without a status, whatever their size. Each counts 32 bytes at least (RFC 9113 section
     // 10.5.1), so that with these the size alone decides.
     maxHeaderListPairs: Math.ceil(options.maxHeaderListBytes / 32),
+    // A field whose value ends in white space is dropped without a word otherwise, and with it a bad credential (A6). A
+    // Node that does not know the option drops it all the same.
+    strictFieldWhitespaceValidation: false,
   });
 }
 

@@ -10,6 +10,7 @@ import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/gr
 import { Call } from "../call/context.ts";
 import { encodeStatusDetails } from "../call/error-details.ts";
 import { StatusError } from "../call/errors.ts";
+import { isHealthProbe } from "../call/method.ts";
 import { internalErrorText, texts } from "../call/status.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import {
@@ -23,6 +24,8 @@ import {
   cutStream,
   endedByCaller,
   type InboundListener,
+  type Inflation,
+  inflationOf,
   interceptOwnStatuses,
   isEmptyMetadata,
   limitMessages,
@@ -56,6 +59,8 @@ const longestDetails = 1024;
 const longestEncodedDetails = 3 * longestDetails;
 /** How long a status may wait for a caller who does not read, where the call has no deadline left to bound it. */
 const lingerMs = 10_000;
+/** A probe names a service. Strangers may send it, past every limit, so it holds no more than that. */
+const largestProbeBytes = 1024;
 
 export class SecuredCall implements ServerInterceptingCallInterface, InboundListener, BaseCallReceiver {
   readonly #chain: ChainServices;
@@ -64,6 +69,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   readonly #session: Http2Session | undefined;
   readonly #connection: Connection;
   readonly #startedAt: number = performance.now();
+  readonly #inflation: Inflation | undefined;
+  /** Is the base call at work on a message of the handler's? What fails then is the handler's. */
+  #sending = false;
   #plan: Plan;
   #context: Call | undefined = undefined;
   #listener: InboundListener | undefined = undefined;
@@ -99,6 +107,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     interceptOwnStatuses(base, this);
     if (plan.maxReceiveMessageBytes !== undefined) limitMessages(base, plan.maxReceiveMessageBytes);
     if (plan.countsBytes) this.#countBytes();
+    this.#inflation = inflationOf(base);
+    if (isHealthProbe(plan.method)) limitMessages(base, largestProbeBytes);
   }
 
   #countBytes(): void {
@@ -168,7 +178,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       this.#sendHeaders(undefined);
     this.#headersSent = true;
     this.#connection.sentSincePing = true;
+    this.#sending = true;
     this.#base.sendMessage(message, callback);
+    this.#sending = false;
   }
 
   sendStatus(sent: PartialStatus): void {
@@ -309,6 +321,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   onReceiveMessage(message: unknown): void {
     if (this.#state !== OPEN) return;
+    this.#inflation?.next();
     this.#inspect(message, 0);
   }
 
@@ -360,7 +373,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       sendOn(this.#base, { code: status.INTERNAL, details: "internal error" });
       return;
     }
-    this.#end(this.#recover(explained, "grpc-js"), "transport", undefined);
+    this.#end(this.#recover(explained, "grpc-js"), this.#sending ? "handler" : "transport", undefined);
   }
 
   onBytesReceived(bytes: number): void {
@@ -524,6 +537,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   #finish(ended: PublicStatus, endedBy: EndedBy, layer: string | undefined): void {
     this.#state = ENDED;
     this.#ending = { status: ended, endedBy, layer };
+    this.#inflation?.stop();
     clearTimeout(this.#checkTimer);
     // A check that is still waiting for something can stop too, not only the handler.
     if (endedBy !== "handler") this.#context?.abort(ended.details);

@@ -19,7 +19,26 @@ export function recover(failure: unknown, source: FailureSource, call: CallConte
       : unexpected(status.INTERNAL, failure, call);
   }
   if (source === "given" && isStatusShaped(failure)) return onPurpose(failure, call);
-  return unexpected(status.INTERNAL, failure, call);
+  return unexpected(status.INTERNAL, hinted(failure), call);
+}
+
+/** For the log: a failure that looks as if it was meant for the caller, and why it was not passed on. */
+function hinted(failure: unknown): unknown {
+  if (typeof failure !== "object" || failure === null) return failure;
+  const { code } = failure as { readonly code?: unknown };
+  if (
+    typeof code !== "number" ||
+    !Number.isInteger(code) ||
+    code < status.CANCELLED ||
+    code > status.UNAUTHENTICATED
+  ) {
+    return failure;
+  }
+  return new Error(
+    `code ${code} was not passed on: only a StatusError is, or code with string details given to the callback; ` +
+      "throw new StatusError(code, text)",
+    { cause: failure },
+  );
 }
 
 type Said = Pick<StatusError, "code" | "details"> &

@@ -11,6 +11,7 @@ import { z } from "zod";
 import { StatusError } from "../call/errors.ts";
 import { texts } from "../call/status.ts";
 import { securityContext } from "../chain/current-context.ts";
+import { peerKey } from "../middleware/rate-limit/peer-key.ts";
 import { hostAndPortOf, isListenAddress } from "./listen-address.ts";
 
 export const healthServiceName = "grpc.health.v1.Health";
@@ -153,7 +154,7 @@ export class HealthService implements Health {
     // A stranger may ask, and the name is kept as long as the watch.
     if (service.length > longestServiceName)
       throw new StatusError(status.INVALID_ARGUMENT, texts.invalidRequest);
-    const peer = securityContext(call).peer.address;
+    const peer = peerKey(securityContext(call).peer);
     const fromPeer = this.#watchesByPeer.get(peer) ?? 0;
     if (this.#watches >= this.#limits.total || fromPeer >= this.#limits.perPeer) {
       throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);

@@ -11,6 +11,7 @@ import { Chain } from "../chain/chain.ts";
 import { attachedRoad } from "../chain/grpc-js.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import { audit } from "../middleware/audit/audit.ts";
+import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { recover } from "../middleware/recovery.ts";
@@ -64,7 +65,7 @@ function checkTimeoutOf(layers: readonly Middleware[]): number {
 
 /** The interceptors for `new grpc.Server({ interceptors })`. */
 export interface SecureInterceptors extends Array<ServerInterceptor> {
-  /** Flushes and closes the audit sinks: call it when the server has shut down. */
+  /** Flushes and closes the audit sinks, and closes the authenticators: call it when the server has shut down. */
   close(): Promise<void>;
 }
 
@@ -133,7 +134,12 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
     { not_on_this_road: notOnThisRoad },
     "secureInterceptors: this server was made elsewhere; some protections hold only on createSecureServer",
   );
-  return Object.assign([chain.interceptor], { close: async () => auditing?.close() });
+  return Object.assign([chain.interceptor], {
+    close: async () => {
+      await auditing?.close();
+      await closeAuthenticator(settings.authentication);
+    },
+  });
 }
 
 function methodsOf(service: ServiceDefinition): readonly MethodInfo[] {

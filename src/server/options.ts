@@ -181,6 +181,7 @@ export interface SecureInterceptorsOptions
   extends Pick<
     SecureServerOptions,
     | "authentication"
+    | "callsOutliveCredentials"
     | "authorization"
     | "rateLimit"
     | "deadline"

@@ -2,6 +2,7 @@
 import { isIP } from "node:net";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
+import { z } from "zod";
 import { addressSet } from "../call/address-set.ts";
 import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
@@ -104,7 +105,14 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
   return new PalisadeServer(parseOptions(serverSchema, options, ""));
 }
 
-const defaultGraceMs = 10_000;
+/** A timer counts in 31 bits; beyond, it would fire at once. */
+const shutdownSchema = z.strictObject({
+  graceMs: z
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .default(10_000),
+});
 
 class PalisadeServer implements SecureServer {
   readonly #settings: SecureServerSettings;
@@ -121,6 +129,8 @@ class PalisadeServer implements SecureServer {
   readonly #health: HealthService | undefined;
   readonly #reflection: Reflection | undefined;
   #listening = false;
+  /** Under way or done; what is bound can be shut down only then. */
+  #binding: Promise<number> | undefined = undefined;
   #shutdown: Promise<void> | undefined = undefined;
 
   constructor(settings: SecureServerSettings) {
@@ -204,7 +214,8 @@ class PalisadeServer implements SecureServer {
   async listen(
     address: string | readonly string[],
   ): Promise<{ readonly port: number; readonly address: string }> {
-    const [first, ...others] = typeof address === "string" ? [address] : address;
+    const [first, ...others] =
+      typeof address === "string" ? [address] : Array.isArray(address) ? address : [];
     if (first === undefined) throw new ConfigError('listen: expected an address such as "0.0.0.0:50051"');
     const wrong = [first, ...others].filter((each) => !isListenAddress(each));
     if (wrong.length > 0) {
@@ -231,13 +242,22 @@ class PalisadeServer implements SecureServer {
     this.#listening = true;
     this.#server.seal();
     this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
-    await this.#openHealthPorts();
-    const port = await this.#bind(first);
-    for (const other of others) await this.#bind(other);
+    this.#binding = this.#bindAll([first, ...others]);
+    const port = await this.#binding;
     this.#health?.serve(
       new Set(methods.filter((method) => this.#isApplications(method)).map(({ service }) => service)),
     );
     return { port, address: first.startsWith("unix:") ? first : first.replace(/:\d+$/, `:${port}`) };
+  }
+
+  async #bindAll(addresses: readonly string[]): Promise<number> {
+    await this.#openHealthPorts();
+    let first: number | undefined;
+    for (const address of addresses) {
+      const port = await this.#bind(address);
+      first ??= port;
+    }
+    return first ?? 0;
   }
 
   #compile(authorizer: Authorizer): Policy {
@@ -287,14 +307,17 @@ class PalisadeServer implements SecureServer {
     }
   }
 
-  shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
-    this.#shutdown ??= this.#shutDown(options.graceMs ?? defaultGraceMs);
-    return this.#shutdown;
+  async shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
+    const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
+    this.#shutdown ??= this.#shutDown(graceMs);
+    await this.#shutdown;
   }
 
   async #shutDown(graceMs: number): Promise<void> {
     this.#server.seal();
     this.#health?.close();
+    // A shutdown may come while listen() is at work (SIGTERM at start): its failure is listen()'s to tell.
+    await this.#binding?.catch(() => undefined);
     this.#port.close();
     await this.#drain(graceMs);
     await this.#healthPorts?.close();

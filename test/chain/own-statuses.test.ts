@@ -116,7 +116,7 @@ describe.each(kinds)("a %s call", (kind) => {
     expect(result).toMatchObject({ name: "RESOURCE_EXHAUSTED", details: "message too large", messages: [] });
     await expectSeen(wall, {
       name: "RESOURCE_EXHAUSTED",
-      endedBy: "transport",
+      endedBy: "handler",
       delivered: true,
       cause: "larger than max",
     });
@@ -129,7 +129,7 @@ describe.each(kinds)("a %s call", (kind) => {
     expect(result.details).toMatch(/^internal error \(id [0-9a-f-]{36}\)$/);
     const line = await expectSeen(wall, {
       name: "INTERNAL",
-      endedBy: "transport",
+      endedBy: "handler",
       delivered: true,
       cause: "serialize a BigInt",
     });

@@ -19,8 +19,17 @@ import { issueApiKey, memoryApiKeyStore } from "../../src/middleware/authenticat
 import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import { secureInterceptors } from "../../src/server/interceptors.ts";
 import type { IssuedCertificate } from "../../src/testing/certificate-authority.ts";
-import { goodHandlers, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
+import {
+  goodHandlers,
+  invoke,
+  kinds,
+  kindsDefinition,
+  type Note,
+  paths,
+  type Result,
+} from "../harness/kinds.ts";
 import {
   eventually,
   keptLog,
@@ -647,6 +656,25 @@ describe("A3 API keys in a file", () => {
       answers.push((await invoke(client, "unary", { metadata: { "x-api-key": key } })).name);
     }
     expect(answers).toEqual(["OK", "OK", "OK", "RESOURCE_EXHAUSTED", "RESOURCE_EXHAUSTED", "OK"]);
+  });
+
+  it("A3 C6 on a server of others, closing the interceptors closes the store", async () => {
+    let closed = 0;
+    const store = {
+      find: () => undefined,
+      close: () => {
+        closed++;
+      },
+    };
+    const interceptors = secureInterceptors({
+      authentication: anyOf(tokens(), apiKey({ store })),
+      authorization: allowAuthenticated(),
+      callsOutliveCredentials: true,
+      logger: false,
+      services: [kindsDefinition],
+    });
+    await interceptors.close();
+    expect(closed).toBe(1);
   });
 
   it("A3 C9 shutdown lets go of the file, and another server can use the store", async () => {

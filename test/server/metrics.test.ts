@@ -295,6 +295,8 @@ describe("U5 over the Prometheus exporter", () => {
       "palisade_limit",
       "palisade_result",
       "palisade_scheme",
+      // Of certificates: server, client, ca.
+      "role",
     ]);
     expect([...(labels.get("grpc_method") ?? [])].sort()).toEqual(
       ["grpc.health.v1.Health/Check", "other", ...kinds.map((kind) => paths[kind].slice(1))].sort(),

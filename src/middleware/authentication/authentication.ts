@@ -179,7 +179,17 @@ class Authentication implements Middleware {
       unclaimedHeader = header;
     }
     if (unclaimed === 0 || unclaimed <= countPresenting(this.#undeclared, call)) return;
-    throw new CredentialError("invalid", `no authenticator recognizes the credential in ${unclaimedHeader}`);
+    const why = this.#explain(unclaimedHeader, call);
+    throw new CredentialError(
+      "invalid",
+      `no authenticator recognizes the credential in ${unclaimedHeader}${why === "" ? "" : `, because ${why}`}`,
+    );
+  }
+
+  #explain(unclaimedHeader: string, call: CallContext): string {
+    const readers = this.#headers.find(({ header }) => header === unclaimedHeader)?.readers ?? [];
+    const reasons = readers.map((reader) => reader.explain?.(call)).filter((reason) => reason !== undefined);
+    return [...new Set(reasons)].join("; ");
   }
 }
 

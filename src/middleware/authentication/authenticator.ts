@@ -18,6 +18,8 @@ export interface Authenticator {
   readonly parts?: readonly Authenticator[];
   /** Synchronous and cheap: does the call carry a credential meant for me? */
   presents(call: CallContext): boolean;
+  /** For the log alone: why a credential that stands in one of my headers is not meant for me. */
+  explain?(call: CallContext): string | undefined;
   /**
    * Verifies the credential. A bad one is a `CredentialError`; any other throw is our own failure, and the caller is
    * told UNAVAILABLE. Return a value, not a promise, where nothing has to be waited for.

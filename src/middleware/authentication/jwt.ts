@@ -177,6 +177,9 @@ interface JwtRules {
   readonly claims: ClaimRules;
 }
 
+/** A stranger may write anything there. */
+const longestShownIssuer = 128;
+
 class JwtAuthenticator implements Authenticator {
   readonly name = "jwt";
   readonly source = "metadata";
@@ -196,6 +199,14 @@ class JwtAuthenticator implements Authenticator {
     return (
       this.#rules.cache.has(token.digest) || token.unverified?.payload["iss"] === this.#rules.claims.issuer
     );
+  }
+
+  explain(call: CallContext): string | undefined {
+    const token = bearerToken(call);
+    if (token === undefined) return "it is no bearer token";
+    if (token.unverified === undefined) return "the bearer token is not a signed JSON Web Token";
+    const issuer = JSON.stringify(token.unverified.payload["iss"])?.slice(0, longestShownIssuer) ?? "missing";
+    return `the token's issuer (iss) is ${issuer}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {

@@ -1,0 +1,153 @@
+// What an attacker with the source tried, each as it was tried.
+import { Buffer } from "node:buffer";
+import { gzipSync } from "node:zlib";
+import { describe, expect, it } from "vitest";
+import { redactSecrets } from "../../src/call/redaction.ts";
+import { check } from "../harness/health.ts";
+import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";
+import { secured } from "../harness/secured.ts";
+
+/** `HealthCheckRequest { service }` in protobuf. */
+function probe(service: string): Buffer {
+  const name = Buffer.from(service);
+  const length: number[] = [];
+  for (let rest = name.length; ; rest = Math.floor(rest / 128)) {
+    if (rest < 128) {
+      length.push(rest);
+      break;
+    }
+    length.push((rest % 128) | 128);
+  }
+  return Buffer.concat([Buffer.from([10, ...length]), name]);
+}
+
+describe("a stranger's health probes", () => {
+  it.each(["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"])(
+    "A10 L4 may hold no more than a name: a compressed bomb to %s is refused at once",
+    async (path) => {
+      await using wall = await secured();
+      const connection = await RawConnection.open(wall);
+      const bomb = gzipSync(probe("a".repeat(4 * 1024 * 1024 - 100)));
+      const seen = await connection.call(path, {
+        headers: { "grpc-encoding": "gzip" },
+        body: grpcFrame(bomb, 1),
+        keepOpen: true,
+      }).answer;
+      expect(seen).toMatchObject({ name: "RESOURCE_EXHAUSTED", details: "message too large" });
+      connection.cut();
+    },
+  );
+
+  it("A10 an honest probe passes, compressed too", async () => {
+    await using wall = await secured();
+    const connection = await RawConnection.open(wall);
+    const seen = await connection.call("/grpc.health.v1.Health/Check", {
+      headers: { "grpc-encoding": "gzip" },
+      body: grpcFrame(gzipSync(probe("")), 1),
+    }).answer;
+    expect(seen).toMatchObject({ name: "OK" });
+    connection.cut();
+  });
+});
+
+describe("compressed messages", () => {
+  it("C13 L4 arrive whole and in order, inflated one after another", async () => {
+    await using wall = await secured();
+    const { authorization } = await wall.authorized();
+    const connection = await RawConnection.open(wall);
+    const texts = Array.from({ length: 50 }, (_, i) => `note ${i}`);
+    const body = Buffer.concat(
+      texts.map((text, i) =>
+        i % 3 === 0
+          ? grpcFrame(Buffer.from(JSON.stringify({ text })))
+          : grpcFrame(gzipSync(Buffer.from(JSON.stringify({ text }))), 1),
+      ),
+    );
+    const seen = await connection.call(paths.client_stream, {
+      headers: { authorization, "grpc-encoding": "gzip" },
+      body,
+    }).answer;
+    expect(seen.name).toBe("OK");
+    expect(seen.body.toString("utf8")).toContain(texts.join(","));
+    expect(wall.started).toEqual(["client_stream"]);
+    connection.cut();
+  });
+});
+
+describe("shutdown", () => {
+  it("C9 that comes while listen() is at work leaves nothing running", async () => {
+    await using wall = await secured();
+    const { createSecureServer, allowAuthenticated, anonymous } = await import("../../src/index.ts");
+    const server = createSecureServer({
+      tls: { cert: Buffer.from(wall.world.server.cert), key: Buffer.from(wall.world.server.key) },
+      authentication: anonymous(),
+      authorization: allowAuthenticated(),
+      logger: false,
+    });
+    const listening = server.listen("127.0.0.1:0");
+    await server.shutdown({ graceMs: 0 });
+    const { port } = await listening;
+    const { connect } = await import("node:net");
+    const refused = await new Promise((resolve) => {
+      const socket = connect(port, "127.0.0.1");
+      socket.once("error", (error: Error & { code?: string }) => resolve(error.code));
+      socket.once("connect", () => resolve("connected"));
+    });
+    expect(refused).toBe("ECONNREFUSED");
+  });
+
+  it.each([Number.POSITIVE_INFINITY, -1, 2 ** 31, 0.5])("C9 refuses graceMs %s", async (graceMs) => {
+    await using wall = await secured();
+    await expect(wall.server.shutdown({ graceMs })).rejects.toThrow("shutdown.graceMs");
+  });
+});
+
+describe("the log", () => {
+  it("U4 shows no character that a terminal obeys, whatever path a stranger asks for", async () => {
+    await using wall = await secured();
+    const connection = await RawConnection.open(wall);
+    await connection.call("/\u009b31m\u0085x/y").answer;
+    const line = await wall.callLine(({ grpc_code }) => grpc_code === "UNAUTHENTICATED");
+    expect(JSON.stringify(line)).toMatch(/^[ -~]*$/);
+    connection.cut();
+  });
+
+  it("U4 is redacted in time that grows with the text alone", () => {
+    const started = performance.now();
+    redactSecrets("://".repeat(5333), 256);
+    expect(redactSecrets("postgres://user:p://ss@host", 256)).not.toContain("ss@");
+    // It took 60 ms where each `://` was searched for 512 characters. The bound leaves room for a busy machine.
+    expect(performance.now() - started).toBeLessThan(30);
+  });
+
+  it.each(kinds)("C5 says why a %s handler's own code was not passed on", async (kind) => {
+    const error = { code: 5, message: "no such order" };
+    const fail = (call: NodeJS.EventEmitter, callback?: (error: unknown) => void): void => {
+      if (callback === undefined) call.emit("error", error);
+      else callback(error);
+    };
+    await using wall = await secured({
+      handlers: { unary: fail, clientStream: fail, serverStream: fail, bidiStream: fail } as never,
+    });
+    const seen = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
+    expect(seen.name).toBe("INTERNAL");
+    const line = await wall.callLine(({ grpc_code }) => grpc_code === "INTERNAL");
+    expect(JSON.stringify(line["err"])).toContain("throw new StatusError");
+  });
+
+  it("A11 names the issuer that is not ours, in the log alone", async () => {
+    await using wall = await secured();
+    const seen = await invoke(wall.client(), "unary", {
+      metadata: await wall.authorized({ iss: "https://other.example/" }),
+    });
+    expect(seen).toMatchObject({ name: "UNAUTHENTICATED", details: "invalid credentials" });
+    const line = await wall.callLine(({ grpc_code }) => grpc_code === "UNAUTHENTICATED");
+    expect(JSON.stringify(line["err"])).toContain("https://other.example/");
+  });
+});
+
+it("A10 probes are answered after all that", async () => {
+  await using wall = await secured();
+  expect((await check(wall.client(), "")).name).toBe("OK");
+});
