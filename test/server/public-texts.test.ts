@@ -2,6 +2,7 @@
 import { Buffer } from "node:buffer";
 import { Metadata, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
+import { z } from "zod";
 import type { MethodKind } from "../../src/call/method.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { type InvokeOptions, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
@@ -164,6 +165,19 @@ const rows: readonly Row[] = [
     call: (wall, kind) => authorizedCall(wall, kind, { messages: [huge] }),
     code: "RESOURCE_EXHAUSTED",
     text: "message too large",
+    afterOpening: true,
+  },
+  {
+    refusedBecause: "a message that is not valid",
+    options: {
+      validation: Object.fromEntries(
+        Object.values(paths).map((path) => [path, z.object({ text: z.string().max(5) })]),
+      ),
+    },
+    call: (wall, kind) => authorizedCall(wall, kind, { messages: [huge] }),
+    code: "INVALID_ARGUMENT",
+    text: "invalid request",
+    trailers: ["grpc-status-details-bin"],
     afterOpening: true,
   },
   {
