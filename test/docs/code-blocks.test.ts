@@ -1,6 +1,14 @@
 // What README.md and docs/ show: their code type-checks as it stands, their links lead somewhere.
 import { execFile } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 
@@ -81,7 +89,14 @@ function problemIn(line: string): readonly string[] {
 /** As GitHub makes them from headings. */
 function anchorsOf(text: string): ReadonlySet<string> {
   const headings = [...text.matchAll(/^#{1,6} (.+)$/gm)].map((match) => match[1] ?? "");
-  return new Set(headings.map((h) => h.toLowerCase().replace(/[^\w\- ]/g, "").replaceAll(" ", "-")));
+  return new Set(
+    headings.map((h) =>
+      h
+        .toLowerCase()
+        .replace(/[^\w\- ]/g, "")
+        .replaceAll(" ", "-"),
+    ),
+  );
 }
 
 function deadLinksOf({ path, text }: Page): readonly string[] {
@@ -91,10 +106,11 @@ function deadLinksOf({ path, text }: Page): readonly string[] {
     if (/^[a-z]+:/.test(link)) return [];
     const line = prose.slice(0, match.index).split("\n").length;
     const [target = "", anchor] = link.split("#");
-    const file = target === "" ? join(root, path) : resolve(root, dirname(path), target);
-    if (relative(root, file).startsWith("..") || !existsSync(file))
-      return [`${path}:${line} ${link}: no such file`];
-    if (anchor === undefined || anchorsOf(readFileSync(file, "utf8")).has(anchor)) return [];
+    const file = resolve(root, dirname(path), target);
+    const missing = relative(root, file).startsWith("..") || !existsSync(file);
+    if (target !== "" && missing) return [`${path}:${line} ${link}: no such file`];
+    const linked = target === "" ? text : readFileSync(file, "utf8");
+    if (anchor === undefined || anchorsOf(linked).has(anchor)) return [];
     return [`${path}:${line} ${link}: no such heading`];
   });
 }
@@ -117,7 +133,10 @@ describe("the documentation", () => {
 
   it("links only to what is there", () => {
     expect(pages.flatMap(deadLinksOf)).toEqual([]);
-    const wrong = { path: "docs/wrong.md", text: "# Here\n\n[a](#here) [b](gone.md)\n[c](../README.md#gone)" };
+    const wrong = {
+      path: "docs/wrong.md",
+      text: "# Here\n\n[a](#here) [b](gone.md)\n[c](../README.md#gone)",
+    };
     expect(deadLinksOf(wrong)).toEqual([
       "docs/wrong.md:3 gone.md: no such file",
       "docs/wrong.md:4 ../README.md#gone: no such heading",
