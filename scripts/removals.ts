@@ -407,9 +407,9 @@ export const removals: readonly Removal[] = [
     requirement: "Z2",
     what: "the check of the policy at listen()",
     file: server,
-    find: "authorizer.compile(this.#server.methods.filter(isApplications))",
+    find: "    const policy = authorizer.compile(methods);\n",
     replace:
-      "(() => { try { return authorizer.compile(this.#server.methods.filter(isApplications)); } catch { return { forMethod: () => undefined }; } })()",
+      "    const compile = (): Policy => {\n      try {\n        return authorizer.compile(methods);\n      } catch {\n        return { forMethod: () => undefined };\n      }\n    };\n    const policy = compile();\n",
     tests: ["test/server/policy-at-start.test.ts"],
   },
   {
