@@ -15,12 +15,15 @@ const usage = `usage: palisade certs [directory] [--force]
 
 const dayMs = 86_400_000;
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
-  process.exitCode = 1;
-}
+main(process.argv.slice(2)).then(
+  (exitCode) => {
+    process.exitCode = exitCode;
+  },
+  (error: unknown) => {
+    console.error(error instanceof Error ? error.message : String(error));
+    process.exitCode = 1;
+  },
+);
 
 async function main(args: string[]): Promise<number> {
   const [command] = args;

@@ -1,17 +1,14 @@
 // An identity provider on a local port, for tests and demos: real keys, real signatures, a real JWKS endpoint, and the
 // failures that real ones have.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { z } from "zod";
 import {
   type CryptoKey,
-  exportJWK,
-  exportSPKI,
-  generateKeyPair,
   type JSONWebKeySet,
   type JWK,
   type JWTHeaderParameters,
-  SignJWT,
-} from "jose";
-import { z } from "zod";
+  jose,
+} from "../call/jose.ts";
 import { parseOptions } from "../call/options.ts";
 
 /** The algorithms that Palisade accepts (RFC 7518 section 3.1, RFC 8037 section 3.1). */
@@ -171,7 +168,7 @@ class LocalTokenIssuer implements TokenIssuer {
       alg: key.alg,
     };
     // Through JSON, as on the wire: a claim that is undefined is not there.
-    return new SignJWT(JSON.parse(JSON.stringify(payload)))
+    return new jose.SignJWT(JSON.parse(JSON.stringify(payload)))
       .setProtectedHeader(protectedHeader)
       .sign(key.privateKey);
   }
@@ -181,7 +178,7 @@ class LocalTokenIssuer implements TokenIssuer {
   }
 
   publicKeyPem(alg: TokenAlgorithm): Promise<string> {
-    return exportSPKI(this.#key(alg).publicKey);
+    return jose.exportSPKI(this.#key(alg).publicKey);
   }
 
   async rotate(): Promise<void> {
@@ -249,7 +246,7 @@ class LocalTokenIssuer implements TokenIssuer {
 }
 
 async function newSigningKey(alg: TokenAlgorithm, kid: string): Promise<SigningKey> {
-  const { privateKey, publicKey } = await generateKeyPair(alg, { extractable: true });
-  const jwk = { ...(await exportJWK(publicKey)), kid, alg, use: "sig" };
+  const { privateKey, publicKey } = await jose.generateKeyPair(alg, { extractable: true });
+  const jwk = { ...(await jose.exportJWK(publicKey)), kid, alg, use: "sig" };
   return { alg, kid, privateKey, publicKey, jwk };
 }

@@ -1,9 +1,9 @@
 // Signed JSON Web Tokens (RFC 7519, RFC 9068) as bearer tokens, verified as RFC 8725 advises.
 import type { KeyObject } from "node:crypto";
-import { compactVerify, errors, type JWK } from "jose";
 import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { ConfigError, CredentialError } from "../../call/errors.ts";
+import { type JWK, jose } from "../../call/jose.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -300,11 +300,11 @@ async function findSigner(
 ): Promise<VerificationKey> {
   for (const key of keys) {
     try {
-      await compactVerify(token, key.key, { algorithms: [alg] });
+      await jose.compactVerify(token, key.key, { algorithms: [alg] });
       return key;
     } catch (error) {
-      if (error instanceof errors.JWSSignatureVerificationFailed) continue;
-      if (error instanceof errors.JOSEError) {
+      if (error instanceof jose.errors.JWSSignatureVerificationFailed) continue;
+      if (error instanceof jose.errors.JOSEError) {
         throw new CredentialError("invalid", "the token is not a JWS that can be verified", { cause: error });
       }
       throw error;
