@@ -7,6 +7,7 @@ const floors = [
   { name: "server", may: ["middleware", "tls", "chain", "call"] },
   { name: "client", may: ["middleware", "tls", "chain", "call"] },
   { name: "cli", may: ["testing", "server", "client", "middleware", "tls", "chain", "call"] },
+  { name: "nestjs", may: ["server", "client", "middleware", "tls", "chain", "call"] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "call"] },
 ];
 

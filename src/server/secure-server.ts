@@ -105,14 +105,14 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
   return new PalisadeServer(parseOptions(serverSchema, options, ""));
 }
 
-/** A timer counts in 31 bits; beyond, it would fire at once. */
-const shutdownSchema = z.strictObject({
-  graceMs: z
-    .int()
-    .min(0)
-    .max(2 ** 31 - 1)
-    .default(10_000),
-});
+/** How long calls in flight may go on. A timer counts in 31 bits; beyond, it would fire at once. */
+export const graceMsSchema: z.ZodDefault<z.ZodInt> = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+  .default(10_000);
+
+const shutdownSchema = z.strictObject({ graceMs: graceMsSchema });
 
 class PalisadeServer implements SecureServer {
   readonly #settings: SecureServerSettings;

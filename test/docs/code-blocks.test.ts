@@ -59,7 +59,7 @@ function checkTypes(blocks: readonly Block[]): Promise<readonly string[]> {
     compilerOptions: {
       moduleDetection: "force",
       noUnusedLocals: false,
-      paths: { "grpc-palisade": ["../src/index.ts"], "grpc-palisade/testing": ["../src/testing/index.ts"] },
+      paths: { "grpc-palisade": ["../src/index.ts"], "grpc-palisade/*": ["../src/*/index.ts"] },
     },
     include: ["./**/*.ts"],
   };

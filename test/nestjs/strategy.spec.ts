@@ -1,0 +1,600 @@
+// NestJS behind the whole chain (C6): the real framework, its controllers, filters and guards, under Jest.
+import "reflect-metadata";
+import { join } from "node:path";
+import {
+  ChannelCredentials,
+  Client,
+  type ClientReadableStream,
+  type ClientWritableStream,
+  credentials as grpcCredentials,
+  Metadata,
+  type ServerDuplexStream,
+  type ServerUnaryCall,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
+import { type CanActivate, Controller, type ExecutionContext, Module, type Type } from "@nestjs/common";
+import { NestFactory } from "@nestjs/core";
+import {
+  type CustomStrategy,
+  GrpcMethod,
+  GrpcStreamCall,
+  GrpcStreamMethod,
+  MessagePattern,
+  RpcException,
+} from "@nestjs/microservices";
+import {
+  type AuditEntry,
+  allowAuthenticated,
+  ConfigError,
+  currentContext,
+  jwt,
+  PolicyError,
+  rbac,
+  requirePrincipal,
+  StatusError,
+  securityContext,
+} from "grpc-palisade";
+import { type SecureStrategyOptions, StatusErrorFilter, secureStrategy } from "grpc-palisade/nestjs";
+import {
+  type CertificateAuthority,
+  createCertificateAuthority,
+  createTokenIssuer,
+  type TokenIssuer,
+} from "grpc-palisade/testing";
+import { concatMap, EMPTY, from, map, NEVER, type Observable, of, reduce, throwError } from "rxjs";
+
+interface Message {
+  readonly id: string;
+  readonly owner?: string;
+}
+
+const protoPath = join(__dirname, "../../examples/nestjs/orders.proto");
+const kinds = ["GetOrder", "ListOrders", "UploadOrders", "WatchOrders"] as const;
+type Kind = (typeof kinds)[number];
+
+let ca: CertificateAuthority;
+let issuer: TokenIssuer;
+let files: { readonly cert: Buffer; readonly key: Buffer };
+
+beforeAll(async () => {
+  ca = await createCertificateAuthority();
+  const { cert, key } = await ca.issue({ dnsNames: ["localhost"], usage: "server" });
+  files = { cert: Buffer.from(cert), key: Buffer.from(key) };
+  issuer = await createTokenIssuer({ audience: "orders", algorithms: ["ES256"] });
+});
+afterAll(async () => {
+  await issuer[Symbol.asyncDispose]();
+});
+
+const cleanUp: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of cleanUp.splice(0).reverse()) await close();
+});
+
+/** What reached the controllers. */
+const reached: string[] = [];
+/** A call that waits for the test. */
+let gate: {
+  readonly entered: Promise<void>;
+  readonly enter: () => void;
+  readonly open: () => void;
+  readonly opened: Promise<void>;
+};
+beforeAll(() => newGate());
+function newGate(): void {
+  let enter = (): void => undefined;
+  let open = (): void => undefined;
+  const entered = new Promise<void>((resolve) => {
+    enter = resolve;
+  });
+  const opened = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  gate = { entered, enter, open, opened };
+}
+
+const who = (): string => currentContext()?.principal?.subject ?? "nobody";
+
+function fail(id: string): never {
+  if (id === "rpc")
+    throw new RpcException({ code: status.FAILED_PRECONDITION, message: "said by RpcException" });
+  if (id === "rpc-details") throw new RpcException({ code: status.ABORTED, details: "said in details" });
+  if (id === "status") throw new StatusError(status.NOT_FOUND, "said by StatusError");
+  if (id === "rpc-text") throw new RpcException("secret text");
+  if (id === "rpc-ok") throw new RpcException({ code: 0, message: "secret ok" });
+  if (id === "rpc-far") throw new RpcException({ code: 99, message: "secret code" });
+  if (id === "rpc-internal") throw new RpcException({ code: status.INTERNAL, message: "secret internal" });
+  if (id === "rpc-error") throw new RpcException(Object.assign(new Error("secret sql"), { code: 5 }));
+  throw new Error("secret error");
+}
+
+@Controller()
+class Orders {
+  @GrpcMethod("Orders", "GetOrder")
+  async getOrder(
+    { id }: Message,
+    _metadata: Metadata,
+    call: ServerUnaryCall<Message, Message>,
+  ): Promise<Message> {
+    reached.push("GetOrder");
+    if (id === "gate") {
+      gate.enter();
+      await gate.opened;
+    }
+    if (id.startsWith("fail:")) fail(id.slice(5));
+    return { id: securityContext(call).method.path, owner: requirePrincipal(call).subject };
+  }
+
+  @GrpcMethod("Orders", "ListOrders")
+  listOrders({ id }: Message): Observable<Message> {
+    reached.push("ListOrders");
+    return from([{ id: "1" }, { id: "2" }]).pipe(
+      concatMap((message) =>
+        message.id === "2" && id.startsWith("fail:")
+          ? throwError(() => failure(id.slice(5)))
+          : of({ ...message, owner: who() }),
+      ),
+    );
+  }
+
+  @GrpcStreamMethod("Orders", "UploadOrders")
+  uploadOrders(messages: Observable<Message>): Observable<Message> {
+    reached.push("UploadOrders");
+    return messages.pipe(
+      reduce((ids: string[], { id }) => (id.startsWith("fail:") ? fail(id.slice(5)) : [...ids, id]), []),
+      map((ids) => ({ id: ids.join("+"), owner: who() })),
+    );
+  }
+
+  @GrpcStreamMethod("Orders", "WatchOrders")
+  watchOrders(messages: Observable<Message>): Observable<Message> {
+    reached.push("WatchOrders");
+    return messages.pipe(
+      map(({ id }) => (id.startsWith("fail:") ? fail(id.slice(5)) : { id, owner: who() })),
+    );
+  }
+}
+
+function failure(id: string): unknown {
+  try {
+    return fail(id);
+  } catch (error) {
+    return error;
+  }
+}
+
+interface Served {
+  readonly address: string;
+  readonly audit: readonly AuditEntry[];
+  readonly close: () => Promise<void>;
+  readonly health: ReturnType<typeof secureStrategy>["secureServer"]["health"];
+}
+
+interface Setting {
+  readonly controllers?: readonly Type[];
+  readonly providers?: readonly Type[];
+  readonly options?: Partial<SecureStrategyOptions>;
+  readonly guards?: readonly CanActivate[];
+}
+
+async function serve({ controllers = [Orders], options = {}, guards = [] }: Setting = {}): Promise<Served> {
+  @Module({ controllers: [...controllers] })
+  class Application {}
+  const audit: AuditEntry[] = [];
+  const strategy = secureStrategy({
+    url: "localhost:0",
+    package: "orders.v1",
+    protoPath,
+    tls: files,
+    authentication: jwt({ issuer: issuer.issuer, audience: "orders", jwksUri: issuer.jwksUri }),
+    authorization: rbac({
+      roles: { customer: {} },
+      rules: { "/orders.v1.Orders/*": { roles: ["customer"] } },
+    }),
+    logger: false,
+    audit: {
+      sinks: [
+        {
+          async write(entries) {
+            audit.push(...entries);
+          },
+        },
+      ],
+    },
+    ...options,
+  });
+  const app = await NestFactory.createMicroservice<CustomStrategy>(Application, { strategy, logger: false });
+  app.useGlobalFilters(new StatusErrorFilter());
+  if (guards.length > 0) app.useGlobalGuards(...guards);
+  let closed: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closed ??= app.close();
+    return closed;
+  };
+  cleanUp.push(close);
+  const { address } = (await app.listen()) as unknown as { readonly address: string };
+  return { address, audit, close, health: strategy.secureServer.health };
+}
+
+interface Answer {
+  readonly code: string;
+  readonly details: string;
+  readonly messages: readonly Message[];
+}
+
+const encode = ({ id }: Message): Buffer => {
+  const text = Buffer.from(id);
+  return Buffer.concat([Buffer.from([0x0a, text.length]), text]);
+};
+/** Two string fields, each shorter than 128 bytes. */
+const decode = (bytes: Buffer): Message => {
+  const found: Record<number, string> = {};
+  for (let at = 0; at < bytes.length; ) {
+    const length = bytes[at + 1] ?? 0;
+    found[(bytes[at] ?? 0) >> 3] = bytes.subarray(at + 2, at + 2 + length).toString();
+    at += 2 + length;
+  }
+  return { id: found[1] ?? "", owner: found[2] ?? "" };
+};
+
+function call(
+  address: string,
+  method: string,
+  {
+    ids = ["o-1"],
+    claims,
+  }: { readonly ids?: readonly string[]; readonly claims?: Record<string, unknown> | undefined } = {},
+): Promise<Answer> {
+  const client = new Client(address, grpcCredentials.createSsl(Buffer.from(ca.caPem)));
+  cleanUp.push(() => client.close());
+  return new Promise((resolve, reject) => {
+    const send = async (): Promise<void> => {
+      const metadata = new Metadata();
+      if (claims !== undefined) metadata.set("authorization", `Bearer ${await issuer.sign(claims)}`);
+      const path = method.startsWith("/") ? method : `/orders.v1.Orders/${method}`;
+      const messages: Message[] = [];
+      const options = { deadline: Date.now() + 10_000 };
+      const done = (error: ServiceError | null, message?: Message): void => {
+        if (message !== undefined) messages.push(message);
+        resolve({ code: status[error?.code ?? 0] ?? "", details: error?.details ?? "", messages });
+      };
+      const read = (stream: ClientReadableStream<Message>): void => {
+        stream.on("data", (message: Message) => messages.push(message));
+        stream.on("error", (error: ServiceError) => done(error));
+        stream.on("end", () => setImmediate(() => done(null)));
+      };
+      const write = (stream: Pick<ClientWritableStream<Message>, "write" | "end">): void => {
+        for (const id of ids) stream.write({ id });
+        stream.end();
+      };
+      const first = { id: ids[0] ?? "" };
+      if (method === "ListOrders")
+        return read(client.makeServerStreamRequest(path, encode, decode, first, metadata, options));
+      if (method === "UploadOrders")
+        return write(client.makeClientStreamRequest(path, encode, decode, metadata, options, done));
+      if (method === "WatchOrders") {
+        const stream = client.makeBidiStreamRequest(path, encode, decode, metadata, options);
+        read(stream as unknown as ClientReadableStream<Message>);
+        return write(stream);
+      }
+      client.makeUnaryRequest(path, encode, decode, first, metadata, options, done);
+    };
+    send().catch(reject);
+  });
+}
+
+const customer = { sub: "ada", roles: ["customer"] };
+
+describe("C6 NestJS behind the whole chain", () => {
+  const answers: Record<Kind, readonly Message[]> = {
+    GetOrder: [{ id: "/orders.v1.Orders/GetOrder", owner: "ada" }],
+    ListOrders: [
+      { id: "1", owner: "ada" },
+      { id: "2", owner: "ada" },
+    ],
+    UploadOrders: [{ id: "a+b", owner: "ada" }],
+    WatchOrders: [
+      { id: "a", owner: "ada" },
+      { id: "b", owner: "ada" },
+    ],
+  };
+
+  test.each(kinds)("A9 %s knows the verified caller", async (method) => {
+    const { address } = await serve();
+    expect(await call(address, method, { ids: ["a", "b"], claims: customer })).toEqual({
+      code: "OK",
+      details: "",
+      messages: answers[method],
+    });
+  });
+
+  test.each(kinds)(
+    "A11, Z1 %s is closed to strangers and to callers without the role, and the controller never hears of them",
+    async (method) => {
+      const { address, audit, close } = await serve();
+      reached.length = 0;
+      expect(await call(address, method)).toMatchObject({
+        code: "UNAUTHENTICATED",
+        details: "missing credentials",
+        messages: [],
+      });
+      expect(await call(address, method, { claims: { sub: "eve" } })).toMatchObject({
+        code: "PERMISSION_DENIED",
+        details: "permission denied",
+        messages: [],
+      });
+      expect(reached).toEqual([]);
+      await close();
+      // Anonymous refusals are written in a lane of their own (U2).
+      expect(audit.map(({ status: code, caller }) => `${code} ${caller?.subject}`).sort()).toEqual([
+        "PERMISSION_DENIED eve",
+        "UNAUTHENTICATED undefined",
+      ]);
+    },
+  );
+
+  test("C8 unknown methods are refused to strangers before anything is said of them", async () => {
+    const { address } = await serve();
+    expect(await call(address, "/orders.v1.Orders/Nothing")).toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(await call(address, "/orders.v1.Orders/Nothing", { claims: customer })).toMatchObject({
+      code: "UNIMPLEMENTED",
+      details: "unknown method",
+    });
+  });
+
+  test("A10 probes need no credentials", async () => {
+    const { address } = await serve();
+    expect(await call(address, "/grpc.health.v1.Health/Check", { ids: [""] })).toMatchObject({ code: "OK" });
+  });
+
+  test("a guard of NestJS runs behind the chain and knows the caller", async () => {
+    const seen: unknown[] = [];
+    const guard: CanActivate = {
+      canActivate(context: ExecutionContext) {
+        seen.push([context.getType(), who()]);
+        return who() !== "barred";
+      },
+    };
+    const { address } = await serve({ guards: [guard] });
+    expect(await call(address, "GetOrder")).toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(seen).toEqual([]);
+    expect(await call(address, "GetOrder", { claims: customer })).toMatchObject({ code: "OK" });
+    expect(await call(address, "GetOrder", { claims: { ...customer, sub: "barred" } })).toMatchObject({
+      code: "INTERNAL",
+    });
+    expect(seen).toEqual([
+      ["rpc", "ada"],
+      ["rpc", "barred"],
+    ]);
+  });
+
+  describe.each(kinds)("C5 what %s throws", (method) => {
+    test.each([
+      ["rpc", "FAILED_PRECONDITION", "said by RpcException"],
+      ["rpc-details", "ABORTED", "said in details"],
+      ["status", "NOT_FOUND", "said by StatusError"],
+    ])("%s is told to the caller", async (id, code, details) => {
+      const { address } = await serve();
+      expect(await call(address, method, { ids: [`fail:${id}`], claims: customer })).toMatchObject({
+        code,
+        details,
+      });
+    });
+
+    test.each(["rpc-text", "rpc-ok", "rpc-far", "rpc-internal", "rpc-error", "error"])(
+      "%s stays inside",
+      async (id) => {
+        const { address } = await serve();
+        const { code, details } = await call(address, method, { ids: [`fail:${id}`], claims: customer });
+        expect(code).toBe("INTERNAL");
+        expect(details).toMatch(/^internal error \(id [\w-]+\)$/);
+        // And the service goes on.
+        expect(await call(address, method, { ids: ["a"], claims: customer })).toMatchObject({ code: "OK" });
+      },
+    );
+  });
+
+  test("C9 app.close() lets the call in flight finish, and takes no more", async () => {
+    newGate();
+    const { address, close } = await serve();
+    const inFlight = call(address, "GetOrder", { ids: ["gate"], claims: customer });
+    await gate.entered;
+    const closing = close();
+    expect(await call(address, "GetOrder", { claims: customer })).toMatchObject({ code: "UNAVAILABLE" });
+    gate.open();
+    expect(await inFlight).toMatchObject({ code: "OK" });
+    await closing;
+  });
+
+  test("C9 shutdownGraceMs ends a call that does not finish", async () => {
+    newGate();
+    const { address, close } = await serve({ options: { shutdownGraceMs: 1 } });
+    const inFlight = call(address, "GetOrder", { ids: ["gate"], claims: customer });
+    await gate.entered;
+    await close();
+    expect((await inFlight).code).not.toBe("OK");
+    gate.open();
+  });
+
+  test("a @GrpcStreamCall has the whole call", async () => {
+    @Controller()
+    class Raw extends Orders {
+      @GrpcStreamCall("Orders", "WatchOrders")
+      watchRaw(stream: ServerDuplexStream<Message, Message>): void {
+        stream.on("data", ({ id }: Message) => stream.write({ id, owner: requirePrincipal(stream).subject }));
+        stream.on("end", () => stream.end());
+      }
+      // The other one would come first.
+      override watchOrders(): Observable<Message> {
+        return EMPTY;
+      }
+    }
+    const { address } = await serve({ controllers: [Raw] });
+    expect(await call(address, "WatchOrders", { ids: ["a"], claims: customer })).toEqual({
+      code: "OK",
+      details: "",
+      messages: [{ id: "a", owner: "ada" }],
+    });
+  });
+
+  test("what the application registers on the server itself is behind the chain too", async () => {
+    const { address } = await serve({
+      options: {
+        authorization: rbac({
+          roles: { customer: {} },
+          rules: {
+            "/orders.v1.Orders/*": { roles: ["customer"] },
+            "/extra.v1.Extra/Do": { roles: ["customer"] },
+          },
+        }),
+        onLoadPackageDefinition: (
+          _definition: unknown,
+          server: { addService(definition: object, handlers: object): void },
+        ) => {
+          server.addService(
+            {
+              Do: {
+                path: "/extra.v1.Extra/Do",
+                requestStream: false,
+                responseStream: false,
+                requestSerialize: encode,
+                requestDeserialize: decode,
+                responseSerialize: encode,
+                responseDeserialize: decode,
+              },
+            },
+            {
+              Do: (_call: unknown, callback: (error: null, message: Message) => void) =>
+                callback(null, { id: "done" }),
+            },
+          );
+        },
+      },
+    });
+    expect(await call(address, "/extra.v1.Extra/Do")).toMatchObject({ code: "UNAUTHENTICATED" });
+    expect(await call(address, "/extra.v1.Extra/Do", { claims: customer })).toMatchObject({
+      code: "OK",
+      messages: [{ id: "done" }],
+    });
+  });
+});
+
+describe("Z2 what does not fit does not start", () => {
+  async function problemsOf(setting: Setting): Promise<readonly string[]> {
+    const error: unknown = await serve(setting).then(
+      () => undefined,
+      (reason: unknown) => reason,
+    );
+    if (error instanceof ConfigError || error instanceof PolicyError) return error.problems;
+    throw new Error(`no ConfigError and no PolicyError: ${String(error)}`);
+  }
+
+  test("a rule that matches no method", async () => {
+    const authorization = rbac({
+      roles: { customer: {} },
+      rules: {
+        "/orders.v1.Orders/*": { roles: ["customer"] },
+        "/orders.v1.Orders/GetOrdr": { roles: ["customer"] },
+      },
+    });
+    expect(await problemsOf({ options: { authorization } })).toEqual([expect.stringContaining("GetOrdr")]);
+  });
+
+  test("a misspelt method, and the one that it leaves without a controller", async () => {
+    @Controller()
+    class Misspelt {
+      @GrpcMethod("Orders", "GetOrdr")
+      getOrdr(): Message {
+        return { id: "" };
+      }
+      @GrpcMethod("Orders", "ListOrders")
+      listOrders(): Observable<Message> {
+        return NEVER;
+      }
+      @GrpcMethod("Orders", "WatchOrders")
+      watchOrders(): Observable<Message> {
+        return NEVER;
+      }
+      @GrpcMethod("Elsewhere", "Do")
+      elsewhere(): Message {
+        return { id: "" };
+      }
+      @MessagePattern("another transport's")
+      another(): string {
+        return "";
+      }
+    }
+    expect(await problemsOf({ controllers: [Misspelt] })).toEqual([
+      '@GrpcMethod("Orders", "GetOrdr"): orders.v1.Orders has no such method',
+      '@GrpcMethod("Orders", "WatchOrders"): does not fit /orders.v1.Orders/WatchOrders; use @GrpcStreamMethod',
+      '/orders.v1.Orders/GetOrder: no controller handles it; add @GrpcMethod("Orders", "GetOrder")',
+      '/orders.v1.Orders/UploadOrders: no controller handles it; add @GrpcStreamMethod("Orders", "UploadOrders")',
+      '/orders.v1.Orders/WatchOrders: no controller handles it; add @GrpcStreamMethod("Orders", "WatchOrders")',
+    ]);
+  });
+
+  test("no controller at all", async () => {
+    expect(await problemsOf({ controllers: [] })).toEqual([
+      expect.stringMatching(/^package: no controller handles a method of orders\.v1/),
+    ]);
+  });
+
+  test("a package that the definitions do not have", async () => {
+    expect(await problemsOf({ options: { package: ["orders.v1", "orders.v2.sub"] } })).toEqual([
+      'package: "orders.v2.sub" is not in the loaded definitions',
+    ]);
+  });
+
+  test("an address that is taken", async () => {
+    const { address } = await serve();
+    expect(await problemsOf({ options: { url: address } })).toEqual([
+      expect.stringContaining(`cannot bind ${address}`),
+    ]);
+  });
+
+  test.each([
+    [
+      "credentials",
+      { credentials: ChannelCredentials.createInsecure() },
+      "credentials: not accepted: say it in tls",
+    ],
+    [
+      "keepalive",
+      { keepalive: {} },
+      "keepalive: not accepted: limits.minPingIntervalMs says what clients may do",
+    ],
+    [
+      "maxReceiveMessageLength",
+      { maxReceiveMessageLength: 1 },
+      "maxReceiveMessageLength: not accepted: use limits.maxReceiveMessageBytes",
+    ],
+    ["url", { url: undefined }, 'url: expected an address such as "0.0.0.0:50051", or several'],
+    ["package", { package: "" }, 'package: expected the name of a protobuf package, such as "orders.v1"'],
+    ["an unknown option", { ratelimit: {} }, "ratelimit: unknown option"],
+    ["shutdownGraceMs", { shutdownGraceMs: -1 }, "shutdownGraceMs: "],
+  ])("NestJS's own option, or a wrong one: %s", async (_name, wrong, problem) => {
+    expect(await problemsOf({ options: wrong as Partial<SecureStrategyOptions> })).toEqual([
+      expect.stringContaining(problem),
+    ]);
+  });
+
+  test("no policy, no authentication, no TLS: each is asked for", async () => {
+    const missing = {
+      tls: undefined,
+      authentication: undefined,
+      authorization: undefined,
+    } as unknown as Partial<SecureStrategyOptions>;
+    expect((await problemsOf({ options: missing })).map((problem) => problem.split(":")[0])).toEqual([
+      "tls",
+      "authentication",
+      "authorization",
+    ]);
+  });
+
+  test("allowAuthenticated() is enough of a policy", async () => {
+    const { address } = await serve({ options: { authorization: allowAuthenticated() } });
+    expect(await call(address, "GetOrder", { claims: { sub: "eve" } })).toMatchObject({ code: "OK" });
+  });
+});
