@@ -387,6 +387,7 @@ export interface Connections {
 /** Wraps `createHttp2Server`, through which every port of this server is made. */
 export function watchConnections(server: Server, events: ConnectionEvents): Connections {
   const sockets = new Set<Socket>();
+  const sessions = new Set<ServerHttp2Session>();
   const servers = new Set<Http2Server | Http2SecureServer>();
   const inside = server as unknown as ServerInside;
   const create = inside.createHttp2Server;
@@ -394,6 +395,10 @@ export function watchConnections(server: Server, events: ConnectionEvents): Conn
     const http2Server = create.call(this, credentials);
     watchHttp2Server(http2Server, events);
     trackSockets(http2Server, sockets);
+    http2Server.on("session", (session: ServerHttp2Session) => {
+      sessions.add(session);
+      session.once("close", () => sessions.delete(session));
+    });
     servers.add(http2Server);
     http2Server.once("close", () => servers.delete(http2Server));
     return http2Server;
@@ -406,6 +411,7 @@ export function watchConnections(server: Server, events: ConnectionEvents): Conn
         .map((each) => (typeof each === "string" ? "unix" : each.address));
     },
     destroyAll() {
+      for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
     },
   };
@@ -583,8 +589,9 @@ function notGrpc(headers: IncomingHttpHeaders): string | undefined {
 
 /** Closes the stream behind the answer. Node ends what answers a HEAD before anybody hears of the request. */
 function freeOnceAnswered(stream: ServerHttp2Stream): void {
-  const free = (): void => stream.close(constants.NGHTTP2_NO_ERROR);
-  if (stream.writableFinished) setImmediate(free);
+  // "finish" may come before the headers of the answer are on their way.
+  const free = (): void => void setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
+  if (stream.writableFinished) free();
   else stream.once("finish", free);
 }
 

@@ -1,5 +1,6 @@
 // TLS channel credentials whose certificates may change: each new connection is made with those of its time.
 import type { Buffer } from "node:buffer";
+import { isIP } from "node:net";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { type CallCredentials, ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
@@ -69,7 +70,7 @@ export class ReloadingCredentials extends ChannelCredentials {
     callCredentials?: CallCredentials,
   ): SecureConnector {
     const connector = (): SecureConnector =>
-      this.#secure._createSecureConnector(target, options, callCredentials);
+      withoutAddressAsName(this.#secure._createSecureConnector(target, options, callCredentials));
     const first = connector();
     this.#connectors += 1;
     this.#certificates.start();
@@ -91,6 +92,16 @@ export class ReloadingCredentials extends ChannelCredentials {
   stopWatching(): void {
     this.#certificates.stop();
   }
+}
+
+/**
+ * grpc-js 1.14 asks for a server by its address too, which RFC 6066 section 3 forbids, and Node 26 then refuses to connect.
+ * Without the name Node verifies the certificate against the address all the same: it is `host`.
+ */
+function withoutAddressAsName(connector: SecureConnector): SecureConnector {
+  const { connectionOptions } = connector as { readonly connectionOptions?: { servername?: string } };
+  if (isIP(connectionOptions?.servername ?? "") !== 0) delete connectionOptions?.servername;
+  return connector;
 }
 
 function contextOf(certificates: ClientCertificates, protocol: SecureContextOptions): SecureContext {
