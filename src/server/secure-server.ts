@@ -27,6 +27,7 @@ import type { Authorizer, Policy } from "../middleware/authorization/authorizer.
 import { addressKey } from "../middleware/rate-limit/peer-key.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
+import { compilePolicy } from "./application-policy.ts";
 import { warnOfShadow } from "./enforce.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
@@ -51,7 +52,7 @@ import { checkValidatedMethods } from "./validated-methods.ts";
 export interface SecureServer {
   /**
    * Registers a service. Every method of the definition needs a handler.
-   * @throws {ConfigError} where one is missing, or after `listen()`.
+   * @throws {ConfigError} where one is missing (with the handler whose name is near), or after `listen()`.
    */
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void;
   /**
@@ -262,7 +263,7 @@ class PalisadeServer implements SecureServer {
 
   #compile(authorizer: Authorizer): Policy {
     const methods = this.#server.methods.filter((method) => this.#isApplications(method));
-    const policy = authorizer.compile(methods);
+    const policy = compilePolicy(authorizer, { methods, logger: this.#logger });
     return withHealthPolicy(this.#reflection?.withPolicy(policy) ?? policy);
   }
 

@@ -22,6 +22,7 @@ import { clientChannelOptionsSchema } from "../../src/client/channel-options.ts"
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
 import type { AuditFailure } from "../../src/middleware/audit/audit-failures.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
@@ -946,6 +947,22 @@ describe("the options of a server", () => {
     expect(problemsOf(nested(unknown, 1))).toContain(`${unknown}: unknown option`);
   });
 
+  it.each([
+    ["rateLimt", "rateLimit"],
+    ["rateLimit.perpeer", "perPeer"],
+    ["rateLimit.perPeer.point", "points"],
+    ["methods./test.v1.Kinds/Unary.deadlines", "deadline"],
+    ["tls.clientCA", "clientCa"],
+    ["health.watchLimit.perPer", "perPeer"],
+    ["limits.maxConections", "maxConnections"],
+    ["audit.sink", "sinks"],
+  ])("%s is a ConfigError that asks whether %s was meant", (path, meant) => {
+    const [first = "", ...rest] = path.split(/\.(?!v1|Kinds)/);
+    const deep = rest.reduceRight<unknown>((value, key) => ({ [key]: value }), 1);
+    const options = rest.length === 0 ? { [path]: 1 } : { [first]: rest.length === 0 ? 1 : deep };
+    expect(problemsOf(options)).toContain(`${path}: unknown option; did you mean "${meant}"?`);
+  });
+
   it.each(["tls.crl", "rateLimit.store"])("%s, which is not built, is unknown", (path) => {
     expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
   });
@@ -1070,6 +1087,29 @@ describe("the options of authenticators", () => {
       `jwt.${name}: unknown option`,
     ]);
     expect(problems(() => jwt(good))).toEqual([]);
+  });
+
+  it.each<readonly [string, () => unknown, string]>([
+    ["jwt", () => jwt({ ...good, jwksUrl: "https://id.example" } as Parameters<typeof jwt>[0]), "jwksUri"],
+    ["apiKey", () => apiKey({ stroe: 1 } as unknown as Parameters<typeof apiKey>[0]), "store"],
+    ["rbac", () => rbac({ rules: {}, role: {} } as unknown as Parameters<typeof rbac>[0]), "roles"],
+    [
+      "rbac with a rule",
+      () => rbac({ rules: { "/*": { permission: ["a:b"] } } } as unknown as Parameters<typeof rbac>[0]),
+      "permissions",
+    ],
+    [
+      "createSecureClient",
+      () => createSecureClient(AnyClient, "localhost:1", { deadlineMS: 1 } as SecureClientOptions),
+      "deadlineMs",
+    ],
+    [
+      "createSecureClient with tls",
+      () => createSecureClient(AnyClient, "localhost:1", { tls: { servername: "x" } } as SecureClientOptions),
+      "serverName",
+    ],
+  ])("%s: a misspelt option is a ConfigError with the nearest name", (_name, make, meant) => {
+    expect(problems(make).join("\n")).toContain(`: unknown option; did you mean "${meant}"?`);
   });
 });
 

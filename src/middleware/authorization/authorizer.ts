@@ -37,6 +37,8 @@ export interface MethodPolicy {
 export interface Policy {
   /** The roles that the policy knows, for the access matrix. */
   readonly roles?: readonly string[] | undefined;
+  /** What fits and is probably a mistake all the same, one line each. The server logs it when the policy comes into force. */
+  readonly warnings?: readonly string[] | undefined;
   /** Undefined denies. */
   forMethod(path: string): MethodPolicy | undefined;
 }

@@ -2,10 +2,10 @@
 import { z } from "zod";
 import { ConfigError, PolicyError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { didYouMean } from "../../call/nearest-name.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Authorizer, Policy } from "./authorizer.ts";
 import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
-import { didYouMean } from "./nearest-name.ts";
 import { isConcretePermission } from "./permission.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
@@ -27,6 +27,7 @@ export interface RbacOptions {
 export interface RbacPolicy extends Policy {
   readonly methods: ReadonlyMap<string, MethodRule>;
   readonly roles: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 export interface RbacAuthorizer extends Authorizer {
@@ -101,7 +102,8 @@ const optionsSchema = z.strictObject({ roles, rules });
  * `actor`, the application that speaks for the caller: `"any"`, or the same three demanded of it.
  * An anonymous caller satisfies only `"public"`. Roles of a caller that the policy does not name grant nothing.
  *
- * A required permission that no role grants is no mistake: a credential may carry it.
+ * A required permission that no role grants is no mistake: a credential may carry it. Where a role grants one whose name is
+ * near, the server warns of it.
  *
  * Health probes (`Check` and `Watch` of `grpc.health.v1.Health`) are open without a rule and cannot be closed by one.
  *
@@ -167,6 +169,7 @@ function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readon
   return Object.freeze({
     methods: compiled,
     roles: roles.names,
+    warnings: [...table].flatMap(([path, rule]) => warningsOfRule(path, rule, roles)),
     forMethod: (path: string) => compiled.get(path),
   });
 }
@@ -213,6 +216,22 @@ function problemsOfDemand(path: string, rule: ActorRequirement, roles: Roles): s
         `${path}: malformed permission ${JSON.stringify(permission)}; a rule needs resource:action, without wildcards`,
     );
   return [...unknown, ...malformed];
+}
+
+/** A permission that no role grants may stand in credentials; near one that a role grants, it is probably misspelt. */
+function warningsOfRule(path: string, rule: Rule, roles: Roles): string[] {
+  if (typeof rule === "string") return [];
+  const granted = roles.grants();
+  const warningsOf = (where: string, permissions: readonly string[]): string[] =>
+    permissions
+      .filter((permission) => roles.granting(permission).length === 0)
+      .map((permission) => [permission, didYouMean(permission, granted)] as const)
+      .filter(([, hint]) => hint !== "")
+      .map(([permission, hint]) => `${where}: no role grants permission ${permission}${hint}`);
+  return [
+    ...warningsOf(path, rule.permissions ?? []),
+    ...warningsOf(`${path}: actor`, permissionsOfActor(rule.actor)),
+  ];
 }
 
 /** Names that differ only in case are one name mistyped: `Admin` beside `admin`, `Order:read` beside `order:read`. */

@@ -2,7 +2,7 @@
 
 /**
  * The name in `known` that differs least from `name`, ignoring case; undefined where none is near (at most a quarter
- * of its letters, or two, differ). Of two equally near names the first wins.
+ * of its letters, or two, differ, and always fewer than half). Of two equally near names the first wins.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   const sought = name.toLowerCase();
@@ -10,15 +10,16 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   let bestDistance = Math.max(2, Math.floor(sought.length / 4)) + 1;
   for (const candidate of known) {
     const distance = editDistance(sought, candidate.toLowerCase());
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+    if (distance < bestDistance && 2 * distance < Math.max(sought.length, candidate.length))
+      [best, bestDistance] = [candidate, distance];
   }
   return best;
 }
 
-/** `; did you mean …?`, or nothing where no name is near. */
+/** `; did you mean "…"?`, or nothing where no name is near. */
 export function didYouMean(name: string, known: Iterable<string>): string {
   const nearest = nearestName(name, known);
-  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return nearest === undefined ? "" : `; did you mean "${nearest}"?`;
 }
 
 /** Levenshtein: how many letters to insert, delete or replace. Two rows of the table are enough. */
