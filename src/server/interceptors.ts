@@ -119,7 +119,13 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   const overrides = new MethodOverrides(settings);
   overrides.check(methods);
   const policy = new PolicyHolder(
-    withHealthPolicy(compilePolicy(settings.authorization, { methods: applications, logger })),
+    withHealthPolicy(
+      compilePolicy(settings.authorization, {
+        methods: applications,
+        authentication: settings.authentication,
+        logger,
+      }),
+    ),
   );
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const chain = new Chain({

@@ -263,7 +263,11 @@ class PalisadeServer implements SecureServer {
 
   #compile(authorizer: Authorizer): Policy {
     const methods = this.#server.methods.filter((method) => this.#isApplications(method));
-    const policy = compilePolicy(authorizer, { methods, logger: this.#logger });
+    const policy = compilePolicy(authorizer, {
+      methods,
+      authentication: this.#settings.authentication,
+      logger: this.#logger,
+    });
     return withHealthPolicy(this.#reflection?.withPolicy(policy) ?? policy);
   }
 

@@ -14,6 +14,10 @@ describe("Z2 the nearest name", () => {
     ["admin", [], undefined],
     ["aaa", ["aab", "aac"], "aab"],
     ["x", ["ca"], undefined],
+    ["mtsl", ["mtls"], "mtls"],
+    ["tmls", ["mtls"], "mtls"],
+    ["mlts", ["mtls"], "mtls"],
+    ["stlm", ["mtls"], undefined],
     ["xy", ["ca"], undefined],
   ];
   it.each(cases)("Z2 of %j among %j is %j", (name, known, nearest) => {

@@ -73,6 +73,8 @@ class ApiKeyAuthenticator implements Authenticator {
   readonly name = "api-key";
   readonly source = "metadata";
   readonly headers: readonly string[] = [header];
+  readonly schemes: readonly string[] = ["api-key"];
+  readonly actorSchemes: readonly string[] = [];
   readonly #store: ApiKeyStore;
   /** Identities of records that can no longer change. */
   readonly #identities: WeakMap<ApiKeyRecord, Identity> = new WeakMap();

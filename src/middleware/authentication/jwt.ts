@@ -184,6 +184,8 @@ class JwtAuthenticator implements Authenticator {
   readonly name = "jwt";
   readonly source = "metadata";
   readonly headers: readonly string[] = ["authorization"];
+  readonly schemes: readonly string[] = ["jwt"];
+  readonly actorSchemes: readonly string[] = [];
   readonly #rules: JwtRules;
   /** Verifications under way, by the token's digest: calls that bring the same token at once share one. */
   readonly #pending: Map<string, Promise<VerifiedToken>> = new Map();

@@ -94,6 +94,8 @@ class MtlsAuthenticator implements Authenticator {
   readonly name = "mtls";
   readonly source = "connection";
   readonly headers: readonly string[] = [];
+  readonly schemes: readonly string[] = ["mtls"];
+  readonly actorSchemes: readonly string[] = [];
   readonly #grants: readonly Grant[];
   readonly #unmatched: "without-roles" | "refuse";
   /** One identity for each connection, as its certificate is one object. */

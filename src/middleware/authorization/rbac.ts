@@ -4,7 +4,7 @@ import { ConfigError, PolicyError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { didYouMean } from "../../call/nearest-name.ts";
 import { parseOptions } from "../../call/options.ts";
-import type { Authorizer, Policy } from "./authorizer.ts";
+import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
 import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
 import { isConcretePermission } from "./permission.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
@@ -31,7 +31,7 @@ export interface RbacPolicy extends Policy {
 }
 
 export interface RbacAuthorizer extends Authorizer {
-  compile(methods: readonly MethodInfo[]): RbacPolicy;
+  compile(methods: readonly MethodInfo[], callers?: CallerSchemes): RbacPolicy;
 }
 
 /** Names stand in log lines and in error texts: printable, and without space at the ends, where nobody sees it. */
@@ -109,7 +109,8 @@ const optionsSchema = z.strictObject({ roles, rules });
  *
  * @throws {ConfigError} for options of the wrong shape, at once.
  * @throws {PolicyError} from `compile`, so when the server starts, listing every rule that matches no method, every
- * method without a rule, every unknown role, circle of inheritance and malformed permission.
+ * method without a rule, every unknown role, circle of inheritance and malformed permission, and every scheme and actor that
+ * no authenticator of the server brings, where the authenticators tell.
  *
  * @example
  * rbac({
@@ -133,7 +134,8 @@ export function rbac(options: RbacOptions): RbacAuthorizer {
   const ruleTable = new Map(Object.entries<Rule>(parsed.rules));
   return Object.freeze({
     name: "rbac",
-    compile: (methods: readonly MethodInfo[]) => compile(new Roles(roleDefinitions), ruleTable, methods),
+    compile: (methods: readonly MethodInfo[], callers: CallerSchemes = {}) =>
+      compile({ roles: new Roles(roleDefinitions), table: ruleTable, methods, callers }),
   });
 }
 
@@ -144,7 +146,14 @@ function refusePrototypeKey(table: object | undefined, where: string): void {
   }
 }
 
-function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readonly MethodInfo[]): RbacPolicy {
+interface CompileParts {
+  readonly roles: Roles;
+  readonly table: ReadonlyMap<string, Rule>;
+  readonly methods: readonly MethodInfo[];
+  readonly callers: CallerSchemes;
+}
+
+function compile({ roles, table, methods, callers }: CompileParts): RbacPolicy {
   const compiled = new Map<string, MethodRule>();
   const undecided: string[] = [];
   const matched = new Set<string>();
@@ -161,6 +170,7 @@ function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readon
     ...[...table.keys()].filter((path) => !matched.has(path)).map((path) => explainNoMatch(path, methods)),
     ...undecided,
     ...[...table].flatMap(([path, rule]) => problemsOfRule(path, rule, roles)),
+    ...[...table].flatMap(([path, rule]) => problemsOfCallers(path, rule, callers)),
     ...methods.flatMap((method) => problemsOfProbe(method, table)),
     ...roles.problems(),
     ...caseTwins(roles, table),
@@ -216,6 +226,42 @@ function problemsOfDemand(path: string, rule: ActorRequirement, roles: Roles): s
         `${path}: malformed permission ${JSON.stringify(permission)}; a rule needs resource:action, without wildcards`,
     );
   return [...unknown, ...malformed];
+}
+
+/** A demand that nobody can meet is a closed door that looks like a rule. */
+function problemsOfCallers(path: string, rule: Rule, { schemes, actorSchemes }: CallerSchemes): string[] {
+  if (typeof rule === "string") return [];
+  return [
+    ...problemsOfSchemes(path, rule.schemes, schemes),
+    ...problemsOfActor(`${path}: actor`, rule.actor, actorSchemes),
+  ];
+}
+
+function problemsOfActor(
+  where: string,
+  actor: "any" | ActorRequirement | undefined,
+  known: readonly string[] | undefined,
+): string[] {
+  if (actor === undefined) return [];
+  if (known?.length === 0)
+    return [
+      `${where}: no authenticator brings one; use allOf({ principal, actor }), or take the condition out`,
+    ];
+  return actor === "any" ? [] : problemsOfSchemes(where, actor.schemes, known);
+}
+
+function problemsOfSchemes(
+  where: string,
+  wanted: readonly string[] | undefined,
+  known: readonly string[] | undefined,
+): string[] {
+  if (wanted === undefined || known === undefined) return [];
+  return wanted
+    .filter((scheme) => !known.includes(scheme))
+    .map((scheme) => {
+      const there = known.length === 0 ? "nobody is identified here" : `there are ${known.join(", ")}`;
+      return `${where}: no authenticator has the scheme ${scheme}${didYouMean(scheme, known) || `; ${there}`}`;
+    });
 }
 
 /** A permission that no role grants may stand in credentials; near one that a role grants, it is probably misspelt. */
