@@ -159,8 +159,8 @@ class PalisadeServer implements SecureServer {
       peerOf: peerOfCalls(this.#port.peerOf, settings.peer),
       maxReceiveMessageBytes: (method) => this.#overrides.valueOf(method, "maxReceiveMessageBytes"),
     });
-    this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error) =>
-      this.#chain.noteCodecFailure(error),
+    this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error, value) =>
+      this.#chain.noteCodecFailure(error, value),
     );
     checkSeam(this.#server);
     setHttp2Options(this.#server, {
