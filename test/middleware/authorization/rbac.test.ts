@@ -119,13 +119,19 @@ describe("Z1 what a rule lets in", () => {
       "deny",
       "needs one of the roles viewer, admin",
     ],
-    ["not a role in other case", { roles: ["viewer"] }, { roles: ["Viewer"] }, "deny", "needs role viewer"],
+    [
+      "not a role in other case",
+      { roles: ["viewer"] },
+      { roles: ["Viewer"] },
+      "deny",
+      'needs role viewer; roles that the policy does not know: "Viewer"',
+    ],
     [
       "not a role that the policy does not know",
       { roles: ["viewer"] },
       { roles: ["root"] },
       "deny",
-      "needs role viewer",
+      'needs role viewer; roles that the policy does not know: "root"',
     ],
     [
       "a role named like a property of every object",
@@ -139,7 +145,7 @@ describe("Z1 what a rule lets in", () => {
       { roles: ["viewer"] },
       { roles: ["toString", "__proto__"] },
       "deny",
-      "needs role viewer",
+      'needs role viewer; roles that the policy does not know: "toString", "__proto__"',
     ],
     ["a permission from a role", { permissions: ["order:read"] }, { roles: ["viewer"] }, "allow", undefined],
     [
