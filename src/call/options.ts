@@ -45,13 +45,32 @@ function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
     return issue.keys.map((key, index) => `${path === "" ? key : `${path}.${key}`}: ${told[index]}`);
   }
   if (issue.code === "invalid_union") {
-    const branches = issue.errors.flatMap((errors) =>
-      errors.flatMap((inner) =>
-        describeIssue({ ...inner, path: [...issue.path, ...inner.path] } as z.core.$ZodIssue, where),
-      ),
+    const told = meantIn(issue).flatMap((inner) =>
+      describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, where),
     );
-    const distinct = [...new Set(branches)];
-    return distinct.length === 0 ? [`${path || "options"}: ${issue.message}`] : distinct;
+    if (told.length > 0) return [...new Set(told)];
+    return [`${path || "options"}: ${expectedBy(issue) ?? issue.message}`];
   }
   return [`${path || "options"}: ${issue.message}`];
+}
+
+type UnionIssue = Extract<z.core.$ZodIssue, { readonly code: "invalid_union" }>;
+
+/** The problems of the forms that were meant: those whose kind the value has. None where it has the kind of no form. */
+function meantIn({ errors }: UnionIssue): readonly z.core.$ZodIssue[] {
+  return errors.filter((issues) => !issues.some(isOfAnotherKind)).flat();
+}
+
+/** An object in place of `false`, a text in place of an object: about the value itself, not about something in it. */
+function isOfAnotherKind({ code, path }: z.core.$ZodIssue): boolean {
+  return path.length === 0 && (code === "invalid_type" || code === "invalid_value");
+}
+
+/** `expected object or false`: what the value might have been, in one line. */
+function expectedBy({ errors }: UnionIssue): string | undefined {
+  const forms = errors.flat().flatMap((issue) => {
+    if (issue.code === "invalid_type") return [issue.expected];
+    return issue.code === "invalid_value" ? issue.values.map((value) => JSON.stringify(value)) : [];
+  });
+  return forms.length === 0 ? undefined : `expected ${[...new Set(forms)].join(" or ")}`;
 }

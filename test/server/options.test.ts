@@ -963,6 +963,37 @@ describe("the options of a server", () => {
     expect(problemsOf(options)).toContain(`${path}: unknown option; did you mean "${meant}"?`);
   });
 
+  it.each<readonly [string, object, readonly string[]]>([
+    [
+      "the form that was meant",
+      { rateLimit: { perPeer: { points: 1, durationSec: 0 } } },
+      ["rateLimit.perPeer.durationSec: Too small: expected number to be >0"],
+    ],
+    [
+      "every form where none was",
+      { rateLimit: { perPeer: true } },
+      ["rateLimit.perPeer: expected object or false"],
+    ],
+    ["a form with a misspelt name", { health: { servces: [] } }, ["health.servces: unknown option"]],
+    ["a logger that is none", { logger: true }, ["logger: must be a pino logger, such as pino()"]],
+    [
+      "TLS whose form is told by `plaintext`",
+      { tls: { plaintext: "mesh" } },
+      ['tls.trustForwardedClientCertFrom: plaintext "mesh" needs the peers that may connect; name them'],
+    ],
+  ])("of an option with several forms only %s is told", (_what, options, told) => {
+    expect(problemsOf(options)).toEqual(told);
+  });
+
+  it.each<readonly [unknown, string]>([
+    ["publik", '/*: expected "public" or "authenticated" or object'],
+    [{ actor: "some" }, '/*.actor: expected "any" or object'],
+    [{ actor: { roles: [] } }, "/*.actor.roles: expected at least one; leave the key out to demand nothing"],
+  ])("of a rule %j only the form that was meant is told", (rule, told) => {
+    const rules = { "/*": rule } as Parameters<typeof rbac>[0]["rules"];
+    expect(problems(() => rbac({ rules }))).toEqual([`rbac.rules.${told}`]);
+  });
+
   it.each(["tls.crl", "rateLimit.store"])("%s, which is not built, is unknown", (path) => {
     expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
   });
