@@ -6,6 +6,7 @@ import { parseOptions } from "../call/options.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
 import {
   type KeyPair,
+  loadAll,
   loadKeyPair,
   loadTrustedCertificates,
   type PemSource,
@@ -168,10 +169,14 @@ function parseClientTls(tls: ClientTlsOptions): ClientTlsSettings {
 
 function encrypted(settings: ClientTlsSettings, reporting: CertificateReporting): ReloadingCredentials {
   return new ReloadingCredentials({
-    load: () => ({
-      ...(settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") }),
-      ...ownKeyPair(settings),
-    }),
+    load: () => {
+      const { trusted, own } = loadAll({
+        trusted: () =>
+          settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") },
+        own: () => ownKeyPair(settings),
+      });
+      return { ...trusted, ...own };
+    },
     protocol: {
       minVersion: settings.minVersion,
       ...(settings.ciphers === undefined ? {} : { ciphers: settings.ciphers }),

@@ -6,6 +6,7 @@ import { ConfigError } from "../call/errors.ts";
 import { parseOptions } from "../call/options.ts";
 import {
   type KeyPair,
+  loadAll,
   loadKeyPair,
   loadTrustedCertificates,
   type PemSource,
@@ -230,18 +231,17 @@ export function loadServerTls(options: ServerTlsOptions, where = "tls"): ServerT
   );
 }
 
-/** Reads and checks the files of a `tls` option whose shape was checked. Throws `ConfigError`. */
+/** Reads and checks the files of a `tls` option whose shape was checked. Throws `ConfigError` with the problems of all. */
 export function readServerTls(
   { cert, key, clientCa, clientAuth, minVersion, ciphers }: ServerTlsSettings,
   where: string,
 ): ServerTls {
-  return {
-    clientAuth,
-    minVersion,
-    ...(ciphers === undefined ? {} : { ciphers }),
-    ...loadKeyPair({ cert, key }, where),
-    ...(clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) }),
-  };
+  const { pair, trusted } = loadAll({
+    pair: () => loadKeyPair({ cert, key }, where),
+    trusted: () =>
+      clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) },
+  });
+  return { clientAuth, minVersion, ...(ciphers === undefined ? {} : { ciphers }), ...pair, ...trusted };
 }
 
 /** The files to watch. */

@@ -1093,6 +1093,17 @@ describe("the files of a server", () => {
     ]);
   });
 
+  it("T1 all of several wrong files are told at once", async () => {
+    const noPem = join(directory, "several.txt");
+    await writeFile(noPem, "not a key at all");
+    const nowhere = join(directory, "nowhere.pem");
+    expect(problemsOf({ tls: { cert: nowhere, key: noPem, clientCa: directory } })).toEqual([
+      expect.stringMatching(/^tls\.cert: cannot read .*nowhere\.pem \(ENOENT\)/),
+      expect.stringMatching(/^tls\.key: .*several\.txt holds no PEM text/),
+      expect.stringMatching(/^tls\.clientCa: cannot read .* \(EISDIR\)/),
+    ]);
+  });
+
   it("tls.key: a key in the wrong place is never shown", () => {
     const told = problemsOf({
       tls: { ...tlsOptions(), key: world.server.key, cert: Buffer.from(world.server.key) },
@@ -1259,6 +1270,15 @@ describe("the options of a client", () => {
   it("T3 a file that is missing is a ConfigError with its path", () => {
     expect(clientProblems({ tls: { ca: join(directory, "nowhere.pem") } })).toEqual([
       expect.stringMatching(/^tls\.ca: cannot read .*nowhere\.pem \(ENOENT\)/),
+    ]);
+  });
+
+  it("T3 all of several wrong files are told at once", () => {
+    const nowhere = join(directory, "nowhere.pem");
+    expect(clientProblems({ tls: { ca: nowhere, cert: nowhere, key: nowhere } })).toEqual([
+      expect.stringMatching(/^tls\.ca: cannot read /),
+      expect.stringMatching(/^tls\.cert: cannot read /),
+      expect.stringMatching(/^tls\.key: cannot read /),
     ]);
   });
 
