@@ -17,6 +17,14 @@ export function parseOptions<S extends z.ZodType>(schema: S, options: unknown, w
   );
 }
 
+/** An object of options of which each may also be given as `undefined`, which means that it is not given. */
+export type OrUndefined<Options> = { readonly [Name in keyof Options]: Options[Name] | undefined };
+
+/** What is given as `undefined` is not there afterwards: libraries look whether an option is there. */
+export function withoutUndefined<Options extends object>(options: OrUndefined<Options>): Options {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
+}
+
 /**
  * zod's message for unknown keys, one line for each of them. Written here because the schema, which knows the names that
  * there are, is at hand only while zod makes the issue.

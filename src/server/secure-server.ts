@@ -65,7 +65,7 @@ export interface SecureServer {
    * NOT_SERVING, no new connections, calls in flight may finish for `graceMs` (default 10,000), then the rest is cut;
    * audit sinks are flushed and closed. Safe to call twice.
    */
-  shutdown(options?: { readonly graceMs?: number }): Promise<void>;
+  shutdown(options?: { readonly graceMs?: number | undefined }): Promise<void>;
   /**
    * The policy in force, to read: every registered method, who may call it, under which conditions; as data, text,
    * Markdown or HTML (Z3).
@@ -312,7 +312,7 @@ class PalisadeServer implements SecureServer {
     }
   }
 
-  async shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
+  async shutdown(options: { readonly graceMs?: number | undefined } = {}): Promise<void> {
     const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
     this.#shutdown ??= this.#shutDown(graceMs);
     await this.#shutdown;

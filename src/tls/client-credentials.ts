@@ -25,7 +25,8 @@ import { ReloadingCredentials } from "./reloading-credentials.ts";
 import { nothingToReload, watchedPaths } from "./server-options.ts";
 
 /**
- * TLS on the client. Each file is a path or a Buffer, in PEM.
+ * TLS on the client. Each file is a path or a Buffer, in PEM. Unlike any other option, one that is given as `undefined` is
+ * refused here: a variable that is not set must not end in other checks.
  *
  * @example
  * { ca: "certs-dev/ca.crt", cert: "certs-dev/client.crt", key: "certs-dev/client.key" }

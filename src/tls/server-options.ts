@@ -27,7 +27,8 @@ import {
 export type ClientAuth = "none" | "request" | "require";
 
 /**
- * TLS on the server. Each file is a path or a Buffer, in PEM.
+ * TLS on the server. Each file is a path or a Buffer, in PEM. Unlike any other option, one that is given as `undefined` is
+ * refused here: a variable that is not set must not end in fewer checks.
  *
  * @example
  * { cert: "certs-dev/server.crt", key: "certs-dev/server.key", clientCa: "certs-dev/ca.crt" }

@@ -28,6 +28,7 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import type { RateLimit } from "../../src/middleware/rate-limit/memory-rate-limiter.ts";
 import type { MessageLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
+import { serverChannelOptionsSchema } from "../../src/server/channel-options.ts";
 import { type SecureServerOptions, serverSchema } from "../../src/server/options.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
@@ -994,6 +995,41 @@ describe("the options of a server", () => {
     expect(problems(() => rbac({ rules }))).toEqual([`rbac.rules.${told}`]);
   });
 
+  const required = [
+    "authentication",
+    "authorization",
+    "audit.sinks",
+    "reflection.roles",
+    "peer.trustedProxies",
+    "peer.addressFrom",
+    "validation./a/b",
+    "methods./*",
+    ...["perPeer", "perPrincipal", "failedAuthentication", "messagesPerStream"].flatMap((limit) =>
+      ["points", "durationSec"].map((option) => `rateLimit.${limit}.${option}`),
+    ),
+    ...["perPeer", "perPrincipal", "messagesPerStream"].flatMap((limit) =>
+      ["points", "durationSec"].map((option) => `methods./*.rateLimit.${limit}.${option}`),
+    ),
+  ];
+  const optional = [...server.leaves, ...server.objects].filter(
+    (path) => path !== "" && !/^tls\b|=false$/.test(path) && !required.includes(path),
+  );
+  it.each(optional)("%s that is undefined is not given", (path) => {
+    // Of an object whose other options are required only this one is told of.
+    const told = problemsOf(nested(path, undefined)).filter((problem) => problem.startsWith(`${path}: `));
+    expect(told).toEqual([]);
+  });
+
+  it.each(required)("%s that is undefined is missing", (path) => {
+    expect(problemsOf(nested(path, undefined)).join("\n")).toContain(`${path}: `);
+  });
+
+  it("a channel option that is undefined does not reach grpc-js", () => {
+    const given = { "grpc.keepalive_time_ms": undefined, "grpc.enable_channelz": 0 } as const;
+    expect(serverChannelOptionsSchema.parse(given)).toStrictEqual({ "grpc.enable_channelz": 0 });
+    expect(clientChannelOptionsSchema.parse(given)).toStrictEqual({ "grpc.enable_channelz": 0 });
+  });
+
   it.each(["tls.crl", "rateLimit.store"])("%s, which is not built, is unknown", (path) => {
     expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
   });
@@ -1217,6 +1253,18 @@ describe("the options of a client", () => {
     createSecureClient(Recording, "localhost:1", { channelOptions: { [name]: value } }).close();
     if (name === "callInvocationTransformer") expect(seen?.callInvocationTransformer).toBeTypeOf("function");
     else expect(seen?.[name]).toEqual(value);
+  });
+
+  it.each([
+    "tls",
+    "credentials",
+    "deadlineMs",
+    "tracing",
+    "logger",
+    "channelOptions",
+    ...clientChannel.leaves,
+  ])("%s that is undefined is not given", (path) => {
+    expect(clientProblems(nested(path, undefined))).toEqual([]);
   });
 
   it("tls: the options are these", () => {

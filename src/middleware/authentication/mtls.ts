@@ -26,12 +26,12 @@ export interface MtlsOptions {
    *
    * Default: none; certificates are principals without roles.
    */
-  readonly roles?: Readonly<Record<string, readonly string[]>>;
+  readonly roles?: Readonly<Record<string, readonly string[]>> | undefined;
   /**
    * What a verified certificate is that no pattern matches: a principal `"without-roles"`, whom the policy will let do
    * little, or one to `"refuse"`, as invalid. Default: `"without-roles"`.
    */
-  readonly unmatched?: "without-roles" | "refuse";
+  readonly unmatched?: "without-roles" | "refuse" | undefined;
 }
 
 const text = z.string().min(1, "expected text that is not empty");
