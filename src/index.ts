@@ -78,6 +78,7 @@ export { allowAuthenticated } from "./middleware/authorization/allow-authenticat
 export { authorization } from "./middleware/authorization/authorization.ts";
 export type {
   Authorizer,
+  CallerSchemes,
   Decision,
   MethodPolicy,
   Policy,

@@ -61,9 +61,9 @@ export class CredentialError extends Error {
 
 export interface StatusErrorOptions extends ErrorOptions {
   /** Structured details for the caller (`grpc-status-details-bin`, `google.rpc.Status`). Public. */
-  readonly errorDetails?: readonly StatusErrorDetail[];
+  readonly errorDetails?: readonly StatusErrorDetail[] | undefined;
   /** Trailers for the caller. Public. */
-  readonly metadata?: Metadata;
+  readonly metadata?: Metadata | undefined;
 }
 
 /**

@@ -118,7 +118,7 @@ export class Chain implements ChainServices {
       try {
         return codec(value);
       } catch (error) {
-        this.noteCodecFailure(error);
+        this.noteCodecFailure(error, value);
         throw error;
       }
     },
@@ -202,8 +202,8 @@ export class Chain implements ChainServices {
   }
 
   /** Notes why a message could not be (de)serialized: grpc-js says, in the same tick, only that it could not. */
-  noteCodecFailure(error: unknown): void {
-    this.#codecFailure = error;
+  noteCodecFailure(error: unknown, value: unknown): void {
+    this.#codecFailure = value === undefined || value === null ? answeredNothing(error) : error;
   }
 
   /** Gives a status of grpc-js's own the error behind it, where there is one. */
@@ -224,6 +224,14 @@ export class Chain implements ChainServices {
     this.#lastReport.set(what, now);
     return true;
   }
+}
+
+/** Nothing but a handler's answer is ever missing: what arrives to be decoded is bytes. */
+function answeredNothing(cause: unknown): Error {
+  return new Error(
+    "the handler answered with nothing; return its answer from an async handler, or give it to callback(null, answer)",
+    { cause },
+  );
 }
 
 /** A logger that throws has nobody left to tell; it must not end the call, let alone the process. */

@@ -13,6 +13,7 @@ import type {
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
+import { didYouMean } from "../call/nearest-name.ts";
 
 // biome-ignore lint/suspicious/noConfusingVoidType: who answers by callback or by writing returns nothing
 type Answer<Returned> = void | Returned;
@@ -159,7 +160,7 @@ export function defineHandlers(service: ServiceDefinition, handlers: object): Un
 
 /**
  * Every method needs a handler, under its own name or under `originalName`.
- * @throws {ConfigError} with every method that has none.
+ * @throws {ConfigError} with every method that has none, and the handlers whose names are near.
  */
 export function checkHandlers(
   service: ServiceDefinition,
@@ -169,13 +170,45 @@ export function checkHandlers(
     throw new ConfigError("service: expected a service definition, such as OrdersService");
   if (typeof handlers !== "object" || handlers === null)
     throw new ConfigError("handlers: expected an object with a function for each method");
-  const missing = Object.entries(service)
-    .filter(([name, { originalName }]) => !hasHandler(handlers, name) && !hasHandler(handlers, originalName))
-    .map(
-      ([name, { path, originalName }]) =>
-        `${path}: no handler; add ${originalName ?? name}(call, …) to the handlers`,
-    );
-  if (missing.length > 0) throw new ConfigError(missing);
+  const missing = Object.entries(service).filter(
+    ([name, { originalName }]) => !hasHandler(handlers, name) && !hasHandler(handlers, originalName),
+  );
+  if (missing.length === 0) return;
+  const names = missing.map(([name, { originalName }]) => originalName ?? name);
+  throw new ConfigError([
+    ...missing.map(
+      ([, { path }], index) => `${path}: no handler; add ${names[index]}(call, …) to the handlers`,
+    ),
+    ...misspelt(service, handlers, names),
+  ]);
+}
+
+/** Functions that are near the name of a missing handler. Others may be there: a class has methods of its own. */
+function misspelt(
+  service: ServiceDefinition,
+  handlers: object,
+  missing: readonly string[],
+): readonly string[] {
+  const known = new Set(
+    Object.entries(service).flatMap(([name, { originalName }]) => [name, originalName ?? name]),
+  );
+  return namesOf(handlers)
+    .filter((name) => !known.has(name) && hasHandler(handlers, name))
+    .map((name) => [name, didYouMean(name, missing)] as const)
+    .filter(([, hint]) => hint !== "")
+    .map(([name, hint]) => `handlers.${name}: no such method${hint}`);
+}
+
+/** With those of its classes. */
+function namesOf(handlers: object): readonly string[] {
+  const names: string[] = [];
+  for (
+    let owner = handlers;
+    owner !== Object.prototype && owner !== null;
+    owner = Object.getPrototypeOf(owner)
+  )
+    names.push(...Object.getOwnPropertyNames(owner));
+  return [...new Set(names)].filter((name) => name !== "constructor");
 }
 
 function hasHandler(handlers: object, name: string | undefined): boolean {

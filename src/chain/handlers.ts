@@ -24,17 +24,24 @@ interface Guarded extends EventEmitter {
   readonly [securedKey]: SecuredCall;
 }
 
-/** Puts the guard around a handler of the given kind. */
-export function guardHandler(handler: UntypedHandleCall, kind: MethodKind): UntypedHandleCall {
+/**
+ * Puts the guard around a handler of the given kind. `written` is the handler before grpc-js bound it to its service: a
+ * bound function does not tell how it was written.
+ */
+export function guardHandler(
+  handler: UntypedHandleCall,
+  kind: MethodKind,
+  written: UntypedHandleCall = handler,
+): UntypedHandleCall {
   const inner = handler as unknown as Handler;
   const answersByCallback = kind === "unary" || kind === "client_stream";
-  const guarded = answersByCallback ? guardAnswering(inner) : guardStreaming(inner);
+  const guarded = answersByCallback ? guardAnswering(inner, takesNothing(written)) : guardStreaming(inner);
   return guarded as unknown as UntypedHandleCall;
 }
 
-function guardAnswering(handler: Handler): Handler {
-  // Declared with the call alone, it can only answer by its promise.
-  const promiseOnly = handler.length === 1;
+function guardAnswering(handler: Handler, neverCallsBack: boolean): Handler {
+  // Declared with the call alone, or without anything, it can only answer by its promise.
+  const promiseOnly = handler.length === 1 || neverCallsBack;
   return function guardedHandler(call) {
     const secured = guardCall(call);
     const fail = (error: unknown): void => secured.fail(error, "thrown");
@@ -46,7 +53,7 @@ function guardAnswering(handler: Handler): Handler {
       );
       return;
     }
-    whenSettled(
+    const waits = whenSettled(
       secured,
       result,
       (value) => {
@@ -56,8 +63,23 @@ function guardAnswering(handler: Handler): Handler {
       },
       fail,
     );
+    if (neverCallsBack && !waits && result !== undefined && !secured.replied)
+      fail(new Error("the handler returned a value, and not a promise of it; make it async"));
   };
 }
+
+/**
+ * Can the handler reach neither call nor callback? `length` alone does not tell: it is 0 for `(...args) => inner(...args)`
+ * too, which wraps a handler that calls back. So its text must have an empty list of parameters and no `arguments`.
+ */
+function takesNothing(handler: UntypedHandleCall): boolean {
+  if (handler.length > 0) return false;
+  const text = Function.prototype.toString.call(handler);
+  return emptyParameters.test(text) && !/\barguments\b|\[native code\]/.test(text);
+}
+
+/** `() =>`, `async () =>`, `function ()`, `async function name()`, `name()`, `async name()`. */
+const emptyParameters = /^(?:async\s+)?(?:function\s*)?[\w$]*\s*\(\s*\)/;
 
 function guardStreaming(handler: Handler): Handler {
   return function guardedHandler(call) {
@@ -87,22 +109,23 @@ function guardStreaming(handler: Handler): Handler {
 
 type OnFailure = (error: unknown) => void;
 
-/** Waits for what the handler returned, if it is something to wait for. */
+/** Waits for what the handler returned, if it is something to wait for. Is it? */
 function whenSettled(
   secured: SecuredCall,
   result: unknown,
   done: (value: unknown) => void,
   onFailure: OnFailure,
-): void {
+): boolean {
   try {
-    if (!isThenable(result)) return;
+    if (!isThenable(result)) return false;
   } catch (error) {
     onFailure(error);
-    return;
+    return true;
   }
   secured.handlerPending();
   // A thenable may be anybody's: its `then` may throw, or call back twice.
   Promise.resolve(result).then(done).catch(onFailure);
+  return true;
 }
 
 function run(

@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 // The `palisade` command.
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { issueApiKey } from "../middleware/authentication/memory-api-key-store.ts";
 
 const usage = `usage: palisade certs [directory] [--force]
        palisade api-key --owner <name> [--role <name>]... [--permission <resource:action>]... [--tenant <name>]
                         [--id <name>] [--days <number>]
+       palisade --version
 
   certs   fills a directory (default: certs-dev) with development certificates: a CA, a server and a client, and ones
           that must be refused (expired, from a foreign CA). What is there and valid is left alone; --force makes all anew.
@@ -28,7 +30,15 @@ main(process.argv.slice(2)).then(
 async function main(args: string[]): Promise<number> {
   const [command] = args;
   if (command === "api-key") return issue(args.slice(1));
+  if (args.length === 1 && (command === "--version" || command === "version")) return version();
   return certificates(args);
+}
+
+function version(): number {
+  // Two folders up from here, in the package as in its source.
+  const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8"));
+  console.log(version);
+  return 0;
 }
 
 /** Two lines, so that `read -r key; read -r record` takes them apart. */

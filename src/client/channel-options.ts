@@ -7,9 +7,13 @@ import type {
   InterceptorProvider,
 } from "@grpc/grpc-js";
 import { z } from "zod";
+import { type OrUndefined, withoutUndefined } from "../call/options.ts";
 
 /** grpc-js's own options for a client, where no option of ours covers them. See grpc-js for their meaning. */
-export type ClientChannelOptions = Readonly<
+export type ClientChannelOptions = OrUndefined<ClientChannelSettings>;
+
+/** Those that are given. */
+export type ClientChannelSettings = Readonly<
   Pick<
     ChannelOptions,
     | "grpc.primary_user_agent"
@@ -43,21 +47,21 @@ export type ClientChannelOptions = Readonly<
   }
 >;
 
-const count = z.number().int().min(0).exactOptional();
-const flag = z.literal([0, 1]).exactOptional();
+const count = z.number().int().min(0).optional();
+const flag = z.literal([0, 1]).optional();
 /** -1: no limit. */
-const messageLength = z.number().int().min(-1).exactOptional();
-const text = z.string().exactOptional();
+const messageLength = z.number().int().min(-1).optional();
+const text = z.string().optional();
 
 function callable<T>(): z.ZodCustom<T, T> {
   return z.custom<T>((value) => typeof value === "function", { error: "expected a function" });
 }
 
-function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
-  return z.never({ error: `not accepted: ${advice}` }).exactOptional();
+function refused(advice: string): z.ZodOptional<z.ZodNever> {
+  return z.never({ error: `not accepted: ${advice}` }).optional();
 }
 
-export const clientChannelOptionsSchema: z.ZodType<ClientChannelOptions> = z.strictObject({
+const given: z.ZodType<OrUndefined<ClientChannelSettings>, ClientChannelOptions> = z.strictObject({
   "grpc.primary_user_agent": text,
   "grpc.secondary_user_agent": text,
   "grpc.keepalive_time_ms": count,
@@ -71,7 +75,7 @@ export const clientChannelOptionsSchema: z.ZodType<ClientChannelOptions> = z.str
   "grpc.max_send_message_length": messageLength,
   "grpc.max_receive_message_length": messageLength,
   "grpc.enable_http_proxy": flag,
-  "grpc.default_compression_algorithm": z.literal([0, 1, 2]).exactOptional(),
+  "grpc.default_compression_algorithm": z.literal([0, 1, 2]).optional(),
   "grpc.enable_channelz": flag,
   "grpc.dns_min_time_between_resolutions_ms": count,
   "grpc.enable_retries": flag,
@@ -82,9 +86,9 @@ export const clientChannelOptionsSchema: z.ZodType<ClientChannelOptions> = z.str
   "grpc-node.max_session_memory": count,
   "grpc-node.retry_max_attempts_limit": count,
   "grpc-node.flow_control_window": count,
-  interceptors: z.array(callable<Interceptor>()).exactOptional(),
-  interceptor_providers: z.array(callable<InterceptorProvider>()).exactOptional(),
-  callInvocationTransformer: callable<CallInvocationTransformer>().exactOptional(),
+  interceptors: z.array(callable<Interceptor>()).optional(),
+  interceptor_providers: z.array(callable<InterceptorProvider>()).optional(),
+  callInvocationTransformer: callable<CallInvocationTransformer>().optional(),
   "grpc.ssl_target_name_override": refused("use tls.serverName"),
   "grpc.default_authority": refused("use tls.serverName, which is verified too"),
   // Names the host that TLS verifies, like an override, without any proxy being there.
@@ -98,3 +102,6 @@ export const clientChannelOptionsSchema: z.ZodType<ClientChannelOptions> = z.str
   channelOverride: refused("the channel is made from target and tls"),
   channelFactoryOverride: refused("the channel is made from target and tls"),
 });
+
+export const clientChannelOptionsSchema: z.ZodType<ClientChannelSettings, ClientChannelOptions> =
+  given.transform(withoutUndefined<ClientChannelSettings>);

@@ -8,7 +8,11 @@ import { parseOptions } from "../call/options.ts";
 import { type CertificateReporting, sayWarning } from "../tls/certificate-reporting.ts";
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
-import { type ClientChannelOptions, clientChannelOptionsSchema } from "./channel-options.ts";
+import {
+  type ClientChannelOptions,
+  type ClientChannelSettings,
+  clientChannelOptionsSchema,
+} from "./channel-options.ts";
 import { withSources } from "./composite-credentials.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 import { defaultDeadline } from "./default-deadline.ts";
@@ -21,27 +25,27 @@ export interface SecureClientOptions {
    * `{ plaintext: "mesh" }` where a sidecar encrypts what goes to this target.
    * Default: TLS 1.3, the system's roots, the target's name.
    */
-  readonly tls?: ClientTlsOptions;
+  readonly tls?: ClientTlsOptions | undefined;
   /** What puts the caller's credentials on each call. They only ever go over TLS. Default: none. */
-  readonly credentials?: CredentialSource | readonly CredentialSource[];
+  readonly credentials?: CredentialSource | readonly CredentialSource[] | undefined;
   /**
    * When a call ends that brings no deadline of its own, in milliseconds from its start, 1 to 2,147,483,647; streams
    * too. A call's own `deadline` wins, and `Infinity` is one. Default: 5,000.
    */
-  readonly deadlineMs?: number;
+  readonly deadlineMs?: number | undefined;
   /**
    * Send the active span's trace context with each call, so that the called service joins the trace (W3C `traceparent`
    * and `tracestate`, through the OpenTelemetry API). It tells the target a trace id, and nothing else: baggage is not
    * sent. `false` for a target outside of your organization. Default: true; free where no OpenTelemetry SDK is registered.
    */
-  readonly tracing?: boolean;
+  readonly tracing?: boolean | undefined;
   /**
    * A pino logger for what happens to the channel (certificates that change or end), or `false` for none. Default: problems
    * become process warnings (`PalisadeWarning`).
    */
-  readonly logger?: Logger | false;
+  readonly logger?: Logger | false | undefined;
   /** grpc-js options that no option above covers. Default: none. */
-  readonly channelOptions?: ClientChannelOptions;
+  readonly channelOptions?: ClientChannelOptions | undefined;
 }
 
 /** What a generated or loaded grpc-js client class is, as far as it matters here. */
@@ -73,7 +77,7 @@ const optionsSchema = z.strictObject({
     .default([]),
   deadlineMs: z.number().int().min(1).max(2_147_483_647).default(5_000),
   tracing: z.boolean().default(true),
-  logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
+  logger: z.union([loggerSchema, z.literal(false)]).optional(),
   channelOptions: clientChannelOptionsSchema.default({}),
 });
 
@@ -156,7 +160,7 @@ interface ChannelParts {
   readonly channelCredentials: ChannelCredentials;
   readonly options: ChannelOptions;
   readonly sources: readonly CredentialSource[];
-  readonly asked: ClientChannelOptions;
+  readonly asked: ClientChannelSettings;
 }
 
 function channelFor({ target, tls, channelCredentials, options, sources, asked }: ChannelParts): Channel {
@@ -204,7 +208,7 @@ class EncryptedChannel extends Channel {
   }
 }
 
-function refuseProxy(asked: ClientChannelOptions): void {
+function refuseProxy(asked: ClientChannelSettings): void {
   if (asked["grpc.enable_http_proxy"] !== 1) return;
   throw new ConfigError(
     "channelOptions.grpc.enable_http_proxy: plaintext never goes to a proxy; leave it out",

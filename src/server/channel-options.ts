@@ -2,9 +2,13 @@
 // one is an error, and one that would undo a promise says which option to use instead.
 import type { ChannelOptions } from "@grpc/grpc-js";
 import { z } from "zod";
+import { type OrUndefined, withoutUndefined } from "../call/options.ts";
 
 /** grpc-js's own options for a server, where no option of ours covers them. See grpc-js for their meaning. */
-export type ServerChannelOptions = Readonly<
+export type ServerChannelOptions = OrUndefined<ServerChannelSettings>;
+
+/** Those that are given. */
+export type ServerChannelSettings = Readonly<
   Pick<
     ChannelOptions,
     | "grpc.enable_channelz"
@@ -16,21 +20,21 @@ export type ServerChannelOptions = Readonly<
   >
 >;
 
-const flag = z.literal([0, 1]).exactOptional();
+const flag = z.literal([0, 1]).optional();
 /** Timers count in 31 bits: a longer delay would fire at once. */
-const milliseconds = z.int().min(1).max(2_147_483_647).exactOptional();
+const milliseconds = z.int().min(1).max(2_147_483_647).optional();
 
 /** An option that is known and not accepted, with what to do instead. */
-export function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
-  return z.never({ error: `not accepted: ${advice}` }).exactOptional();
+export function refused(advice: string): z.ZodOptional<z.ZodNever> {
+  return z.never({ error: `not accepted: ${advice}` }).optional();
 }
 
-export const serverChannelOptionsSchema: z.ZodType<ServerChannelOptions> = z.strictObject({
+const given: z.ZodType<OrUndefined<ServerChannelSettings>, ServerChannelOptions> = z.strictObject({
   "grpc.enable_channelz": flag,
   "grpc.keepalive_time_ms": milliseconds,
   "grpc.keepalive_timeout_ms": milliseconds,
   "grpc.max_connection_age_grace_ms": milliseconds,
-  "grpc-node.max_session_memory": z.int().min(1).exactOptional(),
+  "grpc-node.max_session_memory": z.int().min(1).optional(),
   "grpc.server_call_metric_recording": flag,
   "grpc.max_connection_age_ms": refused("use limits.maxConnectionAgeMs"),
   "grpc.max_connection_idle_ms": refused("use limits.maxConnectionIdleMs"),
@@ -40,3 +44,6 @@ export const serverChannelOptionsSchema: z.ZodType<ServerChannelOptions> = z.str
   "grpc-node.tls_enable_trace": refused("it writes what TLS protects to standard error"),
   interceptors: refused("the chain stands next to the wire; use the layers of the server"),
 });
+
+export const serverChannelOptionsSchema: z.ZodType<ServerChannelSettings, ServerChannelOptions> =
+  given.transform(withoutUndefined<ServerChannelSettings>);

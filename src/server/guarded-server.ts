@@ -15,15 +15,19 @@ import { guardHandler } from "../chain/handlers.ts";
 
 type Serialize<T> = (value: T) => Buffer;
 type Deserialize<T> = (bytes: Buffer) => T;
+/** Told why a message could not be encoded or decoded, and what it was. */
+type CodecFailureListener = (error: unknown, value: unknown) => void;
 
 export class GuardedServer extends Server {
   readonly #methods: Map<string, MethodInfo> = new Map();
   readonly #services: Map<string, ServiceDefinition> = new Map();
-  readonly #onCodecFailure: (error: unknown) => void;
+  readonly #onCodecFailure: CodecFailureListener;
+  /** The handlers of the service that is being added, by path, as they were written: grpc-js registers bound ones. */
+  #written: ReadonlyMap<string, UntypedHandleCall> = new Map();
   #binding = false;
   #sealed = false;
 
-  constructor(options: ServerOptions, onCodecFailure: (error: unknown) => void) {
+  constructor(options: ServerOptions, onCodecFailure: CodecFailureListener) {
     super(options);
     this.#onCodecFailure = onCodecFailure;
   }
@@ -39,7 +43,12 @@ export class GuardedServer extends Server {
   }
 
   override addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
-    super.addService(definition, handlers);
+    this.#written = writtenHandlers(definition, handlers);
+    try {
+      super.addService(definition, handlers);
+    } finally {
+      this.#written = new Map();
+    }
     const [method] = Object.values(definition);
     if (method !== undefined) this.#services.set(methodInfo(method.path, "unary", true).service, definition);
   }
@@ -63,7 +72,7 @@ export class GuardedServer extends Server {
     }
     const kind = methodKind(type as GrpcHandlerType);
     if (kind === undefined) throw new ConfigError(`${path}: unknown handler type "${type}"`);
-    const guarded = guardHandler(handler, kind);
+    const guarded = guardHandler(handler, kind, this.#written.get(path));
     const registered = super.register(
       path,
       guarded,
@@ -89,7 +98,7 @@ export class GuardedServer extends Server {
       try {
         return codec(value);
       } catch (error) {
-        this.#onCodecFailure(error);
+        this.#onCodecFailure(error, value);
         throw error;
       }
     };
@@ -123,6 +132,18 @@ export class GuardedServer extends Server {
   override experimentalCreateConnectionInjectorWithChannelzRef(): never {
     throw boundByHand("experimentalCreateConnectionInjectorWithChannelzRef");
   }
+}
+
+function writtenHandlers(
+  definition: ServiceDefinition,
+  handlers: UntypedServiceImplementation,
+): ReadonlyMap<string, UntypedHandleCall> {
+  const written = new Map<string, UntypedHandleCall>();
+  for (const [name, { path, originalName }] of Object.entries(definition)) {
+    const handler = handlers[name] ?? (originalName === undefined ? undefined : handlers[originalName]);
+    if (handler !== undefined) written.set(path, handler);
+  }
+  return written;
 }
 
 function boundByHand(method: string): ConfigError {

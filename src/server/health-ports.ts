@@ -117,7 +117,7 @@ class PlaintextHealth {
         "grpc.max_connection_idle_ms": idleMs,
         interceptors: [this.#chain.interceptor],
       },
-      (error) => this.#chain.noteCodecFailure(error),
+      (error, value) => this.#chain.noteCodecFailure(error, value),
     );
     setHttp2Options(this.#server, {
       maxConcurrentStreams: maxConnections,

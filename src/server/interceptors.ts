@@ -16,6 +16,7 @@ import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
+import { compilePolicy } from "./application-policy.ts";
 import { warnOfShadow } from "./enforce.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
@@ -117,7 +118,15 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   checkValidatedMethods(settings.validation, methods);
   const overrides = new MethodOverrides(settings);
   overrides.check(methods);
-  const policy = new PolicyHolder(withHealthPolicy(settings.authorization.compile(applications)));
+  const policy = new PolicyHolder(
+    withHealthPolicy(
+      compilePolicy(settings.authorization, {
+        methods: applications,
+        authentication: settings.authentication,
+        logger,
+      }),
+    ),
+  );
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const chain = new Chain({
     layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy, overrides, behindMesh: false }),

@@ -26,7 +26,12 @@ import {
   type ServerTlsSettings,
   serverTlsSchema,
 } from "../tls/server-options.ts";
-import { refused, type ServerChannelOptions, serverChannelOptionsSchema } from "./channel-options.ts";
+import {
+  refused,
+  type ServerChannelOptions,
+  type ServerChannelSettings,
+  serverChannelOptionsSchema,
+} from "./channel-options.ts";
 import { type EnforceOptions, type EnforceSettings, enforceSchema } from "./enforce.ts";
 import { type PeerOptions, type PeerSettings, peerSchema } from "./forwarded-peer.ts";
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
@@ -159,10 +164,10 @@ export interface LayerSettings {
   readonly enforce: EnforceSettings;
   readonly limits: Pick<LimitsSettings, "maxMetadataBytes">;
   readonly methods: MethodsOptions;
-  readonly peer?: PeerSettings;
+  readonly peer?: PeerSettings | undefined;
   readonly validation: ValidationOptions;
-  readonly logger?: Logger | false;
-  readonly audit?: AuditSettings;
+  readonly logger?: Logger | false | undefined;
+  readonly audit?: AuditSettings | undefined;
   readonly metrics: boolean;
   readonly tracing: boolean;
   readonly middleware: readonly Middleware[];
@@ -173,7 +178,7 @@ export interface SecureServerSettings extends LayerSettings {
   readonly limits: LimitsSettings;
   readonly health: HealthSettings | false;
   readonly reflection: ReflectionOptions | false;
-  readonly channelOptions: ServerChannelOptions;
+  readonly channelOptions: ServerChannelSettings;
 }
 
 /** The options of a secured server that a server of others can have, and the services that it serves. */
@@ -264,10 +269,10 @@ const layerShape = {
   deadline: deadlineSchema.prefault({}),
   enforce: enforceSchema.prefault({}),
   methods: methodsSchema.default({}),
-  peer: peerSchema.exactOptional(),
+  peer: peerSchema.optional(),
   validation: validationSchema.default({}),
-  logger: z.union([loggerSchema, z.literal(false)]).exactOptional(),
-  audit: auditSchema.exactOptional(),
+  logger: z.union([loggerSchema, z.literal(false)]).optional(),
+  audit: auditSchema.optional(),
   metrics: z.boolean().default(true),
   tracing: z.boolean().default(true),
   middleware: ownLayersSchema.default([]),

@@ -1,5 +1,6 @@
 // Layers of one's own (C7): checked where they are handed in, because a hook with a misspelt name would protect nothing.
 import { z } from "zod";
+import { didYouMean } from "../call/nearest-name.ts";
 import type { Middleware } from "../chain/middleware.ts";
 
 const hooks = ["appliesTo", "needsMessage", "onCall", "onRequest", "onResponse", "onEnd"] as const;
@@ -42,7 +43,8 @@ function layerProblem(value: unknown): string | undefined {
   const misspelt = Object.keys(value).find(
     (key) => /^(?:on[A-Z]|applies|needs)/i.test(key) && !known.has(key),
   );
-  if (misspelt !== undefined) return `${misspelt}: no such hook; there are ${hooks.join(", ")}`;
+  if (misspelt !== undefined)
+    return `${misspelt}: no such hook${didYouMean(misspelt, hooks)}; there are ${hooks.join(", ")}`;
   return hooks.some((hook) => hook.startsWith("on") && Reflect.get(value, hook) !== undefined)
     ? undefined
     : "has none of the hooks onCall, onRequest, onResponse, onEnd";

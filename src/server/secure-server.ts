@@ -27,6 +27,7 @@ import type { Authorizer, Policy } from "../middleware/authorization/authorizer.
 import { addressKey } from "../middleware/rate-limit/peer-key.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
+import { compilePolicy } from "./application-policy.ts";
 import { warnOfShadow } from "./enforce.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
@@ -51,7 +52,7 @@ import { checkValidatedMethods } from "./validated-methods.ts";
 export interface SecureServer {
   /**
    * Registers a service. Every method of the definition needs a handler.
-   * @throws {ConfigError} where one is missing, or after `listen()`.
+   * @throws {ConfigError} where one is missing (with the handler whose name is near), or after `listen()`.
    */
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void;
   /**
@@ -64,7 +65,7 @@ export interface SecureServer {
    * NOT_SERVING, no new connections, calls in flight may finish for `graceMs` (default 10,000), then the rest is cut;
    * audit sinks are flushed and closed. Safe to call twice.
    */
-  shutdown(options?: { readonly graceMs?: number }): Promise<void>;
+  shutdown(options?: { readonly graceMs?: number | undefined }): Promise<void>;
   /**
    * The policy in force, to read: every registered method, who may call it, under which conditions; as data, text,
    * Markdown or HTML (Z3).
@@ -158,8 +159,8 @@ class PalisadeServer implements SecureServer {
       peerOf: peerOfCalls(this.#port.peerOf, settings.peer),
       maxReceiveMessageBytes: (method) => this.#overrides.valueOf(method, "maxReceiveMessageBytes"),
     });
-    this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error) =>
-      this.#chain.noteCodecFailure(error),
+    this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error, value) =>
+      this.#chain.noteCodecFailure(error, value),
     );
     checkSeam(this.#server);
     setHttp2Options(this.#server, {
@@ -262,7 +263,11 @@ class PalisadeServer implements SecureServer {
 
   #compile(authorizer: Authorizer): Policy {
     const methods = this.#server.methods.filter((method) => this.#isApplications(method));
-    const policy = authorizer.compile(methods);
+    const policy = compilePolicy(authorizer, {
+      methods,
+      authentication: this.#settings.authentication,
+      logger: this.#logger,
+    });
     return withHealthPolicy(this.#reflection?.withPolicy(policy) ?? policy);
   }
 
@@ -307,7 +312,7 @@ class PalisadeServer implements SecureServer {
     }
   }
 
-  async shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
+  async shutdown(options: { readonly graceMs?: number | undefined } = {}): Promise<void> {
     const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
     this.#shutdown ??= this.#shutDown(graceMs);
     await this.#shutdown;

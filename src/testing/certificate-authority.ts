@@ -24,7 +24,7 @@ import { parseOptions } from "../call/options.ts";
 
 export interface CertificateAuthorityOptions {
   /** The common name of the CA. Default: `Palisade test CA`. */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
 
 /** What a certificate is for: its extended key usage. */
@@ -32,19 +32,19 @@ export type CertificateUsage = "server" | "client" | "both";
 
 export interface CertificateRequest {
   /** The subject's common name. Default: none. Several make a certificate whose name is ambiguous. */
-  readonly commonName?: string | readonly string[];
-  readonly dnsNames?: readonly string[];
-  readonly ipAddresses?: readonly string[];
+  readonly commonName?: string | readonly string[] | undefined;
+  readonly dnsNames?: readonly string[] | undefined;
+  readonly ipAddresses?: readonly string[] | undefined;
   /** For a SPIFFE ID exactly one. */
-  readonly uris?: readonly string[];
+  readonly uris?: readonly string[] | undefined;
   /** Default: five minutes ago, for clocks that differ. */
-  readonly notBefore?: Date;
+  readonly notBefore?: Date | undefined;
   /** Default: `days` from now. */
-  readonly notAfter?: Date;
+  readonly notAfter?: Date | undefined;
   /** Default: `"both"`. */
-  readonly usage?: CertificateUsage;
+  readonly usage?: CertificateUsage | undefined;
   /** How long it is valid from now, where `notAfter` is not given. Default: 30. */
-  readonly days?: number;
+  readonly days?: number | undefined;
 }
 
 export interface IssuedCertificate {

@@ -38,7 +38,7 @@ const client = { commonName: "client", uris: [developmentClientId], usage: "clie
 
 export interface DevelopmentCertificatesOptions {
   /** `"when-needed"` keeps what is there, if nothing is missing or about to expire; `"always"` makes all anew. */
-  readonly renew?: "when-needed" | "always";
+  readonly renew?: "when-needed" | "always" | undefined;
 }
 
 /**

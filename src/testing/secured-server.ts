@@ -29,9 +29,9 @@ export interface SecuredServerOptions extends Partial<Omit<SecureServerOptions, 
 
 export interface TestClientOptions extends Omit<SecureClientOptions, "tls"> {
   /** Call as somebody: the claims of a token of the server's issuer. Default: no token. */
-  readonly as?: Readonly<Record<string, unknown>>;
+  readonly as?: Readonly<Record<string, unknown>> | undefined;
   /** Show a certificate, such as `await server.ca.issue({ uris: ["spiffe://…"], usage: "client" })`. Default: none. */
-  readonly certificate?: Pick<IssuedCertificate, "cert" | "key">;
+  readonly certificate?: Pick<IssuedCertificate, "cert" | "key"> | undefined;
 }
 
 export interface SecuredServer extends AsyncDisposable {

@@ -16,24 +16,24 @@ export type TokenAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";
 
 export interface TokenIssuerOptions {
   /** What `iss` says. Default: the address of this issuer. */
-  readonly issuer?: string;
+  readonly issuer?: string | undefined;
   /** What `aud` says where `sign` is not told otherwise. Default: `test-audience`. */
-  readonly audience?: string;
+  readonly audience?: string | undefined;
   /** One key for each is published; the first one signs by default. Default: ES256, RS256, PS256, ES384, EdDSA. */
-  readonly algorithms?: readonly TokenAlgorithm[];
+  readonly algorithms?: readonly TokenAlgorithm[] | undefined;
 }
 
 export interface SignOptions {
   /** Default: the issuer's first algorithm. */
-  readonly alg?: TokenAlgorithm;
+  readonly alg?: TokenAlgorithm | undefined;
   /** Default: the key's own id. `null` leaves it out. */
-  readonly kid?: string | null;
+  readonly kid?: string | null | undefined;
   /** Default: `JWT`. `null` leaves it out. */
-  readonly typ?: string | null;
+  readonly typ?: string | null | undefined;
   /** From now; negative for a token that has expired. Default: 300. */
-  readonly expiresInSec?: number;
+  readonly expiresInSec?: number | undefined;
   /** More header parameters. */
-  readonly header?: Readonly<Record<string, unknown>>;
+  readonly header?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**

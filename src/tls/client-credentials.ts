@@ -6,6 +6,7 @@ import { parseOptions } from "../call/options.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
 import {
   type KeyPair,
+  loadAll,
   loadKeyPair,
   loadTrustedCertificates,
   type PemSource,
@@ -24,7 +25,8 @@ import { ReloadingCredentials } from "./reloading-credentials.ts";
 import { nothingToReload, watchedPaths } from "./server-options.ts";
 
 /**
- * TLS on the client. Each file is a path or a Buffer, in PEM.
+ * TLS on the client. Each file is a path or a Buffer, in PEM. Unlike any other option, one that is given as `undefined` is
+ * refused here: a variable that is not set must not end in other checks.
  *
  * @example
  * { ca: "certs-dev/ca.crt", cert: "certs-dev/client.crt", key: "certs-dev/client.key" }
@@ -168,10 +170,14 @@ function parseClientTls(tls: ClientTlsOptions): ClientTlsSettings {
 
 function encrypted(settings: ClientTlsSettings, reporting: CertificateReporting): ReloadingCredentials {
   return new ReloadingCredentials({
-    load: () => ({
-      ...(settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") }),
-      ...ownKeyPair(settings),
-    }),
+    load: () => {
+      const { trusted, own } = loadAll({
+        trusted: () =>
+          settings.ca === undefined ? {} : { ca: loadTrustedCertificates(settings.ca, "tls.ca") },
+        own: () => ownKeyPair(settings),
+      });
+      return { ...trusted, ...own };
+    },
     protocol: {
       minVersion: settings.minVersion,
       ...(settings.ciphers === undefined ? {} : { ciphers: settings.ciphers }),

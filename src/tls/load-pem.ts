@@ -47,6 +47,32 @@ export function loadPem(source: PemSource, where: string): Buffer {
   return bytes;
 }
 
+/**
+ * Loads every part before it complains: whoever has three wrong files should not learn of them one by one.
+ * Throws `ConfigError` with the problems of all parts.
+ */
+export function loadAll<Parts extends Readonly<Record<string, () => unknown>>>(
+  parts: Parts,
+): { readonly [Name in keyof Parts]: ReturnType<Parts[Name]> } {
+  const loaded: Record<string, unknown> = {};
+  const failures: ConfigError[] = [];
+  for (const [name, load] of Object.entries(parts)) {
+    try {
+      loaded[name] = load();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      failures.push(error);
+    }
+  }
+  const [first, ...others] = failures;
+  if (first === undefined) return loaded as { readonly [Name in keyof Parts]: ReturnType<Parts[Name]> };
+  if (others.length === 0) throw first;
+  throw new ConfigError(
+    failures.flatMap(({ problems }) => problems),
+    { cause: new AggregateError(failures) },
+  );
+}
+
 function readFile(path: string, where: string): Buffer {
   try {
     return readFileSync(path);
@@ -78,8 +104,10 @@ export function loadKeyPair(
   sources: { readonly cert: PemSource; readonly key: PemSource },
   where: string,
 ): KeyPair {
-  const chain = parseCertificates(loadPem(sources.cert, `${where}.cert`), sources.cert, `${where}.cert`);
-  const key = parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`);
+  const { chain, key } = loadAll({
+    chain: () => parseCertificates(loadPem(sources.cert, `${where}.cert`), sources.cert, `${where}.cert`),
+    key: () => parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`),
+  });
   const [leaf] = chain;
   if (!leaf.checkPrivateKey(key.object)) {
     throw new ConfigError(

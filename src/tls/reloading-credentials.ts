@@ -7,6 +7,7 @@ import { ConfigError } from "../call/errors.ts";
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
+import { advise } from "./handshake-advice.ts";
 import { certificatesIn } from "./load-pem.ts";
 
 /** The files of a client, read and checked. */
@@ -76,7 +77,7 @@ export class ReloadingCredentials extends ChannelCredentials {
     this.#certificates.start();
     let held = true;
     return {
-      connect: (socket) => connector().connect(socket),
+      connect: (socket) => advised(connector().connect(socket)),
       waitForReady: () => first.waitForReady(),
       getCallCredentials: () => first.getCallCredentials(),
       destroy: () => {
@@ -102,6 +103,20 @@ function withoutAddressAsName(connector: SecureConnector): SecureConnector {
   const { connectionOptions } = connector as { readonly connectionOptions?: { servername?: string } };
   if (isIP(connectionOptions?.servername ?? "") !== 0) delete connectionOptions?.servername;
   return connector;
+}
+
+/** Under TLS 1.3 the server answers the client's certificate after the handshake: then the socket fails, not the promise. */
+async function advised(
+  connecting: ReturnType<SecureConnector["connect"]>,
+): ReturnType<SecureConnector["connect"]> {
+  try {
+    const connected = await connecting;
+    connected.socket.prependListener("error", advise);
+    return connected;
+  } catch (error) {
+    advise(error);
+    throw error;
+  }
 }
 
 function contextOf(certificates: ClientCertificates, protocol: SecureContextOptions): SecureContext {

@@ -6,6 +6,7 @@ import { ConfigError } from "../call/errors.ts";
 import { parseOptions } from "../call/options.ts";
 import {
   type KeyPair,
+  loadAll,
   loadKeyPair,
   loadTrustedCertificates,
   type PemSource,
@@ -26,7 +27,8 @@ import {
 export type ClientAuth = "none" | "request" | "require";
 
 /**
- * TLS on the server. Each file is a path or a Buffer, in PEM.
+ * TLS on the server. Each file is a path or a Buffer, in PEM. Unlike any other option, one that is given as `undefined` is
+ * refused here: a variable that is not set must not end in fewer checks.
  *
  * @example
  * { cert: "certs-dev/server.crt", key: "certs-dev/server.key", clientCa: "certs-dev/ca.crt" }
@@ -230,18 +232,17 @@ export function loadServerTls(options: ServerTlsOptions, where = "tls"): ServerT
   );
 }
 
-/** Reads and checks the files of a `tls` option whose shape was checked. Throws `ConfigError`. */
+/** Reads and checks the files of a `tls` option whose shape was checked. Throws `ConfigError` with the problems of all. */
 export function readServerTls(
   { cert, key, clientCa, clientAuth, minVersion, ciphers }: ServerTlsSettings,
   where: string,
 ): ServerTls {
-  return {
-    clientAuth,
-    minVersion,
-    ...(ciphers === undefined ? {} : { ciphers }),
-    ...loadKeyPair({ cert, key }, where),
-    ...(clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) }),
-  };
+  const { pair, trusted } = loadAll({
+    pair: () => loadKeyPair({ cert, key }, where),
+    trusted: () =>
+      clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) },
+  });
+  return { clientAuth, minVersion, ...(ciphers === undefined ? {} : { ciphers }), ...pair, ...trusted };
 }
 
 /** The files to watch. */

@@ -134,7 +134,7 @@ describe("on somebody else's server", () => {
     ).rejects.toThrow(/limits\.maxConnections: not accepted/);
     await expect(interceptorsOf({ methods: { "/test.v1.Kinds/Unari": {} } })).rejects.toThrow(ConfigError);
     await expect(interceptorsOf({ validation: { "/test.v1.Kinds/Unari": z.object({}) } })).rejects.toThrow(
-      /did you mean \/test\.v1\.Kinds\/Unary/,
+      /did you mean "\/test\.v1\.Kinds\/Unary/,
     );
   });
 });

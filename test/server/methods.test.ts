@@ -115,8 +115,8 @@ describe("L1 rate limits of single methods", () => {
 
 describe("a path of `methods`", () => {
   it.each([
-    ["/test.v1.Kinds/Unari", "no such method; did you mean /test.v1.Kinds/Unary?"],
-    ["/test.v1.Kind/*", "no method of such a service; did you mean /test.v1.Kinds/*?"],
+    ["/test.v1.Kinds/Unari", 'no such method; did you mean "/test.v1.Kinds/Unary"?'],
+    ["/test.v1.Kind/*", 'no method of such a service; did you mean "/test.v1.Kinds/*"?'],
   ])("%s that matches no method is a ConfigError of listen()", async (path, problem) => {
     await expect(secured({ methods: { [path]: { audit: false } } })).rejects.toThrow(
       new ConfigError(`methods.${path}: ${problem}`),

@@ -133,6 +133,19 @@ async function call(wall: Secured, kind: MethodKind, ending: Ending): Promise<vo
   expect(result.name).toBe(ending.code);
 }
 
+describe("a denial", () => {
+  it("Z1 U3 names up to three roles that the policy does not know, cleaned, in log and audit, and not to the caller", async () => {
+    await using wall = await secured();
+    const roles = ["other", "calller", "a\u001b[2J\u202eb", "x".repeat(100), "fifth"];
+    const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized({ roles }) });
+    expect(result).toMatchObject({ name: "PERMISSION_DENIED", details: "permission denied" });
+    expect(JSON.stringify(result)).not.toContain("calller");
+    const reason = `needs role caller; roles that the policy does not know: "calller", "a\\u001b[2J\ufffdb", "${"x".repeat(63)}…" and others`;
+    expect(await wall.callLine(() => true)).toMatchObject({ reason });
+    expect(await wall.auditEntry(() => true)).toMatchObject({ decision: "deny", reason });
+  });
+});
+
 describe.each(kinds)("a %s call", (kind) => {
   it.each(endings)(
     "U1 U3 that ends with $code is one line in the audit file, with who, what and why",

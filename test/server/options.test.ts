@@ -22,11 +22,13 @@ import { clientChannelOptionsSchema } from "../../src/client/channel-options.ts"
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
 import type { AuditFailure } from "../../src/middleware/audit/audit-failures.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import type { RateLimit } from "../../src/middleware/rate-limit/memory-rate-limiter.ts";
 import type { MessageLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
+import { serverChannelOptionsSchema } from "../../src/server/channel-options.ts";
 import { type SecureServerOptions, serverSchema } from "../../src/server/options.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
@@ -946,6 +948,88 @@ describe("the options of a server", () => {
     expect(problemsOf(nested(unknown, 1))).toContain(`${unknown}: unknown option`);
   });
 
+  it.each([
+    ["rateLimt", "rateLimit"],
+    ["rateLimit.perpeer", "perPeer"],
+    ["rateLimit.perPeer.point", "points"],
+    ["methods./test.v1.Kinds/Unary.deadlines", "deadline"],
+    ["tls.clientCA", "clientCa"],
+    ["health.watchLimit.perPer", "perPeer"],
+    ["limits.maxConections", "maxConnections"],
+    ["audit.sink", "sinks"],
+  ])("%s is a ConfigError that asks whether %s was meant", (path, meant) => {
+    const [first = "", ...rest] = path.split(/\.(?!v1|Kinds)/);
+    const deep = rest.reduceRight<unknown>((value, key) => ({ [key]: value }), 1);
+    const options = rest.length === 0 ? { [path]: 1 } : { [first]: rest.length === 0 ? 1 : deep };
+    expect(problemsOf(options)).toContain(`${path}: unknown option; did you mean "${meant}"?`);
+  });
+
+  it.each<readonly [string, object, readonly string[]]>([
+    [
+      "the form that was meant",
+      { rateLimit: { perPeer: { points: 1, durationSec: 0 } } },
+      ["rateLimit.perPeer.durationSec: Too small: expected number to be >0"],
+    ],
+    [
+      "every form where none was",
+      { rateLimit: { perPeer: true } },
+      ["rateLimit.perPeer: expected object or false"],
+    ],
+    ["a form with a misspelt name", { health: { servces: [] } }, ["health.servces: unknown option"]],
+    ["a logger that is none", { logger: true }, ["logger: must be a pino logger, such as pino()"]],
+    [
+      "TLS whose form is told by `plaintext`",
+      { tls: { plaintext: "mesh" } },
+      ['tls.trustForwardedClientCertFrom: plaintext "mesh" needs the peers that may connect; name them'],
+    ],
+  ])("of an option with several forms only %s is told", (_what, options, told) => {
+    expect(problemsOf(options)).toEqual(told);
+  });
+
+  it.each<readonly [unknown, string]>([
+    ["publik", '/*: expected "public" or "authenticated" or object'],
+    [{ actor: "some" }, '/*.actor: expected "any" or object'],
+    [{ actor: { roles: [] } }, "/*.actor.roles: expected at least one; leave the key out to demand nothing"],
+  ])("of a rule %j only the form that was meant is told", (rule, told) => {
+    const rules = { "/*": rule } as Parameters<typeof rbac>[0]["rules"];
+    expect(problems(() => rbac({ rules }))).toEqual([`rbac.rules.${told}`]);
+  });
+
+  const required = [
+    "authentication",
+    "authorization",
+    "audit.sinks",
+    "reflection.roles",
+    "peer.trustedProxies",
+    "peer.addressFrom",
+    "validation./a/b",
+    "methods./*",
+    ...["perPeer", "perPrincipal", "failedAuthentication", "messagesPerStream"].flatMap((limit) =>
+      ["points", "durationSec"].map((option) => `rateLimit.${limit}.${option}`),
+    ),
+    ...["perPeer", "perPrincipal", "messagesPerStream"].flatMap((limit) =>
+      ["points", "durationSec"].map((option) => `methods./*.rateLimit.${limit}.${option}`),
+    ),
+  ];
+  const optional = [...server.leaves, ...server.objects].filter(
+    (path) => path !== "" && !/^tls\b|=false$/.test(path) && !required.includes(path),
+  );
+  it.each(optional)("%s that is undefined is not given", (path) => {
+    // Of an object whose other options are required only this one is told of.
+    const told = problemsOf(nested(path, undefined)).filter((problem) => problem.startsWith(`${path}: `));
+    expect(told).toEqual([]);
+  });
+
+  it.each(required)("%s that is undefined is missing", (path) => {
+    expect(problemsOf(nested(path, undefined)).join("\n")).toContain(`${path}: `);
+  });
+
+  it("a channel option that is undefined does not reach grpc-js", () => {
+    const given = { "grpc.keepalive_time_ms": undefined, "grpc.enable_channelz": 0 } as const;
+    expect(serverChannelOptionsSchema.parse(given)).toStrictEqual({ "grpc.enable_channelz": 0 });
+    expect(clientChannelOptionsSchema.parse(given)).toStrictEqual({ "grpc.enable_channelz": 0 });
+  });
+
   it.each(["tls.crl", "rateLimit.store"])("%s, which is not built, is unknown", (path) => {
     expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
   });
@@ -1045,6 +1129,17 @@ describe("the files of a server", () => {
     ]);
   });
 
+  it("T1 all of several wrong files are told at once", async () => {
+    const noPem = join(directory, "several.txt");
+    await writeFile(noPem, "not a key at all");
+    const nowhere = join(directory, "nowhere.pem");
+    expect(problemsOf({ tls: { cert: nowhere, key: noPem, clientCa: directory } })).toEqual([
+      expect.stringMatching(/^tls\.cert: cannot read .*nowhere\.pem \(ENOENT\)/),
+      expect.stringMatching(/^tls\.key: .*several\.txt holds no PEM text/),
+      expect.stringMatching(/^tls\.clientCa: cannot read .* \(EISDIR\)/),
+    ]);
+  });
+
   it("tls.key: a key in the wrong place is never shown", () => {
     const told = problemsOf({
       tls: { ...tlsOptions(), key: world.server.key, cert: Buffer.from(world.server.key) },
@@ -1070,6 +1165,29 @@ describe("the options of authenticators", () => {
       `jwt.${name}: unknown option`,
     ]);
     expect(problems(() => jwt(good))).toEqual([]);
+  });
+
+  it.each<readonly [string, () => unknown, string]>([
+    ["jwt", () => jwt({ ...good, jwksUrl: "https://id.example" } as Parameters<typeof jwt>[0]), "jwksUri"],
+    ["apiKey", () => apiKey({ stroe: 1 } as unknown as Parameters<typeof apiKey>[0]), "store"],
+    ["rbac", () => rbac({ rules: {}, role: {} } as unknown as Parameters<typeof rbac>[0]), "roles"],
+    [
+      "rbac with a rule",
+      () => rbac({ rules: { "/*": { permission: ["a:b"] } } } as unknown as Parameters<typeof rbac>[0]),
+      "permissions",
+    ],
+    [
+      "createSecureClient",
+      () => createSecureClient(AnyClient, "localhost:1", { deadlineMS: 1 } as SecureClientOptions),
+      "deadlineMs",
+    ],
+    [
+      "createSecureClient with tls",
+      () => createSecureClient(AnyClient, "localhost:1", { tls: { servername: "x" } } as SecureClientOptions),
+      "serverName",
+    ],
+  ])("%s: a misspelt option is a ConfigError with the nearest name", (_name, make, meant) => {
+    expect(problems(make).join("\n")).toContain(`: unknown option; did you mean "${meant}"?`);
   });
 });
 
@@ -1137,6 +1255,18 @@ describe("the options of a client", () => {
     else expect(seen?.[name]).toEqual(value);
   });
 
+  it.each([
+    "tls",
+    "credentials",
+    "deadlineMs",
+    "tracing",
+    "logger",
+    "channelOptions",
+    ...clientChannel.leaves,
+  ])("%s that is undefined is not given", (path) => {
+    expect(clientProblems(nested(path, undefined))).toEqual([]);
+  });
+
   it("tls: the options are these", () => {
     // Each has its effect in test/tls/client-credentials.test.ts and test/client/secure-client.test.ts.
     expect([...clientTls.leaves].sort()).toEqual([
@@ -1188,6 +1318,15 @@ describe("the options of a client", () => {
   it("T3 a file that is missing is a ConfigError with its path", () => {
     expect(clientProblems({ tls: { ca: join(directory, "nowhere.pem") } })).toEqual([
       expect.stringMatching(/^tls\.ca: cannot read .*nowhere\.pem \(ENOENT\)/),
+    ]);
+  });
+
+  it("T3 all of several wrong files are told at once", () => {
+    const nowhere = join(directory, "nowhere.pem");
+    expect(clientProblems({ tls: { ca: nowhere, cert: nowhere, key: nowhere } })).toEqual([
+      expect.stringMatching(/^tls\.ca: cannot read /),
+      expect.stringMatching(/^tls\.cert: cannot read /),
+      expect.stringMatching(/^tls\.key: cannot read /),
     ]);
   });
 

@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ConfigError, PolicyError } from "../../src/call/errors.ts";
+import { defineHandlers } from "../../src/chain/define-handlers.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
@@ -69,6 +70,16 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
+function handlerProblems(add: () => unknown): readonly string[] {
+  try {
+    add();
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError);
+    return error instanceof ConfigError ? error.problems : [];
+  }
+  return [];
+}
+
 const caller = { roles: { caller: {} } };
 
 interface Mistake {
@@ -81,36 +92,36 @@ const mistakes: readonly Mistake[] = [
   {
     mistake: "a typo in a method",
     options: { ...caller, rules: { ...everything, "/test.v1.Kinds/Unray": { roles: ["caller"] } } },
-    problems: ["/test.v1.Kinds/Unray: no such method; did you mean /test.v1.Kinds/Unary?"],
+    problems: ['/test.v1.Kinds/Unray: no such method; did you mean "/test.v1.Kinds/Unary"?'],
   },
   {
     mistake: "a method in another case",
     options: { ...caller, rules: { ...everything, "/test.v1.Kinds/unary": { roles: ["caller"] } } },
-    problems: ["/test.v1.Kinds/unary: no such method; did you mean /test.v1.Kinds/Unary?"],
+    problems: ['/test.v1.Kinds/unary: no such method; did you mean "/test.v1.Kinds/Unary"?'],
   },
   {
     mistake: "a typo in a service",
     options: { ...caller, rules: { ...everything, "/test.v1.Kind/*": { roles: ["caller"] } } },
-    problems: ["/test.v1.Kind/*: no method of such a service; did you mean /test.v1.Kinds/*?"],
+    problems: ['/test.v1.Kind/*: no method of such a service; did you mean "/test.v1.Kinds/*"?'],
   },
   {
     mistake: "a typo in a package",
     options: { ...caller, rules: { ...everything, "/test.v2.*": { roles: ["caller"] } } },
-    problems: ["/test.v2.*: no method in such a package; did you mean /test.v1.*?"],
+    problems: ['/test.v2.*: no method in such a package; did you mean "/test.v1.*"?'],
   },
   {
     mistake: "a path without its slash",
     options: { ...caller, rules: { ...everything, "test.v1.Kinds/Unary": { roles: ["caller"] } } },
     problems: [
       expect.stringMatching(
-        /^test\.v1\.Kinds\/Unary: not a rule path; .* did you mean \/test\.v1\.Kinds\/Unary\?$/,
+        /^test\.v1\.Kinds\/Unary: not a rule path; .* did you mean "\/test\.v1\.Kinds\/Unary"\?$/,
       ),
     ],
   },
   {
     mistake: "a role that nobody defined",
     options: { ...caller, rules: { "/test.v1.Kinds/*": { roles: ["caler"] } } },
-    problems: ["/test.v1.Kinds/*: no such role caler; did you mean caller?"],
+    problems: ['/test.v1.Kinds/*: no such role caler; did you mean "caller"?'],
   },
   {
     mistake: "a role that inherits from nowhere",
@@ -159,12 +170,12 @@ describe("listen()", () => {
     });
     const told = await problemsOf(server.listen("127.0.0.1:0"));
     for (const part of [
-      "/test.v1.Kinds/ClientStraem: no such method; did you mean /test.v1.Kinds/ClientStream?",
+      '/test.v1.Kinds/ClientStraem: no such method; did you mean "/test.v1.Kinds/ClientStream"?',
       "/test.v1.Kinds/ClientStream: no rule",
       "/test.v1.Kinds/BidiStream: no rule",
-      "/test.v1.Kinds/Unary: no such role amdin; did you mean admin?",
+      '/test.v1.Kinds/Unary: no such role amdin; did you mean "admin"?',
       '/test.v1.Kinds/ServerStream: malformed permission "everything"',
-      "roles.admin.inherits: no such role calller; did you mean caller?",
+      'roles.admin.inherits: no such role calller; did you mean "caller"?',
     ]) {
       expect(told).toContainEqual(expect.stringContaining(part));
     }
@@ -224,6 +235,24 @@ describe("listen()", () => {
       ).toMatchObject({ name: "OK" });
     },
   );
+
+  it("Z2 warns of a permission that no role grants where a role grants one with a near name", async () => {
+    const policy = (permission: string) =>
+      rbac({
+        roles: { caller: { permissions: ["note:read"] } },
+        rules: { "/test.v1.Kinds/*": { permissions: [permission] } },
+      });
+    const warning =
+      'authorization: /test.v1.Kinds/*: no role grants permission note:raed; did you mean "note:read"?';
+    await using wall = await secured({ authorization: policy("note:raed") });
+    const warnings = (): readonly unknown[] =>
+      wall.lines.filter(({ level }) => level === 40).map(({ msg }) => msg);
+    expect(warnings()).toEqual([warning]);
+    wall.server.setAuthorization(policy("invoice:send"));
+    expect(warnings()).toEqual([warning]);
+    wall.server.setAuthorization(policy("note:raed"));
+    expect(warnings()).toEqual([warning, warning]);
+  });
 
   it("Z2 may be tried again once the missing service is there", async () => {
     const server = serverWith({ ...caller, rules: everything }, { kinds: false });
@@ -344,6 +373,38 @@ describe("addService()", () => {
     expect(added).toThrow(ConfigError);
     expect(added).toThrow(/\/test\.v1\.Kinds\/ClientStream: no handler/);
     expect(added).toThrow(/\/test\.v1\.Kinds\/BidiStream: no handler/);
+  });
+
+  it("names the handlers whose names are near a method without one", () => {
+    const { unary, clientStream, serverStream } = goodHandlers();
+    class Handlers {
+      unary = unary;
+      clientStraem = clientStream;
+      serverstream = serverStream;
+      reload(): void {}
+      bidiStreams(): void {}
+    }
+    const handlers = new Handlers() as unknown as UntypedServiceImplementation;
+    for (const told of [
+      handlerProblems(() => defineHandlers(kindsDefinition, handlers as never)),
+      handlerProblems(() => {
+        serverWith({ ...caller, rules: everything }, { kinds: false }).addService(kindsDefinition, handlers);
+      }),
+    ]) {
+      expect(told).toEqual([
+        "/test.v1.Kinds/ClientStream: no handler; add clientStream(call, …) to the handlers",
+        "/test.v1.Kinds/ServerStream: no handler; add serverStream(call, …) to the handlers",
+        "/test.v1.Kinds/BidiStream: no handler; add bidiStream(call, …) to the handlers",
+        'handlers.clientStraem: no such method; did you mean "clientStream"?',
+        'handlers.serverstream: no such method; did you mean "serverStream"?',
+        'handlers.bidiStreams: no such method; did you mean "bidiStream"?',
+      ]);
+    }
+  });
+
+  it("takes handlers that have more functions than there are methods", () => {
+    const handlers = { ...goodHandlers(), unray() {}, close() {} };
+    expect(() => defineHandlers(kindsDefinition, handlers as never)).not.toThrow();
   });
 
   it("refuses a service that is there already, without taking anything away", async () => {

@@ -131,7 +131,9 @@ describe("L7 the answer", () => {
 describe("L7 the options", () => {
   it("L7 a path that is no method is a ConfigError of listen(), with the nearest", async () => {
     await expect(secured({ validation: { "/test.v1.Kinds/Unari": schema } })).rejects.toThrow(
-      new ConfigError("validation./test.v1.Kinds/Unari: no such method; did you mean /test.v1.Kinds/Unary?"),
+      new ConfigError(
+        'validation./test.v1.Kinds/Unari: no such method; did you mean "/test.v1.Kinds/Unary"?',
+      ),
     );
   });
 

@@ -16,9 +16,9 @@ export interface AuditOptions {
    * How many entries may wait for a sink in each of its two lanes: identified callers and anonymous ones.
    * Default: 10,000, which is about 10 MB for each lane of a sink that stands still.
    */
-  readonly queueLimit?: number;
+  readonly queueLimit?: number | undefined;
   /** Told when a sink fails or entries are lost, at most once in 10 s for each sink. What it throws is ignored. */
-  readonly onFailure?: (failure: AuditFailure) => void;
+  readonly onFailure?: ((failure: AuditFailure) => void) | undefined;
   /** Told the same, at `error`. */
   readonly logger: Logger;
 }
@@ -43,7 +43,7 @@ const settings = {
     .custom<(failure: AuditFailure) => void>((value) => typeof value === "function", {
       error: "must be a function",
     })
-    .exactOptional(),
+    .optional(),
 };
 
 /** What a server's `audit` option holds; the logger is the server's. */

@@ -64,6 +64,8 @@ export function allOf(options: AllOfOptions): Authenticator {
 class AllOf implements Authenticator {
   readonly name: string;
   readonly source: "metadata" | "connection";
+  readonly schemes: readonly string[] | undefined;
+  readonly actorSchemes: readonly string[] | undefined;
   readonly parts: readonly Authenticator[];
   readonly #principal: Authenticator;
   readonly #actor: Authenticator;
@@ -72,6 +74,8 @@ class AllOf implements Authenticator {
     this.name = `allOf(${principal.name}, ${actor.name})`;
     this.parts = [principal, actor];
     this.source = this.parts.every((part) => part.source === "connection") ? "connection" : "metadata";
+    this.schemes = principal.schemes;
+    this.actorSchemes = actor.schemes;
     this.#principal = principal;
     this.#actor = actor;
   }

@@ -15,6 +15,8 @@ export function anonymous(): Authenticator {
     name: "anonymous",
     source: "metadata",
     headers: [],
+    schemes: [],
+    actorSchemes: [],
     presents: () => true,
     authenticate: () => anonymousIdentity,
   };

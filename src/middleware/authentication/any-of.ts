@@ -2,7 +2,7 @@
 import type { CallContext } from "../../call/context.ts";
 import { ConfigError, CredentialError } from "../../call/errors.ts";
 import type { Identity } from "../../call/principal.ts";
-import { type Authenticator, IncompleteCredentials, isAuthenticator } from "./authenticator.ts";
+import { type Authenticator, IncompleteCredentials, isAuthenticator, schemesOf } from "./authenticator.ts";
 
 /**
  * Accepts whoever one of these authenticators knows. Every credential that a call presents is verified, and any bad one
@@ -34,11 +34,15 @@ const incomplete: unique symbol = Symbol("incomplete");
 class AnyOf implements Authenticator {
   readonly name: string;
   readonly source: "metadata" | "connection";
+  readonly schemes: readonly string[] | undefined;
+  readonly actorSchemes: readonly string[] | undefined;
   readonly parts: readonly Authenticator[];
 
   constructor(parts: readonly Authenticator[]) {
     this.name = `anyOf(${parts.map((part) => part.name).join(", ")})`;
     this.source = parts.every((part) => part.source === "connection") ? "connection" : "metadata";
+    this.schemes = schemesOf(parts, "schemes");
+    this.actorSchemes = schemesOf(parts, "actorSchemes");
     this.parts = parts;
   }
 

@@ -16,14 +16,14 @@ export interface ApiKeyRecord {
   readonly digest: string;
   /** Whom the key speaks for: the principal's subject. Two keys of one owner, as during a rotation, share its limits. */
   readonly owner: string;
-  readonly roles?: readonly string[];
-  readonly permissions?: readonly string[];
-  readonly tenant?: string;
+  readonly roles?: readonly string[] | undefined;
+  readonly permissions?: readonly string[] | undefined;
+  readonly tenant?: string | undefined;
   /** Milliseconds since the epoch; the key is not good from then on. Default: it does not expire. */
-  readonly expiresAt?: number;
+  readonly expiresAt?: number | undefined;
   /** Milliseconds since the epoch; the key is not good before. Default: at once. */
-  readonly notBefore?: number;
-  readonly revoked?: boolean;
+  readonly notBefore?: number | undefined;
+  readonly revoked?: boolean | undefined;
 }
 
 /**
@@ -73,6 +73,8 @@ class ApiKeyAuthenticator implements Authenticator {
   readonly name = "api-key";
   readonly source = "metadata";
   readonly headers: readonly string[] = [header];
+  readonly schemes: readonly string[] = ["api-key"];
+  readonly actorSchemes: readonly string[] = [];
   readonly #store: ApiKeyStore;
   /** Identities of records that can no longer change. */
   readonly #identities: WeakMap<ApiKeyRecord, Identity> = new WeakMap();

@@ -23,12 +23,12 @@ export interface AuthenticationOptions {
    * Is this a method that strangers may call? There nothing has to be presented, but a credential that is presented is
    * verified, and a bad one is refused. Asked only about known methods. Default: none is public.
    */
-  readonly isPublic?: (method: MethodInfo) => boolean;
+  readonly isPublic?: ((method: MethodInfo) => boolean) | undefined;
   /**
    * May a call go on when the credential that it was opened with has expired? Default: false; it ends then, with
    * UNAUTHENTICATED `expired credentials` (A12).
    */
-  readonly callsOutliveCredentials?: boolean;
+  readonly callsOutliveCredentials?: boolean | undefined;
 }
 
 /** The shape of `callsOutliveCredentials`; the only place where its default stands. */

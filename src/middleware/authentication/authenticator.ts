@@ -14,6 +14,13 @@ export interface Authenticator {
    * presents answers for one of `authorization` and `x-api-key`. Declare it, and the check is exact.
    */
   readonly headers?: readonly string[];
+  /**
+   * The schemes of the callers that it identifies (`principal.scheme`). Where this is told, a policy that demands a scheme
+   * that nobody has is an error when the server starts; where it is left out, any scheme may come.
+   */
+  readonly schemes?: readonly string[] | undefined;
+  /** The schemes of the applications that speak for them (`actor.scheme`), likewise; empty where there never is one. */
+  readonly actorSchemes?: readonly string[] | undefined;
   /** For a combination (`anyOf`, `optional`): what it is made of. The layer asks these which credentials they read. */
   readonly parts?: readonly Authenticator[];
   /** Synchronous and cheap: does the call carry a credential meant for me? */
@@ -34,6 +41,16 @@ export function singleAuthenticators(authenticator: Authenticator): readonly Aut
   return authenticator.parts === undefined
     ? [authenticator]
     : authenticator.parts.flatMap(singleAuthenticators);
+}
+
+/** What the parts tell together: nothing where one of them does not tell. */
+export function schemesOf(
+  parts: readonly Authenticator[],
+  whose: "schemes" | "actorSchemes",
+): readonly string[] | undefined {
+  const told = parts.map((part) => part[whose]);
+  if (!told.every((schemes) => schemes !== undefined)) return undefined;
+  return [...new Set(told.flat())];
 }
 
 /** The metadata headers it reads, in lower case; undefined where it does not say. */

@@ -14,7 +14,7 @@ export interface FileApiKeyStoreOptions {
   /** The file; a relative path starts at the working directory. A JSON list of `ApiKeyRecord`. */
   readonly path: string;
   /** Told when a changed file was taken over, or could not be. Default: pino to standard output; `false` for nobody. */
-  readonly logger?: Logger | false;
+  readonly logger?: Logger | false | undefined;
 }
 
 const schema = z.strictObject({

@@ -36,34 +36,36 @@ export interface JwtOptions {
    * background every ten minutes, and when a token names an unknown key (at most every 30 s). During an outage of the
    * issuer the last good keys serve. Exactly one of `jwksUri` and `keys`.
    */
-  readonly jwksUri?: string;
+  readonly jwksUri?: string | undefined;
   /** The issuer's public keys, given directly. Exactly one of `jwksUri` and `keys`. */
-  readonly keys?: JwtKey | readonly JwtKey[];
+  readonly keys?: JwtKey | readonly JwtKey[] | undefined;
   /** Default: all five. `none` and HMAC are never accepted (RFC 8725 section 3.1). */
-  readonly algorithms?: readonly SignatureAlgorithm[];
+  readonly algorithms?: readonly SignatureAlgorithm[] | undefined;
   /** How far the clocks of issuer and service may differ, for `exp`, `nbf` and age, in seconds. Default 5, at most 300. */
-  readonly clockToleranceSec?: number;
+  readonly clockToleranceSec?: number | undefined;
   /** The greatest age of a token by its `iat`, which is then required, in seconds. Default: no limit but `exp`. */
-  readonly maxTokenAgeSec?: number;
+  readonly maxTokenAgeSec?: number | undefined;
   /**
    * The `typ` a token must have, such as `at+jwt` (RFC 9068); upper and lower case and a leading `application/` do not
    * matter. Default: none, `JWT`, `JOSE` or `at+jwt`, so that a token made for another purpose, such as
    * `logout+jwt`, is not taken for an access token (RFC 8725 section 3.11).
    */
-  readonly typ?: string;
+  readonly typ?: string | undefined;
   /** Further claims that must be there, as names or dotted paths. Default: none. */
-  readonly requiredClaims?: readonly string[];
+  readonly requiredClaims?: readonly string[] | undefined;
   /**
    * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`).
    * Defaults: `sub`, `roles`, `permissions`, `tenant`. Roles and permissions are an array of names or one text with
    * spaces between the names; absent means none, another shape makes the token invalid.
    */
-  readonly claims?: {
-    readonly subject?: string;
-    readonly roles?: string;
-    readonly permissions?: string;
-    readonly tenant?: string;
-  };
+  readonly claims?:
+    | {
+        readonly subject?: string | undefined;
+        readonly roles?: string | undefined;
+        readonly permissions?: string | undefined;
+        readonly tenant?: string | undefined;
+      }
+    | undefined;
   /**
    * What to do with tokens that are bound to a client certificate (`cnf` with `x5t#S256`, RFC 8705 section 3):
    * - `"if-present"`: such a token is good only on a connection with exactly that certificate;
@@ -72,16 +74,18 @@ export interface JwtOptions {
    *
    * A token that is bound in another way (`jkt`, `jwk` …) is refused unless this is `"ignore"`. Default: `"if-present"`.
    */
-  readonly certificateBound?: CertificateBound;
+  readonly certificateBound?: CertificateBound | undefined;
   /**
    * Has this token been revoked, such as by a logout? Asked with the verified claims on each call, cached token or not,
    * so let it be quick: a look into a set, best without a promise. `true` refuses the call as `invalid`. A throw, a
    * rejection or any answer but `true` and `false` is UNAVAILABLE. Calls that are open already go on until the token
    * expires. Default: no token is.
    */
-  readonly isRevoked?: IsRevoked;
+  readonly isRevoked?: IsRevoked | undefined;
   /** Tokens whose signature need not be computed again. Defaults: 10,000 entries, 60 s. */
-  readonly cache?: { readonly maxEntries?: number; readonly maxAgeSec?: number };
+  readonly cache?:
+    | { readonly maxEntries?: number | undefined; readonly maxAgeSec?: number | undefined }
+    | undefined;
 }
 
 const text = z.string().min(1, "expected text that is not empty");
@@ -184,6 +188,8 @@ class JwtAuthenticator implements Authenticator {
   readonly name = "jwt";
   readonly source = "metadata";
   readonly headers: readonly string[] = ["authorization"];
+  readonly schemes: readonly string[] = ["jwt"];
+  readonly actorSchemes: readonly string[] = [];
   readonly #rules: JwtRules;
   /** Verifications under way, by the token's digest: calls that bring the same token at once share one. */
   readonly #pending: Map<string, Promise<VerifiedToken>> = new Map();

@@ -19,14 +19,14 @@ export interface IssueApiKeyOptions {
   /** Whom the key speaks for: the principal's subject. */
   readonly owner: string;
   /** Names the key in logs. Default: a random UUID. */
-  readonly id?: string;
-  readonly roles?: readonly string[];
-  readonly permissions?: readonly string[];
-  readonly tenant?: string;
+  readonly id?: string | undefined;
+  readonly roles?: readonly string[] | undefined;
+  readonly permissions?: readonly string[] | undefined;
+  readonly tenant?: string | undefined;
   /** Milliseconds since the epoch. Default: the key does not expire. */
-  readonly expiresAt?: number;
+  readonly expiresAt?: number | undefined;
   /** Milliseconds since the epoch. Default: good at once. */
-  readonly notBefore?: number;
+  readonly notBefore?: number | undefined;
 }
 
 /**

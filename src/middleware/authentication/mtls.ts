@@ -26,12 +26,12 @@ export interface MtlsOptions {
    *
    * Default: none; certificates are principals without roles.
    */
-  readonly roles?: Readonly<Record<string, readonly string[]>>;
+  readonly roles?: Readonly<Record<string, readonly string[]>> | undefined;
   /**
    * What a verified certificate is that no pattern matches: a principal `"without-roles"`, whom the policy will let do
    * little, or one to `"refuse"`, as invalid. Default: `"without-roles"`.
    */
-  readonly unmatched?: "without-roles" | "refuse";
+  readonly unmatched?: "without-roles" | "refuse" | undefined;
 }
 
 const text = z.string().min(1, "expected text that is not empty");
@@ -94,6 +94,8 @@ class MtlsAuthenticator implements Authenticator {
   readonly name = "mtls";
   readonly source = "connection";
   readonly headers: readonly string[] = [];
+  readonly schemes: readonly string[] = ["mtls"];
+  readonly actorSchemes: readonly string[] = [];
   readonly #grants: readonly Grant[];
   readonly #unmatched: "without-roles" | "refuse";
   /** One identity for each connection, as its certificate is one object. */

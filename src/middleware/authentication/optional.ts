@@ -17,6 +17,8 @@ export function optional(authenticator: Authenticator): Authenticator {
   return {
     name: `optional(${authenticator.name})`,
     source: authenticator.source,
+    schemes: authenticator.schemes,
+    actorSchemes: authenticator.actorSchemes,
     parts: [authenticator],
     presents: () => true,
     authenticate: (call) =>

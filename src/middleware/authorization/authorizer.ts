@@ -37,12 +37,25 @@ export interface MethodPolicy {
 export interface Policy {
   /** The roles that the policy knows, for the access matrix. */
   readonly roles?: readonly string[] | undefined;
+  /** What fits and is probably a mistake all the same, one line each. The server logs it when the policy comes into force. */
+  readonly warnings?: readonly string[] | undefined;
   /** Undefined denies. */
   forMethod(path: string): MethodPolicy | undefined;
 }
 
+/** Which callers the server's authenticators can identify, as far as they tell. */
+export interface CallerSchemes {
+  /** The schemes that principals may have; undefined where any may come. */
+  readonly schemes?: readonly string[] | undefined;
+  /** The schemes that actors may have, empty where there is never an actor; undefined where any may come. */
+  readonly actorSchemes?: readonly string[] | undefined;
+}
+
 export interface Authorizer {
   readonly name: string;
-  /** Checks the policy against the registered methods. Throws `PolicyError` with every problem at once. */
-  compile(methods: readonly MethodInfo[]): Policy;
+  /**
+   * Checks the policy against the registered methods, and its demands against the callers that there can be. Throws
+   * `PolicyError` with every problem at once.
+   */
+  compile(methods: readonly MethodInfo[], callers?: CallerSchemes): Policy;
 }

@@ -1,6 +1,8 @@
-// One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing.
+// One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing. The
+// one exception is a denial that names roles of the caller which the policy does not know.
 import type { CallContext } from "../../call/context.ts";
 import type { Principal } from "../../call/principal.ts";
+import { redactSecrets } from "../../call/redaction.ts";
 import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
 import { everyPermission, wildcardOf } from "./permission.ts";
 import type { Roles } from "./roles.ts";
@@ -71,7 +73,7 @@ interface NeededPermission {
   readonly exact: string;
   readonly wildcard: string;
   readonly grantedBy: readonly string[];
-  readonly denial: Decision;
+  readonly denial: Denial;
 }
 
 class CheckedRule implements MethodRule {
@@ -119,10 +121,11 @@ class PartyCheck {
   readonly #schemes: readonly string[] | undefined;
   readonly #roles: readonly string[] | undefined;
   readonly #everyRole: readonly string[];
+  readonly #known: Pick<Roles, "has">;
   readonly #permissions: readonly NeededPermission[];
   readonly #unidentified: Decision;
   readonly #wrongScheme: Decision;
-  readonly #wrongRole: Decision;
+  readonly #wrongRole: Denial;
 
   constructor(
     rulePath: string,
@@ -133,6 +136,7 @@ class PartyCheck {
     this.#schemes = schemes;
     this.#roles = wanted && roles.countingAsAnyOf(wanted);
     this.#everyRole = roles.names;
+    this.#known = roles;
     this.#permissions = permissions.map((exact) => ({
       exact,
       wildcard: wildcardOf(exact),
@@ -148,9 +152,10 @@ class PartyCheck {
   denial(party: Principal | undefined): Decision | undefined {
     if (party === undefined || party.kind === "anonymous") return this.#unidentified;
     if (this.#schemes !== undefined && !this.#schemes.includes(party.scheme)) return this.#wrongScheme;
-    if (this.#roles !== undefined && !hasAny(party.roles, this.#roles)) return this.#wrongRole;
+    if (this.#roles !== undefined && !hasAny(party.roles, this.#roles))
+      return withUnknownRoles(this.#wrongRole, party, this.#known);
     for (const needed of this.#permissions) {
-      if (!hasPermission(party, needed)) return needed.denial;
+      if (!hasPermission(party, needed)) return withUnknownRoles(needed.denial, party, this.#known);
     }
     return undefined;
   }
@@ -168,6 +173,24 @@ class PartyCheck {
       rolesWithPermissions: this.#roles === undefined ? [] : counting.filter((role) => !grantsAll(role)),
     };
   }
+}
+
+const mostNamed = 3;
+const longestRole = 64;
+
+/** For log and audit: a role that the policy does not know grants nothing, and is often one that somebody mistyped. */
+function withUnknownRoles(denial: Denial, { roles }: Principal, known: Pick<Roles, "has">): Decision {
+  const named: string[] = [];
+  for (const role of roles) {
+    if (known.has(role)) continue;
+    if (named.length === mostNamed) return becauseOf(denial, `${named.join(", ")} and others`);
+    named.push(JSON.stringify(redactSecrets(String(role), longestRole)));
+  }
+  return named.length === 0 ? denial : becauseOf(denial, named.join(", "));
+}
+
+function becauseOf(denial: Denial, roles: string): Decision {
+  return { ...denial, reason: `${denial.reason}; roles that the policy does not know: ${roles}` };
 }
 
 function actorInWords(actor: Requirement["actor"]): readonly string[] {
@@ -202,7 +225,10 @@ function allow(rule: string): Decision {
   return Object.freeze({ effect: "allow", rule });
 }
 
-function deny(rule: string, reason: string): Decision {
+/** A denial with its reason. */
+type Denial = Extract<Decision, { readonly rule: string }> & { readonly reason: string };
+
+function deny(rule: string, reason: string): Denial {
   return Object.freeze({ effect: "deny", rule, reason });
 }
 

@@ -2,10 +2,10 @@
 import { z } from "zod";
 import { ConfigError, PolicyError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { didYouMean } from "../../call/nearest-name.ts";
 import { parseOptions } from "../../call/options.ts";
-import type { Authorizer, Policy } from "./authorizer.ts";
+import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
 import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
-import { didYouMean } from "./nearest-name.ts";
 import { isConcretePermission } from "./permission.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
@@ -27,10 +27,11 @@ export interface RbacOptions {
 export interface RbacPolicy extends Policy {
   readonly methods: ReadonlyMap<string, MethodRule>;
   readonly roles: readonly string[];
+  readonly warnings: readonly string[];
 }
 
 export interface RbacAuthorizer extends Authorizer {
-  compile(methods: readonly MethodInfo[]): RbacPolicy;
+  compile(methods: readonly MethodInfo[], callers?: CallerSchemes): RbacPolicy;
 }
 
 /** Names stand in log lines and in error texts: printable, and without space at the ends, where nobody sees it. */
@@ -101,13 +102,15 @@ const optionsSchema = z.strictObject({ roles, rules });
  * `actor`, the application that speaks for the caller: `"any"`, or the same three demanded of it.
  * An anonymous caller satisfies only `"public"`. Roles of a caller that the policy does not name grant nothing.
  *
- * A required permission that no role grants is no mistake: a credential may carry it.
+ * A required permission that no role grants is no mistake: a credential may carry it. Where a role grants one whose name is
+ * near, the server warns of it.
  *
  * Health probes (`Check` and `Watch` of `grpc.health.v1.Health`) are open without a rule and cannot be closed by one.
  *
  * @throws {ConfigError} for options of the wrong shape, at once.
  * @throws {PolicyError} from `compile`, so when the server starts, listing every rule that matches no method, every
- * method without a rule, every unknown role, circle of inheritance and malformed permission.
+ * method without a rule, every unknown role, circle of inheritance and malformed permission, and every scheme and actor that
+ * no authenticator of the server brings, where the authenticators tell.
  *
  * @example
  * rbac({
@@ -131,7 +134,8 @@ export function rbac(options: RbacOptions): RbacAuthorizer {
   const ruleTable = new Map(Object.entries<Rule>(parsed.rules));
   return Object.freeze({
     name: "rbac",
-    compile: (methods: readonly MethodInfo[]) => compile(new Roles(roleDefinitions), ruleTable, methods),
+    compile: (methods: readonly MethodInfo[], callers: CallerSchemes = {}) =>
+      compile({ roles: new Roles(roleDefinitions), table: ruleTable, methods, callers }),
   });
 }
 
@@ -142,7 +146,14 @@ function refusePrototypeKey(table: object | undefined, where: string): void {
   }
 }
 
-function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readonly MethodInfo[]): RbacPolicy {
+interface CompileParts {
+  readonly roles: Roles;
+  readonly table: ReadonlyMap<string, Rule>;
+  readonly methods: readonly MethodInfo[];
+  readonly callers: CallerSchemes;
+}
+
+function compile({ roles, table, methods, callers }: CompileParts): RbacPolicy {
   const compiled = new Map<string, MethodRule>();
   const undecided: string[] = [];
   const matched = new Set<string>();
@@ -159,6 +170,7 @@ function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readon
     ...[...table.keys()].filter((path) => !matched.has(path)).map((path) => explainNoMatch(path, methods)),
     ...undecided,
     ...[...table].flatMap(([path, rule]) => problemsOfRule(path, rule, roles)),
+    ...[...table].flatMap(([path, rule]) => problemsOfCallers(path, rule, callers)),
     ...methods.flatMap((method) => problemsOfProbe(method, table)),
     ...roles.problems(),
     ...caseTwins(roles, table),
@@ -167,6 +179,7 @@ function compile(roles: Roles, table: ReadonlyMap<string, Rule>, methods: readon
   return Object.freeze({
     methods: compiled,
     roles: roles.names,
+    warnings: [...table].flatMap(([path, rule]) => warningsOfRule(path, rule, roles)),
     forMethod: (path: string) => compiled.get(path),
   });
 }
@@ -213,6 +226,58 @@ function problemsOfDemand(path: string, rule: ActorRequirement, roles: Roles): s
         `${path}: malformed permission ${JSON.stringify(permission)}; a rule needs resource:action, without wildcards`,
     );
   return [...unknown, ...malformed];
+}
+
+/** A demand that nobody can meet is a closed door that looks like a rule. */
+function problemsOfCallers(path: string, rule: Rule, { schemes, actorSchemes }: CallerSchemes): string[] {
+  if (typeof rule === "string") return [];
+  return [
+    ...problemsOfSchemes(path, rule.schemes, schemes),
+    ...problemsOfActor(`${path}: actor`, rule.actor, actorSchemes),
+  ];
+}
+
+function problemsOfActor(
+  where: string,
+  actor: "any" | ActorRequirement | undefined,
+  known: readonly string[] | undefined,
+): string[] {
+  if (actor === undefined) return [];
+  if (known?.length === 0)
+    return [
+      `${where}: no authenticator brings one; use allOf({ principal, actor }), or take the condition out`,
+    ];
+  return actor === "any" ? [] : problemsOfSchemes(where, actor.schemes, known);
+}
+
+function problemsOfSchemes(
+  where: string,
+  wanted: readonly string[] | undefined,
+  known: readonly string[] | undefined,
+): string[] {
+  if (wanted === undefined || known === undefined) return [];
+  return wanted
+    .filter((scheme) => !known.includes(scheme))
+    .map((scheme) => {
+      const there = known.length === 0 ? "nobody is identified here" : `there are ${known.join(", ")}`;
+      return `${where}: no authenticator has the scheme ${scheme}${didYouMean(scheme, known) || `; ${there}`}`;
+    });
+}
+
+/** A permission that no role grants may stand in credentials; near one that a role grants, it is probably misspelt. */
+function warningsOfRule(path: string, rule: Rule, roles: Roles): string[] {
+  if (typeof rule === "string") return [];
+  const granted = roles.grants();
+  const warningsOf = (where: string, permissions: readonly string[]): string[] =>
+    permissions
+      .filter((permission) => roles.granting(permission).length === 0)
+      .map((permission) => [permission, didYouMean(permission, granted)] as const)
+      .filter(([, hint]) => hint !== "")
+      .map(([permission, hint]) => `${where}: no role grants permission ${permission}${hint}`);
+  return [
+    ...warningsOf(path, rule.permissions ?? []),
+    ...warningsOf(`${path}: actor`, permissionsOfActor(rule.actor)),
+  ];
 }
 
 /** Names that differ only in case are one name mistyped: `Admin` beside `admin`, `Order:read` beside `order:read`. */

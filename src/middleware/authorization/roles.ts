@@ -1,5 +1,5 @@
 // Roles: what each grants, and which others it counts as because it inherits them.
-import { didYouMean } from "./nearest-name.ts";
+import { didYouMean } from "../../call/nearest-name.ts";
 import { covers, isGrantablePermission } from "./permission.ts";
 
 export interface RoleDefinition {

@@ -1,6 +1,6 @@
 // What a rule is about: one method, one service, one package, or everything; and which of these is the most specific.
 import type { MethodInfo } from "../../call/method.ts";
-import { nearestName } from "./nearest-name.ts";
+import { didYouMean } from "../../call/nearest-name.ts";
 
 /** The path of a rule about every method. */
 export const everyMethod = "/*";
@@ -33,8 +33,7 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
     return `${rulePath}: covers only health probes, which are open to everybody; take it out`;
   known.delete(everyMethod);
   const alike = [...known].filter((path) => scopeOf(path) === scope);
-  const nearest = nearestName(rulePath, alike) ?? nearestName(rulePath, known);
-  const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  const hint = didYouMean(rulePath, alike) || didYouMean(rulePath, known);
   switch (scope) {
     case "method":
       return `${rulePath}: no such method${hint}`;

@@ -119,13 +119,19 @@ describe("Z1 what a rule lets in", () => {
       "deny",
       "needs one of the roles viewer, admin",
     ],
-    ["not a role in other case", { roles: ["viewer"] }, { roles: ["Viewer"] }, "deny", "needs role viewer"],
+    [
+      "not a role in other case",
+      { roles: ["viewer"] },
+      { roles: ["Viewer"] },
+      "deny",
+      'needs role viewer; roles that the policy does not know: "Viewer"',
+    ],
     [
       "not a role that the policy does not know",
       { roles: ["viewer"] },
       { roles: ["root"] },
       "deny",
-      "needs role viewer",
+      'needs role viewer; roles that the policy does not know: "root"',
     ],
     [
       "a role named like a property of every object",
@@ -139,7 +145,7 @@ describe("Z1 what a rule lets in", () => {
       { roles: ["viewer"] },
       { roles: ["toString", "__proto__"] },
       "deny",
-      "needs role viewer",
+      'needs role viewer; roles that the policy does not know: "toString", "__proto__"',
     ],
     ["a permission from a role", { permissions: ["order:read"] }, { roles: ["viewer"] }, "allow", undefined],
     [
@@ -365,38 +371,38 @@ describe("Z2 what does not fit is found at start-up", () => {
       "a mistyped method",
       { rules: { "/orders.v1.Orders/GetOrdr": "authenticated", "/*": "authenticated" } },
       all,
-      ["/orders.v1.Orders/GetOrdr: no such method; did you mean /orders.v1.Orders/GetOrder?"],
+      ['/orders.v1.Orders/GetOrdr: no such method; did you mean "/orders.v1.Orders/GetOrder"?'],
     ],
     [
       "a method in other case",
       { rules: { "/orders.v1.orders/getOrder": "authenticated", "/*": "authenticated" } },
       all,
-      ["/orders.v1.orders/getOrder: no such method; did you mean /orders.v1.Orders/GetOrder?"],
+      ['/orders.v1.orders/getOrder: no such method; did you mean "/orders.v1.Orders/GetOrder"?'],
     ],
     [
       "a mistyped service",
       { rules: { "/orders.v1.Ordres/*": "authenticated", "/*": "authenticated" } },
       all,
-      ["/orders.v1.Ordres/*: no method of such a service; did you mean /orders.v1.Orders/*?"],
+      ['/orders.v1.Ordres/*: no method of such a service; did you mean "/orders.v1.Orders/*"?'],
     ],
     [
       "a mistyped package",
       { rules: { "/order.v1.*": "authenticated", "/*": "authenticated" } },
       all,
-      ["/order.v1.*: no method in such a package; did you mean /orders.v1.*?"],
+      ['/order.v1.*: no method in such a package; did you mean "/orders.v1.*"?'],
     ],
     [
       "a service written as a package",
       { rules: { "/Greeter.*": "authenticated", "/*": "authenticated" } },
       [bare],
-      ["/Greeter.*: no method in such a package; did you mean /Greeter/*?"],
+      ['/Greeter.*: no method in such a package; did you mean "/Greeter/*"?'],
     ],
     [
       "a path without its slash",
       { rules: { "orders.v1.Orders/Ping": "public", "/*": "authenticated" } },
       all,
       [
-        "orders.v1.Orders/Ping: not a rule path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*; did you mean /orders.v1.Orders/Ping?",
+        'orders.v1.Orders/Ping: not a rule path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*; did you mean "/orders.v1.Orders/Ping"?',
       ],
     ],
     [
@@ -431,7 +437,7 @@ describe("Z2 what does not fit is found at start-up", () => {
       "an unknown role in a rule",
       { roles: { admin: {} }, rules: { "/*": { roles: ["admn"] } } },
       all,
-      ["/*: no such role admn; did you mean admin?"],
+      ['/*: no such role admn; did you mean "admin"?'],
     ],
     [
       "a property name as a role",
@@ -443,7 +449,7 @@ describe("Z2 what does not fit is found at start-up", () => {
       "an unknown role in inherits",
       { roles: { admin: { inherits: ["viewr"] }, viewer: {} }, rules: { "/*": "authenticated" } },
       all,
-      ["roles.admin.inherits: no such role viewr; did you mean viewer?"],
+      ['roles.admin.inherits: no such role viewr; did you mean "viewer"?'],
     ],
     [
       "a role that inherits itself",

@@ -2,7 +2,7 @@
 
 /**
  * The name in `known` that differs least from `name`, ignoring case; undefined where none is near (at most a quarter
- * of its letters, or two, differ). Of two equally near names the first wins.
+ * of its letters, or two, differ, and always fewer than half). Of two equally near names the first wins.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
   const sought = name.toLowerCase();
@@ -10,29 +10,35 @@ export function nearestName(name: string, known: Iterable<string>): string | und
   let bestDistance = Math.max(2, Math.floor(sought.length / 4)) + 1;
   for (const candidate of known) {
     const distance = editDistance(sought, candidate.toLowerCase());
-    if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
+    if (distance < bestDistance && 2 * distance < Math.max(sought.length, candidate.length))
+      [best, bestDistance] = [candidate, distance];
   }
   return best;
 }
 
-/** `; did you mean …?`, or nothing where no name is near. */
+/** `; did you mean "…"?`, or nothing where no name is near. */
 export function didYouMean(name: string, known: Iterable<string>): string {
   const nearest = nearestName(name, known);
-  return nearest === undefined ? "" : `; did you mean ${nearest}?`;
+  return nearest === undefined ? "" : `; did you mean "${nearest}"?`;
 }
 
-/** Levenshtein: how many letters to insert, delete or replace. Two rows of the table are enough. */
+/** How many letters to insert, delete or replace, or neighbours to swap. Three rows of the table are enough. */
 function editDistance(a: string, b: string): number {
+  let twoAbove: readonly number[] = [];
   let above = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let row = 1; row <= a.length; row += 1) {
     const current = [row];
     let left = row;
     for (let column = 1; column <= b.length; column += 1) {
       const replaced = (above[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1);
-      left = Math.min(replaced, left + 1, (above[column] ?? 0) + 1);
+      const swapped =
+        row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]
+          ? (twoAbove[column - 2] ?? 0) + 1
+          : Number.POSITIVE_INFINITY;
+      left = Math.min(replaced, swapped, left + 1, (above[column] ?? 0) + 1);
       current.push(left);
     }
-    above = current;
+    [twoAbove, above] = [above, current];
   }
   return above[b.length] ?? 0;
 }

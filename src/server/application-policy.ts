@@ -1,0 +1,21 @@
+// The application's policy, on every road: checked against its methods and callers, what looks like a mistake in it said.
+import type { Logger } from "pino";
+import type { MethodInfo } from "../call/method.ts";
+import type { Authenticator } from "../middleware/authentication/authenticator.ts";
+import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
+
+export interface PolicySurroundings {
+  readonly methods: readonly MethodInfo[];
+  readonly authentication: Authenticator;
+  readonly logger: Logger;
+}
+
+/** @throws {PolicyError} where it does not fit the methods, or demands callers that there cannot be. */
+export function compilePolicy(
+  authorizer: Authorizer,
+  { methods, authentication: { schemes, actorSchemes }, logger }: PolicySurroundings,
+): Policy {
+  const policy = authorizer.compile(methods, { schemes, actorSchemes });
+  for (const warning of policy.warnings ?? []) logger.warn(`authorization: ${warning}`);
+  return policy;
+}
