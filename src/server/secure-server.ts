@@ -47,6 +47,11 @@ import { Reflection } from "./reflection.ts";
 import { refusedBelowReporter } from "./refused-below.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
+export interface ShutdownOptions {
+  /** How long calls in flight may take to finish before they are cut, in milliseconds. Default: 10,000. */
+  readonly graceMs?: number;
+}
+
 /** A gRPC server behind the whole wall. */
 export interface SecureServer {
   /**
@@ -61,10 +66,10 @@ export interface SecureServer {
    */
   listen(address: string | readonly string[]): Promise<{ readonly port: number; readonly address: string }>;
   /**
-   * NOT_SERVING, no new connections, calls in flight may finish for `graceMs` (default 10,000), then the rest is cut;
-   * audit sinks are flushed and closed. Safe to call twice.
+   * NOT_SERVING, no new connections, calls in flight may finish for `graceMs`, then the rest is cut; audit sinks are
+   * flushed and closed. Safe to call twice.
    */
-  shutdown(options?: { readonly graceMs?: number }): Promise<void>;
+  shutdown(options?: ShutdownOptions): Promise<void>;
   /**
    * The policy in force, to read: every registered method, who may call it, under which conditions; as data, text,
    * Markdown or HTML (Z3).
@@ -105,8 +110,8 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
   return new PalisadeServer(parseOptions(serverSchema, options, ""));
 }
 
-/** A timer counts in 31 bits; beyond, it would fire at once. */
-const shutdownSchema = z.strictObject({
+/** The shape of `shutdown`'s options. A timer counts in 31 bits; beyond, it would fire at once. */
+export const shutdownSchema: z.ZodType<Required<ShutdownOptions>> = z.strictObject({
   graceMs: z
     .int()
     .min(0)
@@ -307,7 +312,7 @@ class PalisadeServer implements SecureServer {
     }
   }
 
-  async shutdown(options: { readonly graceMs?: number } = {}): Promise<void> {
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
     this.#shutdown ??= this.#shutDown(graceMs);
     await this.#shutdown;

@@ -31,17 +31,19 @@ export interface CertificateAuthorityOptions {
 export type CertificateUsage = "server" | "client" | "both";
 
 export interface CertificateRequest {
-  /** The subject's common name. Default: none. Several make a certificate whose name is ambiguous. */
+  /** The subject's common name. Several make a certificate whose name is ambiguous. Default: none. */
   readonly commonName?: string | readonly string[];
+  /** DNS names that it carries (SAN). Default: none. */
   readonly dnsNames?: readonly string[];
+  /** IP addresses that it carries (SAN). Default: none. */
   readonly ipAddresses?: readonly string[];
-  /** For a SPIFFE ID exactly one. */
+  /** URIs that it carries (SAN); for a SPIFFE ID exactly one. Default: none. */
   readonly uris?: readonly string[];
-  /** Default: five minutes ago, for clocks that differ. */
+  /** When it begins to be valid. Default: five minutes ago, for clocks that differ. */
   readonly notBefore?: Date;
-  /** Default: `days` from now. */
+  /** When it ends. Default: `days` from now. */
   readonly notAfter?: Date;
-  /** Default: `"both"`. */
+  /** Its extended key usage. Default: `"both"`. */
   readonly usage?: CertificateUsage;
   /** How long it is valid from now, where `notAfter` is not given. Default: 30. */
   readonly days?: number;
@@ -65,9 +67,23 @@ export interface CertificateAuthority {
   intermediate(options?: CertificateAuthorityOptions): Promise<CertificateAuthority>;
 }
 
-const authoritySchema = z.strictObject({ name: z.string().min(1).default("Palisade test CA") });
+/** The request with its defaults. */
+interface ParsedRequest {
+  readonly commonName?: string | readonly string[] | undefined;
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly string[];
+  readonly uris: readonly string[];
+  readonly notBefore?: Date | undefined;
+  readonly notAfter?: Date | undefined;
+  readonly usage: CertificateUsage;
+  readonly days: number;
+}
 
-const requestSchema = z.strictObject({
+export const authoritySchema: z.ZodType<Required<CertificateAuthorityOptions>> = z.strictObject({
+  name: z.string().min(1).default("Palisade test CA"),
+});
+
+export const requestSchema: z.ZodType<ParsedRequest> = z.strictObject({
   commonName: z.union([z.string().min(1), z.array(z.string().min(1))]).optional(),
   dnsNames: z.array(z.string()).default([]),
   ipAddresses: z.array(z.union([z.ipv4(), z.ipv6()])).default([]),
@@ -77,8 +93,6 @@ const requestSchema = z.strictObject({
   usage: z.enum(["server", "client", "both"]).default("both"),
   days: z.number().positive().default(30),
 });
-
-type ParsedRequest = z.output<typeof requestSchema>;
 
 const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const dayMs = 24 * 60 * 60 * 1_000;
