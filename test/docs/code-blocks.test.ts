@@ -1,50 +1,15 @@
 // What README.md and docs/ show: their code type-checks as it stands, their links lead somewhere.
 import { execFile } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { type Block, blocksOf, type Page, pages, root } from "./pages.ts";
 
-const root = resolve(import.meta.dirname, "../..");
 /** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
 const workshop = mkdtempSync(join(root, ".doc-blocks-"));
 
-interface Page {
-  readonly path: string;
-  readonly text: string;
-}
-
-interface Block {
-  readonly page: string;
-  /** Of the first line of code, counted from 1. */
-  readonly line: number;
-  readonly code: string;
-}
-
-const pages: readonly Page[] = ["README.md", ...markdownIn("docs")].map((path) => ({
-  path,
-  text: readFileSync(join(root, path), "utf8"),
-}));
-
-function markdownIn(folder: string): readonly string[] {
-  return readdirSync(join(root, folder))
-    .filter((name) => name.endsWith(".md"))
-    .map((name) => `${folder}/${name}`);
-}
-
-function blocksOf({ path, text }: Page): readonly Block[] {
-  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => ({
-    page: path,
-    line: text.slice(0, match.index).split("\n").length + 1,
-    code: match[1] ?? "",
-  }));
+function typeScriptOf(page: Page): readonly Block[] {
+  return blocksOf(page).filter(({ language }) => language === "ts");
 }
 
 /** Each block is a module of its own, pushed down to the line that it has on its page: tsc then tells the page's lines. */
@@ -119,14 +84,14 @@ afterAll(() => rmSync(workshop, { recursive: true, force: true }));
 
 describe("the documentation", () => {
   it("shows only TypeScript that type-checks as it stands", { timeout: 120_000 }, async () => {
-    const blocks = pages.flatMap(blocksOf);
+    const blocks = pages.flatMap(typeScriptOf);
     expect(blocks.length).toBeGreaterThan(5);
     // Beside them one that is wrong, which must be found on its line: else nothing was checked.
     const wrong = {
       path: "wrong.md",
       text: 'Wrong:\n\n```ts\nimport { jwt } from "grpc-palisade";\njwt({ issuer: 7 });\n```\n',
     };
-    const problems = await checkTypes([...blocks, ...blocksOf(wrong)]);
+    const problems = await checkTypes([...blocks, ...typeScriptOf(wrong)]);
     expect(problems.filter((problem) => !problem.startsWith("wrong.md:5 "))).toEqual([]);
     expect(problems.length).toBeGreaterThan(0);
   });

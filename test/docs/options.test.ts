@@ -12,6 +12,7 @@ import { clientSchema } from "../../src/client/secure-client.ts";
 import { allowAuthenticated, anonymous, apiKey, mtls } from "../../src/index.ts";
 import { auditSchema } from "../../src/middleware/audit/audit.ts";
 import { serverSchema } from "../../src/server/options.ts";
+import { shutdownSchema } from "../../src/server/secure-server.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const page = readFileSync(join(root, "docs/options.md"), "utf8");
@@ -272,6 +273,9 @@ describe("docs/options.md", () => {
     const clientMs = parseOptions(clientSchema, {}, "").deadlineMs;
     const tolerated = (parsed(groupNamed("jwt"), least["jwt"] ?? {}) as { clockToleranceSec: number })
       .clockToleranceSec;
+    if (server.health === false) throw new Error("the health service is off");
+    const { watchLimit } = server.health;
+    const { graceMs } = parseOptions(shutdownSchema, {}, "");
     const audit = parseOptions(auditSchema, { sinks }, "");
     const told: readonly (readonly [page: string, text: string])[] = [
       [
@@ -295,6 +299,11 @@ describe("docs/options.md", () => {
       ["docs/migrating.md", `A unary call ends after ${calls}`],
       ["docs/migrating.md", `its calls end after ${duration(clientMs)} unless`],
       ["docs/client.md", `DEADLINE_EXCEEDED after ${duration(clientMs)}, on a stream`],
+      [
+        "docs/operations.md",
+        `${count(watchLimit.perPeer)} open watches for a peer, ${count(watchLimit.total)} in all`,
+      ],
+      ["docs/operations.md", `calls finish for \`graceMs\` (${count(graceMs)})`],
       ["docs/audit.md", `\`queueLimit\` records (${count(audit.queueLimit)})`],
     ];
     expect(limits.maxSendMessageBytes).toBe(limits.maxReceiveMessageBytes);
