@@ -1,5 +1,4 @@
 // Writes docs/options.md: every option there is, from the schemas that check them and the doc comments that explain them.
-import { execFileSync } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -56,7 +55,7 @@ export function optionPage(): string {
       ...[...walks].flatMap(([group, each]) => (own.includes(group) ? section(group, each) : [])),
     ].join("\n\n"),
   );
-  return formatted([opening, ...body].join("\n\n"));
+  return `${[opening.trim(), ...body].join("\n\n")}\n`;
 }
 
 function isSame(one: Row, other: Row): boolean {
@@ -88,15 +87,6 @@ function tick(text: string): string {
 
 function anchor(heading: string): string {
   return heading.toLowerCase().replace(/[^\w-]/g, "");
-}
-
-function formatted(markdown: string): string {
-  const biome = join(root, "node_modules/@biomejs/biome/bin/biome");
-  return execFileSync(process.execPath, [biome, "format", `--stdin-file-path=${page}`], {
-    cwd: root,
-    input: markdown,
-    encoding: "utf8",
-  });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(join(root, page), optionPage());
