@@ -64,6 +64,15 @@ function anchorsOf(text: string): ReadonlySet<string> {
   );
 }
 
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly files: readonly string[];
+};
+
+/** Is this file in the published package? */
+function isPacked(path: string): boolean {
+  return manifest.files.some((packed) => path === packed || path.startsWith(`${packed}/`));
+}
+
 function deadLinksOf({ path, text }: Page): readonly string[] {
   const prose = text.replace(/^```[\s\S]*?^```$/gm, (block) => block.replace(/[^\n]/g, ""));
   return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap((match) => {
@@ -74,6 +83,9 @@ function deadLinksOf({ path, text }: Page): readonly string[] {
     const file = resolve(root, dirname(path), target);
     const missing = relative(root, file).startsWith("..") || !existsSync(file);
     if (target !== "" && missing) return [`${path}:${line} ${link}: no such file`];
+    if (target !== "" && isPacked(path) && !isPacked(relative(root, file))) {
+      return [`${path}:${line} ${link}: not in the package, as the page is`];
+    }
     const linked = target === "" ? text : readFileSync(file, "utf8");
     if (anchor === undefined || anchorsOf(linked).has(anchor)) return [];
     return [`${path}:${line} ${link}: no such heading`];
@@ -100,11 +112,12 @@ describe("the documentation", () => {
     expect(pages.flatMap(deadLinksOf)).toEqual([]);
     const wrong = {
       path: "docs/wrong.md",
-      text: "# Here\n\n[a](#here) [b](gone.md)\n[c](../README.md#gone)",
+      text: "# Here\n\n[a](#here) [b](gone.md)\n[c](../README.md#gone) [d](../CONTRIBUTING.md)",
     };
     expect(deadLinksOf(wrong)).toEqual([
       "docs/wrong.md:3 gone.md: no such file",
       "docs/wrong.md:4 ../README.md#gone: no such heading",
+      "docs/wrong.md:4 ../CONTRIBUTING.md: not in the package, as the page is",
     ]);
   });
 });
