@@ -13,7 +13,7 @@ import {
   allowAuthenticated,
   requirePrincipal,
   type SecureClientConstructor,
-} from "grpc-palisade";
+} from "../../src/index.ts";
 
 export interface Answer {
   readonly id?: string;

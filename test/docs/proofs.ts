@@ -18,8 +18,8 @@ import {
   type SecureServerOptions,
   securityContext,
   type ValidationOptions,
-} from "grpc-palisade";
-import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "grpc-palisade/testing";
+} from "../../src/index.ts";
+import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "../../src/testing/index.ts";
 import { call, handlers, type Orders, OrdersClient, OrdersService } from "./orders.ts";
 
 export interface Surroundings {

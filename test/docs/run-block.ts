@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { createTokenIssuer } from "grpc-palisade/testing";
+import { createTokenIssuer } from "../../src/testing/index.ts";
 import { proofs } from "./proofs.ts";
 
 const [key = "", block = "", directory = ""] = process.argv.slice(2);

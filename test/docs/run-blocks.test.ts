@@ -23,6 +23,7 @@ import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { serverSchema } from "../../src/server/options.ts";
 import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
+import { fromSource } from "../harness/from-source.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
 import { proofs } from "./proofs.ts";
 
@@ -46,10 +47,15 @@ interface Ended {
 
 function run(command: string, args: readonly string[], cwd: string): Promise<Ended> {
   return new Promise((settle) => {
-    execFile(command, args, { cwd, encoding: "utf8", timeout: 30_000 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-      settle({ code, output: stdout + stderr });
-    });
+    execFile(
+      command,
+      args,
+      { cwd, env: fromSource, encoding: "utf8", timeout: 30_000 },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+        settle({ code, output: stdout + stderr });
+      },
+    );
   });
 }
 
@@ -75,7 +81,7 @@ async function runTypeScript(block: Block): Promise<void> {
   mkdirSync(dirname(file), { recursive: true });
   writeFileSync(file, withContext(block));
   const script = join(root, "test/docs/run-block.ts");
-  const args = ["--import", import.meta.resolve("tsx"), script, keyOf(block), file, surroundings];
+  const args = [script, keyOf(block), file, surroundings];
   const { code, output } = await run(process.execPath, args, surroundings);
   if (code !== 0)
     throw new Error(`${block.page}:${block.line} ended with ${code}:
@@ -118,8 +124,8 @@ function install(args: readonly string[]): void {
   const bin = join(project, "node_modules/.bin");
   if (existsSync(bin)) return;
   mkdirSync(bin, { recursive: true });
-  // As npm links it.
-  const cli = join(root, manifest.bin.palisade);
+  // As npm links it, from the sources.
+  const cli = join(root, manifest.bin.palisade.replace(/^dist\/(.*)\.js$/, "src/$1.ts"));
   writeFileSync(join(bin, "palisade"), `#!/bin/sh\nexec node "${cli}" "$@"\n`, { mode: 0o755 });
 }
 

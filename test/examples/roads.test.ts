@@ -5,6 +5,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fromSource } from "../harness/from-source.ts";
 
 const project = resolve(import.meta.dirname, "../..");
 const roads = ["create-secure-server", "secure-interceptors", "to-interceptor", "nice-grpc"];
@@ -20,8 +21,8 @@ function run(example: string): Promise<{ readonly code: number; readonly output:
   return new Promise((settle) => {
     execFile(
       process.execPath,
-      ["--import", import.meta.resolve("tsx"), script],
-      { cwd: folder, timeout: 50_000 },
+      [script],
+      { cwd: folder, env: fromSource, timeout: 50_000 },
       (error, stdout, stderr) => {
         const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
         settle({ code, output: stdout + stderr });
