@@ -121,7 +121,7 @@ export { type SecureInterceptors, secureInterceptors, toInterceptor } from "./se
 export type { MethodOptions, MethodsOptions } from "./server/method-overrides.ts";
 export type { LimitsOptions, SecureInterceptorsOptions, SecureServerOptions } from "./server/options.ts";
 export type { ReflectionOptions } from "./server/reflection.ts";
-export { createSecureServer, type SecureServer } from "./server/secure-server.ts";
+export { createSecureServer, type SecureServer, type ShutdownOptions } from "./server/secure-server.ts";
 export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";
 export type { PemSource } from "./tls/load-pem.ts";
 export type { TlsVersion } from "./tls/protocol.ts";

@@ -3,20 +3,11 @@ import type { Buffer } from "node:buffer";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { writeDevelopmentCertificates } from "../../src/testing/development-certificates.ts";
+import { type CertificatePaths, certificatesIn } from "../shared/certificates.ts";
 
 const directory = fileURLToPath(new URL("../../certs-dev/", import.meta.url));
 
-export const serverTls = {
-  cert: `${directory}server.crt`,
-  key: `${directory}server.key`,
-  clientCa: `${directory}ca.crt`,
-} as const;
-
-export const clientTls = {
-  ca: `${directory}ca.crt`,
-  cert: `${directory}client.crt`,
-  key: `${directory}client.key`,
-} as const;
+export const { serverTls, clientTls }: CertificatePaths = certificatesIn(directory);
 
 /** The root of nobody we know. */
 export const foreignCa: string = `${directory}foreign-ca.crt`;

@@ -3,6 +3,9 @@ import { z } from "zod";
 import { ConfigError } from "./errors.ts";
 import { didYouMean } from "./nearest-name.ts";
 
+/** Options in which every default has been filled in. */
+export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };
+
 /**
  * Checks `options` against `schema` and fills in the defaults. `where` leads the path in the error: `rateLimit` gives
  * `rateLimit.perPeer.points: …`. Throws `ConfigError` with every problem at once; values are never shown, because an

@@ -22,8 +22,7 @@ import { tracePropagation } from "./trace-propagation.ts";
 export interface SecureClientOptions {
   /**
    * How the connection is encrypted and the server verified; or `{ plaintext: "loopback" }` for this machine, or
-   * `{ plaintext: "mesh" }` where a sidecar encrypts what goes to this target.
-   * Default: TLS 1.3, the system's roots, the target's name.
+   * `{ plaintext: "mesh" }` where a sidecar encrypts what goes to this target. Left out, it is TLS all the same.
    */
   readonly tls?: ClientTlsOptions | undefined;
   /** What puts the caller's credentials on each call. They only ever go over TLS. Default: none. */
@@ -36,12 +35,12 @@ export interface SecureClientOptions {
   /**
    * Send the active span's trace context with each call, so that the called service joins the trace (W3C `traceparent`
    * and `tracestate`, through the OpenTelemetry API). It tells the target a trace id, and nothing else: baggage is not
-   * sent. `false` for a target outside of your organization. Default: true; free where no OpenTelemetry SDK is registered.
+   * sent. `false` for a target outside of your organization; free where no OpenTelemetry SDK is registered. Default: true.
    */
   readonly tracing?: boolean | undefined;
   /**
-   * A pino logger for what happens to the channel (certificates that change or end), or `false` for none. Default: problems
-   * become process warnings (`PalisadeWarning`).
+   * A pino logger for what happens to the channel (certificates that change or end), or `false` for none. Default: process
+   * warnings (`PalisadeWarning`) of problems.
    */
   readonly logger?: Logger | false | undefined;
   /** grpc-js options that no option above covers. Default: none. */
@@ -61,7 +60,17 @@ export interface GrpcClient {
   close(): void;
 }
 
-const optionsSchema = z.strictObject({
+interface SecureClientSettings {
+  readonly tls: ClientTlsOptions;
+  readonly credentials: readonly CredentialSource[];
+  readonly deadlineMs: number;
+  readonly tracing: boolean;
+  readonly logger?: Logger | false | undefined;
+  readonly channelOptions: ClientChannelSettings;
+}
+
+/** The shape of the client's options; the only place where their defaults stand. */
+export const clientSchema: z.ZodType<SecureClientSettings> = z.strictObject({
   // Checked in whole by the functions of src/tls, which also read the files it names.
   tls: z
     .custom<ClientTlsOptions>((value) => typeof value === "object" && value !== null, {
@@ -117,7 +126,7 @@ export function createSecureClient<C extends GrpcClient>(
   options: SecureClientOptions = {},
 ): C {
   parseOptions(targetSchema, target, "target");
-  const settings = parseOptions(optionsSchema, options, "");
+  const settings = parseOptions(clientSchema, options, "");
   const { tls, deadlineMs, tracing, channelOptions } = settings;
   const { interceptors, interceptor_providers, callInvocationTransformer, ...own } = channelOptions;
 

@@ -16,7 +16,8 @@ export interface LoggingOptions {
   readonly logger: Logger;
 }
 
-const optionsSchema = z.strictObject({ logger: loggerSchema });
+/** The shape of `logging`'s options. */
+export const loggingSchema: z.ZodType<LoggingOptions> = z.strictObject({ logger: loggerSchema });
 
 /** The longest text in a line that callers had a hand in: a method that does not exist, a subject. */
 const longestText = 256;
@@ -66,7 +67,7 @@ interface CallLine {
  * Only lines at `error` carry a stack. Throws `ConfigError` where `logger` is no pino logger.
  */
 export function logging(options: LoggingOptions): Middleware {
-  const { logger } = parseOptions(optionsSchema, options, "logging");
+  const { logger } = parseOptions(loggingSchema, options, "logging");
   return {
     name: "logging",
     watches: true,

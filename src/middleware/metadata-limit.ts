@@ -20,8 +20,8 @@ export interface MetadataLimitOptions {
  */
 export const maxMetadataBytesSchema: z.ZodDefault<z.ZodInt> = z.int().min(1).max(2_147_483_647).default(8192);
 
-/** The shape of the option. */
-const metadataLimitSchema = z.strictObject({
+/** The shape of the layer's options. */
+export const metadataLimitSchema: z.ZodType<{ readonly maxMetadataBytes: number }> = z.strictObject({
   maxMetadataBytes: maxMetadataBytesSchema,
 });
 

@@ -31,9 +31,14 @@ export interface HealthAddresses {
 }
 
 export interface HealthOptions {
-  /** How many watches may be open at once: from one peer, and in all. Default: 100 and 1,000. */
+  /** How many watches may be open at once. */
   readonly watchLimit?:
-    | { readonly perPeer?: number | undefined; readonly total?: number | undefined }
+    | {
+        /** From one peer. Default: 100. */
+        readonly perPeer?: number | undefined;
+        /** In all. Default: 1,000. */
+        readonly total?: number | undefined;
+      }
     | undefined;
   /**
    * A port without TLS that serves Check and Watch and nothing else, such as `0.0.0.0:50052`: for Kubernetes' built-in

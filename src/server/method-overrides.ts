@@ -13,19 +13,20 @@ import {
 
 /** Settings that differ for some methods. What is not given here is as it is for the whole server. */
 export interface MethodOptions {
+  /** How long calls of these methods may take. Default: the server's. */
   readonly deadline?:
     | {
-        /** Refuse calls that come without a deadline. */
+        /** Refuse calls that come without a deadline. Default: the server's. */
         readonly required?: boolean | undefined;
-        /** The longest that a call may take, in milliseconds, whatever its kind. */
+        /** The longest that a call may take, in milliseconds, whatever its kind. Default: the server's. */
         readonly maxMs?: number | undefined;
       }
     | undefined;
-  /** Limits that count apart from the server's, in their place, and what a call costs. */
+  /** Limits that count apart from the server's, in their place, and what a call costs. Default: the server's. */
   readonly rateLimit?: MethodRateLimits | undefined;
-  /** The largest message that is accepted, decompressed size included. */
+  /** The largest message that is accepted, decompressed size included. Default: the server's. */
   readonly maxReceiveMessageBytes?: number | undefined;
-  /** `false`: calls leave no audit record. Default: true, where there are sinks. */
+  /** Whether calls leave an audit record. Default: they do, where there are sinks. */
   readonly audit?: boolean | undefined;
 }
 

@@ -98,47 +98,48 @@ export interface SecureServerOptions {
   /** How callers are verified. `anonymous()` says aloud that they are not. */
   readonly authentication: Authenticator;
   /**
-   * May a call go on when the credential that it was opened with has expired? Default: false; a stream, like any call,
-   * then ends UNAUTHENTICATED `expired credentials`.
+   * May a call go on when the credential that it was opened with has expired? Else it ends then, a stream like any call,
+   * with UNAUTHENTICATED `expired credentials`. Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */
   readonly authorization: Authorizer;
-  /** What decides without refusing (Z10). Default: nothing, everything is enforced. */
+  /** What decides without refusing (Z10). */
   readonly enforce?: EnforceOptions | undefined;
-  /**
-   * Default: 1,000 calls a second for each peer, 500 for each principal, 200 in flight for each principal, 20 bad
-   * credentials a minute for each peer.
-   */
+  /** How often a peer and a principal may call, how many calls may be in flight, how many credentials may be bad. */
   readonly rateLimit?: RateLimitOptions | undefined;
-  /** Default: a unary call may take 60 s, a stream an hour, a check 5 s. */
+  /** How long calls and checks may take. */
   readonly deadline?: DeadlineOptions | undefined;
+  /** Sizes, connections, streams. */
   readonly limits?: LimitsOptions | undefined;
-  /** What single methods have of their own. A path under which nothing is registered is an error in `listen()`. */
+  /**
+   * What single methods have of their own. A path under which nothing is registered is an error in `listen()`. Default:
+   * none.
+   */
   readonly methods?: MethodsOptions | undefined;
-  /** Which proxies are believed when they say who calls. Default: none; the peer is the connection's other end. */
+  /** Which proxies are believed when they say who calls; where none is, the connection's other end does. Default: none. */
   readonly peer?: PeerOptions | undefined;
   /**
    * Schemas that messages must pass, by method: zod, or anything with its `safeParse`. A path that is no method is an
-   * error in `listen()`.
+   * error in `listen()`. Default: none.
    */
   readonly validation?: ValidationOptions | undefined;
   /** A pino logger, or `false` for none. Default: pino to standard output. */
   readonly logger?: Logger | false | undefined;
   /** Where audit records go. Default: nowhere. */
   readonly audit?: AuditSettingsInput | undefined;
-  /** Count and time calls through the OpenTelemetry API. Default: true; costs nothing without an SDK. */
+  /** Count and time calls through the OpenTelemetry API; costs nothing without an SDK. Default: true. */
   readonly metrics?: boolean | undefined;
   /**
-   * A server span for each call through the OpenTelemetry API, the child of the caller's W3C trace context. Default:
-   * true; costs nothing without an SDK. `@opentelemetry/instrumentation-grpc` adds no second one, either way.
+   * A server span for each call through the OpenTelemetry API, the child of the caller's W3C trace context; costs nothing
+   * without an SDK. `@opentelemetry/instrumentation-grpc` adds no second one, either way. Default: true.
    */
   readonly tracing?: boolean | undefined;
-  /** The standard health service on the same port, or `false`. */
+  /** The standard health service on the same port, or `false` for none. */
   readonly health?: HealthOptions | false | undefined;
   /**
-   * Server reflection (O2) for verified callers with one of `roles`; needs the package `@grpc/reflection`. It describes
-   * the services that `@grpc/proto-loader` loaded. Default: false.
+   * Server reflection (O2) for verified callers with one of `roles`, or `false`; needs the package `@grpc/reflection`. It
+   * describes the services that `@grpc/proto-loader` loaded. Default: false.
    */
   readonly reflection?: ReflectionOptions | false | undefined;
   /**
@@ -150,7 +151,7 @@ export interface SecureServerOptions {
    * middleware: [{ name: "quota", onCall(call) { call.set(quota, quotaOf(call.principal)); } }]
    */
   readonly middleware?: readonly Middleware[] | undefined;
-  /** grpc-js channel options that no option above covers. */
+  /** grpc-js channel options that no option above covers. Default: none. */
   readonly channelOptions?: ServerChannelOptions | undefined;
 }
 

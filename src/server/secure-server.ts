@@ -48,6 +48,11 @@ import { Reflection } from "./reflection.ts";
 import { refusedBelowReporter } from "./refused-below.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
+export interface ShutdownOptions {
+  /** How long calls in flight may take to finish before they are cut, in milliseconds. Default: 10,000. */
+  readonly graceMs?: number | undefined;
+}
+
 /** A gRPC server behind the whole wall. */
 export interface SecureServer {
   /**
@@ -62,10 +67,10 @@ export interface SecureServer {
    */
   listen(address: string | readonly string[]): Promise<{ readonly port: number; readonly address: string }>;
   /**
-   * NOT_SERVING, no new connections, calls in flight may finish for `graceMs` (default 10,000), then the rest is cut;
-   * audit sinks are flushed and closed. Safe to call twice.
+   * NOT_SERVING, no new connections, calls in flight may finish for `graceMs`, then the rest is cut; audit sinks are
+   * flushed and closed. Safe to call twice.
    */
-  shutdown(options?: { readonly graceMs?: number | undefined }): Promise<void>;
+  shutdown(options?: ShutdownOptions): Promise<void>;
   /**
    * The policy in force, to read: every registered method, who may call it, under which conditions; as data, text,
    * Markdown or HTML (Z3).
@@ -113,7 +118,10 @@ export const graceMsSchema: z.ZodDefault<z.ZodInt> = z
   .max(2 ** 31 - 1)
   .default(10_000);
 
-const shutdownSchema = z.strictObject({ graceMs: graceMsSchema });
+/** The shape of `shutdown`'s options. */
+export const shutdownSchema: z.ZodType<{ readonly graceMs: number }> = z.strictObject({
+  graceMs: graceMsSchema,
+});
 
 class PalisadeServer implements SecureServer {
   readonly #settings: SecureServerSettings;
@@ -312,7 +320,7 @@ class PalisadeServer implements SecureServer {
     }
   }
 
-  async shutdown(options: { readonly graceMs?: number | undefined } = {}): Promise<void> {
+  async shutdown(options: ShutdownOptions = {}): Promise<void> {
     const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
     this.#shutdown ??= this.#shutDown(graceMs);
     await this.#shutdown;

@@ -20,7 +20,7 @@ import {
   X509CertificateGenerator,
 } from "@peculiar/x509";
 import { z } from "zod";
-import { parseOptions } from "../call/options.ts";
+import { type Filled, parseOptions } from "../call/options.ts";
 
 export interface CertificateAuthorityOptions {
   /** The common name of the CA. Default: `Palisade test CA`. */
@@ -31,17 +31,19 @@ export interface CertificateAuthorityOptions {
 export type CertificateUsage = "server" | "client" | "both";
 
 export interface CertificateRequest {
-  /** The subject's common name. Default: none. Several make a certificate whose name is ambiguous. */
+  /** The subject's common name. Several make a certificate whose name is ambiguous. Default: none. */
   readonly commonName?: string | readonly string[] | undefined;
+  /** DNS names that it carries (SAN). Default: none. */
   readonly dnsNames?: readonly string[] | undefined;
+  /** IP addresses that it carries (SAN). Default: none. */
   readonly ipAddresses?: readonly string[] | undefined;
-  /** For a SPIFFE ID exactly one. */
+  /** URIs that it carries (SAN); for a SPIFFE ID exactly one. Default: none. */
   readonly uris?: readonly string[] | undefined;
-  /** Default: five minutes ago, for clocks that differ. */
+  /** When it begins to be valid. Default: five minutes ago, for clocks that differ. */
   readonly notBefore?: Date | undefined;
-  /** Default: `days` from now. */
+  /** When it ends. Default: `days` from now. */
   readonly notAfter?: Date | undefined;
-  /** Default: `"both"`. */
+  /** Its extended key usage. Default: `"both"`. */
   readonly usage?: CertificateUsage | undefined;
   /** How long it is valid from now, where `notAfter` is not given. Default: 30. */
   readonly days?: number | undefined;
@@ -65,9 +67,23 @@ export interface CertificateAuthority {
   intermediate(options?: CertificateAuthorityOptions): Promise<CertificateAuthority>;
 }
 
-const authoritySchema = z.strictObject({ name: z.string().min(1).default("Palisade test CA") });
+/** The request with its defaults. */
+interface ParsedRequest {
+  readonly commonName?: string | readonly string[] | undefined;
+  readonly dnsNames: readonly string[];
+  readonly ipAddresses: readonly string[];
+  readonly uris: readonly string[];
+  readonly notBefore?: Date | undefined;
+  readonly notAfter?: Date | undefined;
+  readonly usage: CertificateUsage;
+  readonly days: number;
+}
 
-const requestSchema = z.strictObject({
+export const authoritySchema: z.ZodType<Filled<CertificateAuthorityOptions>> = z.strictObject({
+  name: z.string().min(1).default("Palisade test CA"),
+});
+
+export const requestSchema: z.ZodType<ParsedRequest> = z.strictObject({
   commonName: z.union([z.string().min(1), z.array(z.string().min(1))]).optional(),
   dnsNames: z.array(z.string()).default([]),
   ipAddresses: z.array(z.union([z.ipv4(), z.ipv6()])).default([]),
@@ -77,8 +93,6 @@ const requestSchema = z.strictObject({
   usage: z.enum(["server", "client", "both"]).default("both"),
   days: z.number().positive().default(30),
 });
-
-type ParsedRequest = z.output<typeof requestSchema>;
 
 const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const dayMs = 24 * 60 * 60 * 1_000;

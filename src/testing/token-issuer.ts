@@ -24,15 +24,15 @@ export interface TokenIssuerOptions {
 }
 
 export interface SignOptions {
-  /** Default: the issuer's first algorithm. */
+  /** How it is signed. Default: the issuer's first algorithm. */
   readonly alg?: TokenAlgorithm | undefined;
-  /** Default: the key's own id. `null` leaves it out. */
+  /** The key's id in the header; `null` leaves it out. Default: the key's own. */
   readonly kid?: string | null | undefined;
-  /** Default: `JWT`. `null` leaves it out. */
+  /** The header's `typ`; `null` leaves it out. Default: `JWT`. */
   readonly typ?: string | null | undefined;
-  /** From now; negative for a token that has expired. Default: 300. */
+  /** When it ends, in seconds from now; negative for a token that has expired. Default: 300. */
   readonly expiresInSec?: number | undefined;
-  /** More header parameters. */
+  /** More header parameters. Default: none. */
   readonly header?: Readonly<Record<string, unknown>> | undefined;
 }
 
@@ -66,7 +66,11 @@ export interface TokenIssuer extends AsyncDisposable {
 
 const algorithms = ["ES256", "RS256", "PS256", "ES384", "EdDSA"] as const;
 
-const issuerSchema = z.strictObject({
+export const issuerSchema: z.ZodType<{
+  readonly issuer?: string | undefined;
+  readonly audience: string;
+  readonly algorithms: readonly TokenAlgorithm[];
+}> = z.strictObject({
   issuer: z.string().min(1).optional(),
   audience: z.string().min(1).default("test-audience"),
   algorithms: z
@@ -75,7 +79,13 @@ const issuerSchema = z.strictObject({
     .default([...algorithms]),
 });
 
-const signSchema = z.strictObject({
+export const signSchema: z.ZodType<{
+  readonly alg?: TokenAlgorithm | undefined;
+  readonly kid?: string | null | undefined;
+  readonly typ: string | null;
+  readonly expiresInSec: number;
+  readonly header: Readonly<Record<string, unknown>>;
+}> = z.strictObject({
   alg: z.enum(algorithms).optional(),
   kid: z.string().nullish(),
   typ: z.string().nullable().default("JWT"),

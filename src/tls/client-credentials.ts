@@ -34,9 +34,9 @@ import { nothingToReload, watchedPaths } from "./server-options.ts";
 export interface ClientTlsFiles {
   /** The roots that the server's certificate is verified against, in place of the system's. Default: the system's. */
   readonly ca?: PemSource;
-  /** The client's own certificate, followed by its intermediates, for servers that want one. Needs `key`. */
+  /** The client's own certificate, followed by its intermediates, for servers that want one. Needs `key`. Default: none. */
   readonly cert?: PemSource;
-  /** Its private key, not encrypted. Needs `cert`. */
+  /** Its private key, not encrypted. Needs `cert`. Default: none. */
   readonly key?: PemSource;
   /** The name that the server's certificate must carry, where it is not the target's. Default: the target's. */
   readonly serverName?: string;
@@ -46,8 +46,8 @@ export interface ClientTlsFiles {
   readonly ciphers?: string;
   /**
    * Watch the files while there is a connection or the wish for one, and use what they hold by then for new connections;
-   * open ones go on. What cannot be used is refused and said once, and the last good one stays. Default: true where a path
-   * is given.
+   * open ones go on. What cannot be used is refused and said once, and the last good one stays. Default: `true` where a
+   * path is given.
    */
   readonly reload?: boolean;
 }
@@ -57,6 +57,7 @@ export interface ClientTlsFiles {
  * sidecar encrypts and verifies what goes to this target; credentials are sent, and a warning says so once.
  */
 export interface ClientPlaintext {
+  /** No encryption: the target is this machine (`"loopback"`), or a sidecar encrypts (`"mesh"`). */
   readonly plaintext: "loopback" | "mesh";
 }
 

@@ -38,27 +38,28 @@ export interface ServerTlsOptions {
   readonly cert: PemSource;
   /** Its private key, not encrypted. */
   readonly key: PemSource;
-  /** The roots that client certificates are verified against. Only these: the system's roots vouch for no client. */
+  /** The roots that client certificates are verified against. Only these: the system's roots vouch for no client. Default: none. */
   readonly clientCa?: PemSource;
-  /** Default: `"require"` where `clientCa` is given, else `"none"`. */
+  /** What is asked of clients. Default: `"require"` where `clientCa` is given, else `"none"`. */
   readonly clientAuth?: ClientAuth;
   /** The oldest version of TLS that is accepted. Default: `"TLSv1.3"`. */
   readonly minVersion?: TlsVersion;
   /**
-   * Names as in OpenSSL with colons between them, in the server's order of preference. Default: Node's. With
-   * `minVersion: "TLSv1.2"` a list without TLS 1.3 suites leaves those at their default.
+   * Names as in OpenSSL with colons between them, in the server's order of preference. With `minVersion: "TLSv1.2"` a list
+   * without TLS 1.3 suites leaves those at their default. Default: Node's.
    */
   readonly ciphers?: string;
   /**
    * Watch the files, and use what they hold by then for new connections; open ones go on. What cannot be used (half
    * written, not a pair, expired, gone) is refused and said once, and the last good one stays. TLS sessions from before a
-   * change are not resumed. Default: true where a path is given.
+   * change are not resumed. Default: `true` where a path is given.
    */
   readonly reload?: boolean;
 }
 
 /** No encryption, because only this machine can connect: `listen()` binds loopback addresses and Unix sockets alone. */
 export interface ServerPlaintextLoopback {
+  /** `"loopback"`: no encryption, because only this machine can connect. */
   readonly plaintext: "loopback";
 }
 
@@ -70,6 +71,7 @@ export interface ServerPlaintextLoopback {
  * { plaintext: "mesh", trustForwardedClientCertFrom: ["127.0.0.6", "::6", "unix"] }
  */
 export interface ServerPlaintextMesh {
+  /** `"mesh"`: no encryption here, because a sidecar encrypts and verifies. */
   readonly plaintext: "mesh";
   /**
    * Where the mesh connects from: IP addresses, networks in CIDR notation, or `"unix"` for Unix sockets. Every other

@@ -1,50 +1,15 @@
 // What README.md and docs/ show: their code type-checks as it stands, their links lead somewhere.
 import { execFile } from "node:child_process";
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { type Block, blocksOf, type Page, pages, root } from "./pages.ts";
 
-const root = resolve(import.meta.dirname, "../..");
 /** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
 const workshop = mkdtempSync(join(root, ".doc-blocks-"));
 
-interface Page {
-  readonly path: string;
-  readonly text: string;
-}
-
-interface Block {
-  readonly page: string;
-  /** Of the first line of code, counted from 1. */
-  readonly line: number;
-  readonly code: string;
-}
-
-const pages: readonly Page[] = ["README.md", ...markdownIn("docs")].map((path) => ({
-  path,
-  text: readFileSync(join(root, path), "utf8"),
-}));
-
-function markdownIn(folder: string): readonly string[] {
-  return readdirSync(join(root, folder))
-    .filter((name) => name.endsWith(".md"))
-    .map((name) => `${folder}/${name}`);
-}
-
-function blocksOf({ path, text }: Page): readonly Block[] {
-  return [...text.matchAll(/^```ts\n([\s\S]*?)^```$/gm)].map((match) => ({
-    page: path,
-    line: text.slice(0, match.index).split("\n").length + 1,
-    code: match[1] ?? "",
-  }));
+function typeScriptOf(page: Page): readonly Block[] {
+  return blocksOf(page).filter(({ language }) => language === "ts");
 }
 
 /** Each block is a module of its own, pushed down to the line that it has on its page: tsc then tells the page's lines. */
@@ -99,6 +64,15 @@ function anchorsOf(text: string): ReadonlySet<string> {
   );
 }
 
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly files: readonly string[];
+};
+
+/** Is this file in the published package? */
+function isPacked(path: string): boolean {
+  return manifest.files.some((packed) => path === packed || path.startsWith(`${packed}/`));
+}
+
 function deadLinksOf({ path, text }: Page): readonly string[] {
   const prose = text.replace(/^```[\s\S]*?^```$/gm, (block) => block.replace(/[^\n]/g, ""));
   return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap((match) => {
@@ -109,6 +83,9 @@ function deadLinksOf({ path, text }: Page): readonly string[] {
     const file = resolve(root, dirname(path), target);
     const missing = relative(root, file).startsWith("..") || !existsSync(file);
     if (target !== "" && missing) return [`${path}:${line} ${link}: no such file`];
+    if (target !== "" && isPacked(path) && !isPacked(relative(root, file))) {
+      return [`${path}:${line} ${link}: not in the package, as the page is`];
+    }
     const linked = target === "" ? text : readFileSync(file, "utf8");
     if (anchor === undefined || anchorsOf(linked).has(anchor)) return [];
     return [`${path}:${line} ${link}: no such heading`];
@@ -119,14 +96,14 @@ afterAll(() => rmSync(workshop, { recursive: true, force: true }));
 
 describe("the documentation", () => {
   it("shows only TypeScript that type-checks as it stands", { timeout: 120_000 }, async () => {
-    const blocks = pages.flatMap(blocksOf);
+    const blocks = pages.flatMap(typeScriptOf);
     expect(blocks.length).toBeGreaterThan(5);
     // Beside them one that is wrong, which must be found on its line: else nothing was checked.
     const wrong = {
       path: "wrong.md",
       text: 'Wrong:\n\n```ts\nimport { jwt } from "grpc-palisade";\njwt({ issuer: 7 });\n```\n',
     };
-    const problems = await checkTypes([...blocks, ...blocksOf(wrong)]);
+    const problems = await checkTypes([...blocks, ...typeScriptOf(wrong)]);
     expect(problems.filter((problem) => !problem.startsWith("wrong.md:5 "))).toEqual([]);
     expect(problems.length).toBeGreaterThan(0);
   });
@@ -135,11 +112,12 @@ describe("the documentation", () => {
     expect(pages.flatMap(deadLinksOf)).toEqual([]);
     const wrong = {
       path: "docs/wrong.md",
-      text: "# Here\n\n[a](#here) [b](gone.md)\n[c](../README.md#gone)",
+      text: "# Here\n\n[a](#here) [b](gone.md)\n[c](../README.md#gone) [d](../CONTRIBUTING.md)",
     };
     expect(deadLinksOf(wrong)).toEqual([
       "docs/wrong.md:3 gone.md: no such file",
       "docs/wrong.md:4 ../README.md#gone: no such heading",
+      "docs/wrong.md:4 ../CONTRIBUTING.md: not in the package, as the page is",
     ]);
   });
 });

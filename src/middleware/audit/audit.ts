@@ -13,11 +13,11 @@ export interface AuditOptions {
   /** Where the entries go: each sink gets every entry, at its own pace. At least one. */
   readonly sinks: readonly AuditSink[];
   /**
-   * How many entries may wait for a sink in each of its two lanes: identified callers and anonymous ones.
-   * Default: 10,000, which is about 10 MB for each lane of a sink that stands still.
+   * How many entries may wait for a sink in each of its two lanes: identified callers and anonymous ones. 10,000 of them
+   * are about 10 MB. Default: 10,000.
    */
   readonly queueLimit?: number | undefined;
-  /** Told when a sink fails or entries are lost, at most once in 10 s for each sink. What it throws is ignored. */
+  /** Told when a sink fails or entries are lost, at most once in 10 s for each sink. What it throws is ignored. Default: nobody. */
   readonly onFailure?: ((failure: AuditFailure) => void) | undefined;
   /** Told the same, at `error`. */
   readonly logger: Logger;
@@ -53,7 +53,11 @@ export type AuditSettings = AuditSettingsInput & { readonly queueLimit: number }
 /** The shape of a server's `audit` option; the only place where its defaults stand. */
 export const auditSchema: z.ZodType<AuditSettings> = z.strictObject(settings);
 
-const optionsSchema = z.strictObject({ ...settings, logger: loggerSchema });
+/** The shape of the layer's options. */
+export const auditLayerSchema: z.ZodType<AuditSettings & Pick<AuditOptions, "logger">> = z.strictObject({
+  ...settings,
+  logger: loggerSchema,
+});
 
 /**
  * Records every call, at its end: `AuditEntry` says what. It never fails or delays a call (U2): entries wait in two
@@ -72,7 +76,7 @@ const optionsSchema = z.strictObject({ ...settings, logger: loggerSchema });
  * @throws ConfigError for options that are wrong.
  */
 export function audit(options: AuditOptions): AuditLayer {
-  const { sinks, queueLimit, onFailure, logger } = parseOptions(optionsSchema, options, "audit");
+  const { sinks, queueLimit, onFailure, logger } = parseOptions(auditLayerSchema, options, "audit");
   const writers = sinks.map(
     (sink, index) =>
       new SinkWriter(

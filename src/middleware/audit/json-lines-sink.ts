@@ -14,7 +14,10 @@ export interface JsonLinesSinkOptions {
   readonly path: string;
 }
 
-const optionsSchema = z.strictObject({ path: z.string().min(1, { error: "must name a file" }) });
+/** The shape of `jsonLinesSink`'s options. */
+export const jsonLinesSinkSchema: z.ZodType<JsonLinesSinkOptions> = z.strictObject({
+  path: z.string().min(1, { error: "must name a file" }),
+});
 
 /** Reading is for the last byte of a file that is already there. Appending is atomic between processes. */
 const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT;
@@ -36,7 +39,7 @@ const newline = 0x0a;
  */
 export function jsonLinesSink(options: JsonLinesSinkOptions): AuditSink {
   // Absolute: a service that changes its directory later goes on writing to the same file.
-  const path = resolve(parseOptions(optionsSchema, options, "jsonLinesSink").path);
+  const path = resolve(parseOptions(jsonLinesSinkSchema, options, "jsonLinesSink").path);
   openOnce(path);
   return new JsonLinesSink(path);
 }

@@ -22,8 +22,8 @@ const authenticator = z
   .custom<Authenticator>(isAuthenticator, { error: "expected an authenticator", abort: true })
   .refine((value) => !holdsAllOf(value), { error: "allOf cannot stand inside allOf: a call has one actor" });
 
-/** One credential that counted as both would make the other unnecessary. */
-const schema = z
+/** The shape of `allOf`'s options. One credential that counted as both would make the other unnecessary. */
+export const allOfSchema: z.ZodType<AllOfOptions> = z
   .strictObject({ principal: authenticator, actor: authenticator })
   .superRefine(({ principal, actor }, context) => {
     const of = sourcesOf(principal);
@@ -58,7 +58,7 @@ function sourcesOf(authenticator: Authenticator): readonly string[] {
  * allOf({ principal: jwt({ issuer, audience: "orders", jwksUri }), actor: apiKey({ store }) })
  */
 export function allOf(options: AllOfOptions): Authenticator {
-  return new AllOf(parseOptions(schema, options, "allOf"));
+  return new AllOf(parseOptions(allOfSchema, options, "allOf"));
 }
 
 class AllOf implements Authenticator {

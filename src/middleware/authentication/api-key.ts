@@ -40,6 +40,7 @@ export interface ApiKeyStore {
 }
 
 export interface ApiKeyOptions {
+  /** Where the records of keys are: `memoryApiKeyStore`, `fileApiKeyStore`, or your own. */
   readonly store: ApiKeyStore;
 }
 
@@ -47,7 +48,8 @@ const header = "x-api-key";
 /** Longer keys are nobody's, and are not hashed. */
 const maxKeyLength = 512;
 
-const schema = z.strictObject({
+/** The shape of `apiKey`'s options. */
+export const apiKeySchema: z.ZodType<ApiKeyOptions> = z.strictObject({
   store: z.custom<ApiKeyStore>(isStore, "expected an API key store: an object with find(digest)"),
 });
 
@@ -66,7 +68,7 @@ function isStore(value: unknown): boolean {
  * apiKey({ store: memoryApiKeyStore([record]) })
  */
 export function apiKey(options: ApiKeyOptions): Authenticator {
-  return new ApiKeyAuthenticator(parseOptions(schema, options, "apiKey").store);
+  return new ApiKeyAuthenticator(parseOptions(apiKeySchema, options, "apiKey").store);
 }
 
 class ApiKeyAuthenticator implements Authenticator {

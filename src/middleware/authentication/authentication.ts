@@ -11,7 +11,7 @@ import {
 } from "../../call/context.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
-import { parseOptions } from "../../call/options.ts";
+import { type Filled, parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
 import { texts } from "../../call/status.ts";
 import type { Middleware } from "../../chain/middleware.ts";
@@ -25,8 +25,8 @@ export interface AuthenticationOptions {
    */
   readonly isPublic?: ((method: MethodInfo) => boolean) | undefined;
   /**
-   * May a call go on when the credential that it was opened with has expired? Default: false; it ends then, with
-   * UNAUTHENTICATED `expired credentials` (A12).
+   * May a call go on when the credential that it was opened with has expired? Else it ends then, with UNAUTHENTICATED
+   * `expired credentials` (A12). Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
 }
@@ -36,7 +36,8 @@ export const callsOutliveCredentialsSchema: z.ZodType<boolean, boolean | undefin
   .boolean()
   .default(false);
 
-const schema = z.strictObject({
+/** The shape of `authentication`'s options. */
+export const authenticationSchema: z.ZodType<Filled<AuthenticationOptions>> = z.strictObject({
   isPublic: z
     .custom<(method: MethodInfo) => boolean>((value) => typeof value === "function", "expected a function")
     .default(() => () => false),
@@ -77,7 +78,7 @@ export function authentication(
   options: AuthenticationOptions = {},
 ): Middleware {
   if (!isAuthenticator(authenticator)) throw new ConfigError("authentication: expected an authenticator");
-  return new Authentication(authenticator, parseOptions(schema, options, "authentication"));
+  return new Authentication(authenticator, parseOptions(authenticationSchema, options, "authentication"));
 }
 
 /** The headers that carry credentials where this authenticator is used, in lower case. */
@@ -97,7 +98,7 @@ class Authentication implements Middleware {
   readonly #undeclared: readonly Authenticator[];
   readonly #single: readonly Authenticator[];
 
-  constructor(authenticator: Authenticator, options: z.output<typeof schema>) {
+  constructor(authenticator: Authenticator, options: Filled<AuthenticationOptions>) {
     this.#authenticator = authenticator;
     this.#isPublic = options.isPublic;
     this.#callsOutliveCredentials = options.callsOutliveCredentials;

@@ -13,11 +13,15 @@ import { byDigest, looksLikeApiKey, type RecordsByDigest, recordsSchema } from "
 export interface FileApiKeyStoreOptions {
   /** The file; a relative path starts at the working directory. A JSON list of `ApiKeyRecord`. */
   readonly path: string;
-  /** Told when a changed file was taken over, or could not be. Default: pino to standard output; `false` for nobody. */
+  /** Told when a changed file was taken over, or could not be; `false` for nobody. Default: pino to standard output. */
   readonly logger?: Logger | false | undefined;
 }
 
-const schema = z.strictObject({
+/** The shape of `fileApiKeyStore`'s options. */
+export const fileApiKeyStoreSchema: z.ZodType<{
+  readonly path: string;
+  readonly logger?: Logger | false | undefined;
+}> = z.strictObject({
   path: z.string().refine((path) => path.trim() !== "", { error: "the path is empty" }),
   logger: z.union([loggerSchema, z.literal(false)]).optional(),
 });
@@ -46,7 +50,7 @@ export interface FileApiKeyStore extends ApiKeyStore {
  * apiKey({ store: fileApiKeyStore({ path: "/etc/orders/api-keys.json" }) })
  */
 export function fileApiKeyStore(options: FileApiKeyStoreOptions): FileApiKeyStore {
-  const { path, logger } = parseOptions(schema, options, "fileApiKeyStore");
+  const { path, logger } = parseOptions(fileApiKeyStoreSchema, options, "fileApiKeyStore");
   return new WatchedFile(path, logger === false ? undefined : (logger ?? pino()));
 }
 

@@ -34,35 +34,42 @@ export interface JwtOptions {
   /**
    * Where the issuer publishes its keys. https; http only to a loopback address. Fetched when first needed, again in the
    * background every ten minutes, and when a token names an unknown key (at most every 30 s). During an outage of the
-   * issuer the last good keys serve. Exactly one of `jwksUri` and `keys`.
+   * issuer the last good keys serve. Exactly one of `jwksUri` and `keys`. Default: none.
    */
   readonly jwksUri?: string | undefined;
-  /** The issuer's public keys, given directly. Exactly one of `jwksUri` and `keys`. */
+  /** The issuer's public keys, given directly. Exactly one of `jwksUri` and `keys`. Default: none. */
   readonly keys?: JwtKey | readonly JwtKey[] | undefined;
-  /** Default: all five. `none` and HMAC are never accepted (RFC 8725 section 3.1). */
+  /**
+   * How tokens may be signed. `none` and HMAC are never accepted (RFC 8725 section 3.1). Default: RS256, PS256, ES256,
+   * ES384, EdDSA.
+   */
   readonly algorithms?: readonly SignatureAlgorithm[] | undefined;
-  /** How far the clocks of issuer and service may differ, for `exp`, `nbf` and age, in seconds. Default 5, at most 300. */
+  /** How far the clocks of issuer and service may differ, for `exp`, `nbf` and age, in seconds; at most 300. Default: 5. */
   readonly clockToleranceSec?: number | undefined;
-  /** The greatest age of a token by its `iat`, which is then required, in seconds. Default: no limit but `exp`. */
+  /** The greatest age of a token by its `iat`, which is then required, in seconds; without it `exp` decides. Default: none. */
   readonly maxTokenAgeSec?: number | undefined;
   /**
    * The `typ` a token must have, such as `at+jwt` (RFC 9068); upper and lower case and a leading `application/` do not
-   * matter. Default: none, `JWT`, `JOSE` or `at+jwt`, so that a token made for another purpose, such as
-   * `logout+jwt`, is not taken for an access token (RFC 8725 section 3.11).
+   * matter. Left out, a token may have no `typ`, `JWT`, `JOSE` or `at+jwt`, so that one made for another purpose, such as
+   * `logout+jwt`, is not taken for an access token (RFC 8725 section 3.11). Default: none.
    */
   readonly typ?: string | undefined;
   /** Further claims that must be there, as names or dotted paths. Default: none. */
   readonly requiredClaims?: readonly string[] | undefined;
   /**
-   * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`).
-   * Defaults: `sub`, `roles`, `permissions`, `tenant`. Roles and permissions are an array of names or one text with
-   * spaces between the names; absent means none, another shape makes the token invalid.
+   * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`). Roles and
+   * permissions are an array of names or one text with spaces between the names; absent means none, another shape makes
+   * the token invalid.
    */
   readonly claims?:
     | {
+        /** Who the token is about. Default: `sub`. */
         readonly subject?: string | undefined;
+        /** The principal's roles. Default: `roles`. */
         readonly roles?: string | undefined;
+        /** The principal's permissions. Default: `permissions`. */
         readonly permissions?: string | undefined;
+        /** The principal's tenant. Default: `tenant`. */
         readonly tenant?: string | undefined;
       }
     | undefined;
@@ -79,18 +86,41 @@ export interface JwtOptions {
    * Has this token been revoked, such as by a logout? Asked with the verified claims on each call, cached token or not,
    * so let it be quick: a look into a set, best without a promise. `true` refuses the call as `invalid`. A throw, a
    * rejection or any answer but `true` and `false` is UNAVAILABLE. Calls that are open already go on until the token
-   * expires. Default: no token is.
+   * expires. Default: nobody is asked.
    */
   readonly isRevoked?: IsRevoked | undefined;
-  /** Tokens whose signature need not be computed again. Defaults: 10,000 entries, 60 s. */
+  /** Tokens whose signature need not be computed again. */
   readonly cache?:
-    | { readonly maxEntries?: number | undefined; readonly maxAgeSec?: number | undefined }
+    | {
+        /** How many tokens are kept. Default: 10,000. */
+        readonly maxEntries?: number | undefined;
+        /** How long a token is kept, in seconds; never beyond its `exp`. Default: 60. */
+        readonly maxAgeSec?: number | undefined;
+      }
     | undefined;
+}
+
+/** The options with their defaults; keys are not imported yet. */
+interface JwtSettings {
+  readonly issuer: string;
+  readonly audience: string | readonly string[];
+  readonly jwksUri?: string | undefined;
+  readonly keys?: unknown | undefined;
+  readonly algorithms: readonly SignatureAlgorithm[];
+  readonly clockToleranceSec: number;
+  readonly maxTokenAgeSec?: number | undefined;
+  readonly typ?: string | undefined;
+  readonly requiredClaims: readonly string[];
+  readonly claims: ClaimRules["paths"];
+  readonly certificateBound: CertificateBound;
+  readonly isRevoked?: IsRevoked | undefined;
+  readonly cache: { readonly maxEntries: number; readonly maxAgeSec: number };
 }
 
 const text = z.string().min(1, "expected text that is not empty");
 
-const schema = z
+/** The shape of `jwt`'s options; the only place where its defaults stand. */
+export const jwtSchema: z.ZodType<JwtSettings> = z
   .strictObject({
     issuer: text,
     audience: z.union([text, z.array(text).min(1, "expected at least one audience")]),
@@ -145,7 +175,7 @@ const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
  * jwt({ issuer: "https://id.example", audience: "orders", jwksUri: "https://id.example/jwks" })
  */
 export function jwt(options: JwtOptions): Authenticator {
-  const parsed = parseOptions(schema, options, "jwt");
+  const parsed = parseOptions(jwtSchema, options, "jwt");
   const keys =
     parsed.jwksUri === undefined
       ? fixedKeys(importKeys(parsed.keys))

@@ -20,12 +20,15 @@ export interface IssueApiKeyOptions {
   readonly owner: string;
   /** Names the key in logs. Default: a random UUID. */
   readonly id?: string | undefined;
+  /** The principal's roles. Default: none. */
   readonly roles?: readonly string[] | undefined;
+  /** The principal's permissions, `resource:action`. Default: none. */
   readonly permissions?: readonly string[] | undefined;
+  /** The principal's tenant. Default: none. */
   readonly tenant?: string | undefined;
-  /** Milliseconds since the epoch. Default: the key does not expire. */
+  /** When the key ends, in milliseconds since the epoch. Default: never. */
   readonly expiresAt?: number | undefined;
-  /** Milliseconds since the epoch. Default: good at once. */
+  /** When the key begins to be good, in milliseconds since the epoch. Default: at once. */
   readonly notBefore?: number | undefined;
 }
 

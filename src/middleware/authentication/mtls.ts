@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { CredentialError } from "../../call/errors.ts";
-import { parseOptions } from "../../call/options.ts";
+import { type Filled, parseOptions } from "../../call/options.ts";
 import type { PeerCertificate } from "../../call/peer.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -24,7 +24,7 @@ export interface MtlsOptions {
    *   met by exactly one label more;
    * - `CN=billing`: a certificate with neither a URI nor a DNS SAN, and exactly this common name.
    *
-   * Default: none; certificates are principals without roles.
+   * Default: none.
    */
   readonly roles?: Readonly<Record<string, readonly string[]>> | undefined;
   /**
@@ -36,7 +36,8 @@ export interface MtlsOptions {
 
 const text = z.string().min(1, "expected text that is not empty");
 
-const schema = z
+/** The shape of `mtls`'s options; the only place where its defaults stand. */
+export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
   .strictObject({
     roles: z.record(z.string(), z.array(text)).default({}),
     unmatched: z.enum(["without-roles", "refuse"]).default("without-roles"),
@@ -77,7 +78,7 @@ const schema = z
  * mtls({ roles: { "spiffe://prod.example/billing": ["billing"], "spiffe://prod.example/ops/*": ["ops"] } })
  */
 export function mtls(options: MtlsOptions = {}): Authenticator {
-  const { roles, unmatched } = parseOptions(schema, options, "mtls");
+  const { roles, unmatched } = parseOptions(mtlsSchema, options, "mtls");
   const grants = Object.entries(roles).flatMap(([text, granted]) => {
     const pattern = parseNamePattern(text);
     return pattern === undefined ? [] : [{ pattern, roles: granted }];

@@ -9,25 +9,25 @@ import type { Roles } from "./roles.ts";
 
 /** What a rule demands of the application that speaks for the caller. Every part that is given must hold. */
 export interface ActorRequirement {
-  /** Any one of these roles, or a role that inherits one of them. */
+  /** Any one of these roles, or a role that inherits one of them. Default: not looked at. */
   readonly roles?: readonly string[] | undefined;
-  /** All of these permissions (`resource:action`), from the actor's own or from its roles. */
+  /** All of these permissions (`resource:action`), from the actor's own or from its roles. Default: not looked at. */
   readonly permissions?: readonly string[] | undefined;
-  /** How the actor was verified: any one of these schemes (`api-key`, `mtls`, …). */
+  /** How the actor was verified: any one of these schemes (`api-key`, `mtls`, …). Default: not looked at. */
   readonly schemes?: readonly string[] | undefined;
 }
 
 /** What a rule demands of an identified caller. Every part that is given must hold. */
 export interface Requirement {
-  /** Any one of these roles, or a role that inherits one of them. */
+  /** Any one of these roles, or a role that inherits one of them. Default: not looked at. */
   readonly roles?: readonly string[] | undefined;
-  /** All of these permissions (`resource:action`), from the caller's own or from its roles. */
+  /** All of these permissions (`resource:action`), from the caller's own or from its roles. Default: not looked at. */
   readonly permissions?: readonly string[] | undefined;
-  /** How the caller was verified: any one of these schemes (`jwt`, `api-key`, `mtls`, …). */
+  /** How the caller was verified: any one of these schemes (`jwt`, `api-key`, `mtls`, …). Default: not looked at. */
   readonly schemes?: readonly string[] | undefined;
   /**
-   * The application that speaks for the caller (`allOf`): `"any"` that was verified, or what it must have. Left out, it
-   * is not looked at.
+   * The application that speaks for the caller (`allOf`): `"any"` that was verified, or what it must have. Default: not
+   * looked at.
    */
   readonly actor?: "any" | ActorRequirement | undefined;
 }

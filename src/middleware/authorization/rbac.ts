@@ -91,7 +91,11 @@ const roles = z
   })
   .default({});
 
-const optionsSchema = z.strictObject({ roles, rules });
+/** The shape of `rbac`'s options. */
+export const rbacSchema: z.ZodType<{
+  readonly roles: NonNullable<RbacOptions["roles"]>;
+  readonly rules: RbacOptions["rules"];
+}> = z.strictObject({ roles, rules });
 
 /**
  * Role-based access control for each method, denying by default.
@@ -127,7 +131,7 @@ const optionsSchema = z.strictObject({ roles, rules });
  * });
  */
 export function rbac(options: RbacOptions): RbacAuthorizer {
-  const parsed = parseOptions(optionsSchema, options, "rbac");
+  const parsed = parseOptions(rbacSchema, options, "rbac");
   refusePrototypeKey(options.roles, "rbac.roles");
   refusePrototypeKey(options.rules, "rbac.rules");
   const roleDefinitions = new Map(Object.entries(parsed.roles));

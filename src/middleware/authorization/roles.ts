@@ -3,9 +3,9 @@ import { didYouMean } from "../../call/nearest-name.ts";
 import { covers, isGrantablePermission } from "./permission.ts";
 
 export interface RoleDefinition {
-  /** What the role grants: `resource:action`, `resource:*` (every action on it) or `*` (everything). */
+  /** What the role grants: `resource:action`, `resource:*` (every action on it) or `*` (everything). Default: nothing. */
   readonly permissions?: readonly string[] | undefined;
-  /** Roles whose permissions it has too, and as which it counts wherever a rule names one of them. */
+  /** Roles whose permissions it has too, and as which it counts wherever a rule names one of them. Default: none. */
   readonly inherits?: readonly string[] | undefined;
 }
 

@@ -39,8 +39,9 @@ export interface RateLimitOptions {
 
 /** How many messages a stream may carry within a window, which starts with its first message. */
 export interface MessageLimit {
+  /** How many messages. */
   readonly points: number;
-  /** In seconds. */
+  /** The length of the window, in seconds. */
   readonly durationSec: number;
 }
 
@@ -58,8 +59,11 @@ export interface RateLimits {
  * server's limit; what is not stays with the server's.
  */
 export interface MethodRateLimits {
+  /** Calls of one peer. Default: the server's. */
   readonly perPeer?: RateLimit | false | undefined;
+  /** Calls of one verified principal. Default: the server's. */
   readonly perPrincipal?: RateLimit | false | undefined;
+  /** Messages that one call with a request stream may send. Default: the server's. */
   readonly messagesPerStream?: MessageLimit | false | undefined;
   /** How many points a call takes from `perPeer` and `perPrincipal`, whosever they are. Default: 1. */
   readonly cost?: number | undefined;

@@ -1,0 +1,136 @@
+// Which options there are: each schema that options are checked with, and the type that tells what they mean.
+import type { z } from "zod";
+import { clientSchema } from "../../src/client/secure-client.ts";
+import { auditLayerSchema } from "../../src/middleware/audit/audit.ts";
+import { jsonLinesSinkSchema } from "../../src/middleware/audit/json-lines-sink.ts";
+import { allOfSchema } from "../../src/middleware/authentication/all-of.ts";
+import { apiKeySchema } from "../../src/middleware/authentication/api-key.ts";
+import { issueSchema } from "../../src/middleware/authentication/api-key-record.ts";
+import { authenticationSchema } from "../../src/middleware/authentication/authentication.ts";
+import { fileApiKeyStoreSchema } from "../../src/middleware/authentication/file-api-key-store.ts";
+import { jwtSchema } from "../../src/middleware/authentication/jwt.ts";
+import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
+import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
+import { deadlineSchema } from "../../src/middleware/deadline.ts";
+import { loggingSchema } from "../../src/middleware/logging.ts";
+import { metadataLimitSchema } from "../../src/middleware/metadata-limit.ts";
+import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
+import { interceptorsSchema, serverSchema } from "../../src/server/options.ts";
+import { shutdownSchema } from "../../src/server/secure-server.ts";
+import { authoritySchema, requestSchema } from "../../src/testing/certificate-authority.ts";
+import { issuerSchema, signSchema } from "../../src/testing/token-issuer.ts";
+import { clientTlsSchema } from "../../src/tls/client-credentials.ts";
+
+/** The options of one function. */
+export interface Group {
+  /** The function that takes them. */
+  readonly of: string;
+  readonly schema: z.ZodType;
+  /** The exported type that the options have; its members' doc comments are their meaning. */
+  readonly type: string;
+  /** Schemas of options that the schema leaves to another function to check. */
+  readonly parts?: Readonly<Record<string, z.ZodType>>;
+  /** Where these options are already told: the function, and the option of it. What is alike is not told again. */
+  readonly as?: { readonly of: string; readonly under?: string };
+}
+
+/** A part of the page. */
+export interface Chapter {
+  readonly title: string;
+  readonly groups: readonly Group[];
+}
+
+export const chapters: readonly Chapter[] = [
+  {
+    title: "The server",
+    groups: [
+      { of: "createSecureServer", schema: serverSchema, type: "SecureServerOptions" },
+      { of: "server.shutdown", schema: shutdownSchema, type: "ShutdownOptions" },
+    ],
+  },
+  {
+    title: "Other roads",
+    groups: [
+      {
+        of: "secureInterceptors",
+        schema: interceptorsSchema,
+        type: "SecureInterceptorsOptions",
+        as: { of: "createSecureServer" },
+      },
+    ],
+  },
+  {
+    title: "The client",
+    groups: [
+      {
+        of: "createSecureClient",
+        schema: clientSchema,
+        type: "SecureClientOptions",
+        parts: { tls: clientTlsSchema },
+      },
+    ],
+  },
+  {
+    title: "Authentication",
+    groups: [
+      { of: "jwt", schema: jwtSchema, type: "JwtOptions" },
+      { of: "apiKey", schema: apiKeySchema, type: "ApiKeyOptions" },
+      { of: "fileApiKeyStore", schema: fileApiKeyStoreSchema, type: "FileApiKeyStoreOptions" },
+      { of: "issueApiKey", schema: issueSchema, type: "IssueApiKeyOptions" },
+      { of: "mtls", schema: mtlsSchema, type: "MtlsOptions" },
+      { of: "allOf", schema: allOfSchema, type: "AllOfOptions" },
+    ],
+  },
+  {
+    title: "Authorization",
+    groups: [{ of: "rbac", schema: rbacSchema, type: "RbacOptions" }],
+  },
+  {
+    title: "Audit",
+    groups: [{ of: "jsonLinesSink", schema: jsonLinesSinkSchema, type: "JsonLinesSinkOptions" }],
+  },
+  {
+    title: "Single layers",
+    groups: [
+      {
+        of: "rateLimit",
+        schema: rateLimitSchema,
+        type: "RateLimitOptions",
+        as: { of: "createSecureServer", under: "rateLimit" },
+      },
+      {
+        of: "deadline",
+        schema: deadlineSchema,
+        type: "DeadlineOptions",
+        as: { of: "createSecureServer", under: "deadline" },
+      },
+      {
+        of: "metadataLimit",
+        schema: metadataLimitSchema,
+        type: "MetadataLimitOptions",
+        as: { of: "createSecureServer", under: "limits" },
+      },
+      { of: "authentication", schema: authenticationSchema, type: "AuthenticationOptions" },
+      {
+        of: "audit",
+        schema: auditLayerSchema,
+        type: "AuditOptions",
+        as: { of: "createSecureServer", under: "audit" },
+      },
+      { of: "logging", schema: loggingSchema, type: "LoggingOptions" },
+    ],
+  },
+  {
+    title: "Testing",
+    groups: [
+      {
+        of: "createCertificateAuthority",
+        schema: authoritySchema,
+        type: "CertificateAuthorityOptions",
+      },
+      { of: "ca.issue", schema: requestSchema, type: "CertificateRequest" },
+      { of: "createTokenIssuer", schema: issuerSchema, type: "TokenIssuerOptions" },
+      { of: "issuer.sign", schema: signSchema, type: "SignOptions" },
+    ],
+  },
+];

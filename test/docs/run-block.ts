@@ -1,0 +1,53 @@
+// Runs one TypeScript block of the documentation, and then its proof: `run-block.ts <key> <block.js> <folder>`. The
+// process ends by itself, if the block and its proof closed what they opened.
+import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { createTokenIssuer } from "../../src/testing/index.ts";
+import { proofs } from "./proofs.ts";
+
+const [key = "", block = "", directory = ""] = process.argv.slice(2);
+const proof = proofs[key];
+if (proof === undefined) throw new Error(`${key}: no proof`);
+
+await using issuer = await createTokenIssuer({ audience: "orders" });
+const port = await freePort();
+const token = join(directory, `${port}.token`);
+writeFileSync(token, await issuer.sign({ sub: "token-file" }));
+
+/** The places that pages name, as they are on this machine. */
+const places: readonly (readonly [page: string, here: string])[] = [
+  ["https://id.example/jwks", issuer.jwksUri],
+  ["https://id.example", issuer.issuer],
+  ["0.0.0.0:50051", `127.0.0.1:${port}`],
+  ["orders.internal:50051", `localhost:${port}`],
+  ["/var/run/secrets/tokens/orders", token],
+  ["/etc/orders/", `${directory}/`],
+  ["/var/log/orders/", `${directory}/`],
+];
+const source = readFileSync(block, "utf8");
+writeFileSync(
+  block,
+  places.reduce((text, [page, here]) => text.replaceAll(page, here), source),
+);
+
+process.chdir(directory);
+await proof({
+  directory,
+  port,
+  issuer,
+  apiKey: readFileSync(join(directory, "api-key"), "utf8"),
+  run: () => import(pathToFileURL(block).href),
+});
+
+function freePort(): Promise<number> {
+  return new Promise((settle, fail) => {
+    const probe = createServer().on("error", fail);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      const found = typeof address === "object" && address !== null ? address.port : 0;
+      probe.close(() => settle(found));
+    });
+  });
+}

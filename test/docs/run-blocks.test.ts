@@ -1,0 +1,266 @@
+// What README.md, CONTRIBUTING.md and docs/ show does what they say: every block is run, or held against what it draws.
+import { execFile } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { loadSync } from "@grpc/proto-loader";
+import { pino } from "pino";
+import ts from "typescript";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { parseOptions } from "../../src/call/options.ts";
+import { allowAuthenticated, anonymous, audit, issueApiKey } from "../../src/index.ts";
+import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
+import { layersOf } from "../../src/server/layers.ts";
+import { MethodOverrides } from "../../src/server/method-overrides.ts";
+import { serverSchema } from "../../src/server/options.ts";
+import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
+import { fromSource } from "../harness/from-source.ts";
+import { type Block, blocksOf, pages, root } from "./pages.ts";
+import { proofs } from "./proofs.ts";
+
+/** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
+const workshop = mkdtempSync(join(root, ".doc-blocks-"));
+/** The folder of a reader who follows the README. */
+const project = join(workshop, "project");
+/** What the blocks of the other pages find on the machine. */
+const surroundings = join(workshop, "surroundings");
+
+const blocks = pages.flatMap(blocksOf);
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly scripts: Readonly<Record<string, string>>;
+  readonly bin: { readonly palisade: string };
+};
+
+interface Ended {
+  readonly code: number;
+  readonly output: string;
+}
+
+function run(command: string, args: readonly string[], cwd: string): Promise<Ended> {
+  return new Promise((settle) => {
+    execFile(
+      command,
+      args,
+      { cwd, env: fromSource, encoding: "utf8", timeout: 30_000 },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+        settle({ code, output: stdout + stderr });
+      },
+    );
+  });
+}
+
+const keyOf = ({ page, heading }: Block): string => `${page}#${heading.replaceAll("`", "")}`;
+
+/** The names that a block declares to be the reader's own are those of `orders.ts`, or of `app-module.ts`. */
+function withContext({ code }: Block): string {
+  const names = [...code.matchAll(/^declare const (\w+)/gm)].map(([, name = ""]) => name);
+  const own = names.includes("AppModule") ? "app-module.ts" : "orders.ts";
+  const context = pathToFileURL(join(root, "test/docs", own)).href;
+  const lead = names.length === 0 ? "" : `import { ${names.join(", ")} } from ${JSON.stringify(context)};\n`;
+  const body = code.replace(/^declare const [^;]+;.*$/gm, "");
+  return ts.transpileModule(lead + body, {
+    compilerOptions: {
+      module: ts.ModuleKind.ESNext,
+      target: ts.ScriptTarget.ES2023,
+      verbatimModuleSyntax: false,
+    },
+  }).outputText;
+}
+
+async function runTypeScript(block: Block): Promise<void> {
+  const file = join(workshop, `${block.page}.${block.line}.mjs`);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, withContext(block));
+  const script = join(root, "test/docs/run-block.ts");
+  const args = [script, keyOf(block), file, surroundings];
+  const { code, output } = await run(process.execPath, args, surroundings);
+  if (code !== 0)
+    throw new Error(`${block.page}:${block.line} ended with ${code}:
+${output}`);
+}
+
+/** One line of a shell block. A command that is not known here fails: it needs a rule. */
+async function runCommand(line: string): Promise<void> {
+  const [command = "", ...args] = line.split(" ");
+  const [verb = "", ...rest] = args;
+  if (command === "npm" && verb === "install") return install(rest);
+  // What these two do to the checkout itself is done by whoever runs the tests.
+  if (line === "npm ci") return expect(existsSync(join(root, "package-lock.json"))).toBe(true);
+  if (command === "npm" && ["start", "test", "run"].includes(verb)) {
+    const name = verb === "run" ? rest[0] : verb;
+    return expect(Object.keys(manifest.scripts)).toContain(name);
+  }
+  const isKnown =
+    (command === "npm" && ["init", "pkg"].includes(verb)) ||
+    (command === "npx" && verb === "palisade") ||
+    (command === "node" && verb === "main.js");
+  if (!isKnown) throw new Error(`"${line}": no rule for this command; say how it is run`);
+  const { code, output } = await run(command, args, project);
+  if (code !== 0) throw new Error(`"${line}" ended with ${code}:\n${output}`);
+  if (command === "node") {
+    expect(output).toContain("{ id: '7', owner: 'shop' }");
+    expect(output).toContain("7 PERMISSION_DENIED: permission denied");
+  }
+}
+
+/** From what is installed here; the packed package itself is installed by `npm run smoke`. */
+function install(args: readonly string[]): void {
+  for (const name of args.filter((arg) => arg !== "--save-dev")) {
+    const from = name === "grpc-palisade" ? root : join(root, "node_modules", name);
+    expect(existsSync(join(from, "package.json")), `${name} is installed here`).toBe(true);
+    const to = join(project, "node_modules", name);
+    mkdirSync(dirname(to), { recursive: true });
+    symlinkSync(from, to);
+  }
+  const bin = join(project, "node_modules/.bin");
+  if (existsSync(bin)) return;
+  mkdirSync(bin, { recursive: true });
+  // As npm links it, from the sources.
+  const cli = join(root, manifest.bin.palisade.replace(/^dist\/(.*)\.js$/, "src/$1.ts"));
+  writeFileSync(join(bin, "palisade"), `#!/bin/sh\nexec node "${cli}" "$@"\n`, { mode: 0o755 });
+}
+
+async function runShell({ code }: Block): Promise<void> {
+  for (const line of code.trim().split("\n")) await runCommand(line);
+}
+
+/** The README's drawing of the chain: its layers, in its order, are the chain's. */
+function checkDrawing({ code }: Block): void {
+  const labels = [...code.matchAll(/^ +(\w.*-->.*)$/gm)]
+    .map(([, line = ""]) => line.split(" --> "))
+    .filter((nodes) => nodes.length > 3)
+    .flatMap((nodes) => nodes.map((node) => /\["(.+)"\]/.exec(node)?.[1] ?? node));
+  const names: Readonly<Record<string, string>> = {
+    "metadata size": "metadata-limit",
+    "peer rate limit": "peer-rate-limit",
+    "principal limits": "principal-rate-limit",
+    "your own layers": "own",
+  };
+  const own = { name: "own", onCall() {} };
+  const settings = parseOptions(
+    serverSchema,
+    {
+      tls: { plaintext: "loopback" },
+      authentication: anonymous(),
+      authorization: allowAuthenticated(),
+      middleware: [own],
+    },
+    "",
+  );
+  const logger = pino({ enabled: false });
+  const layers = layersOf({
+    settings,
+    logger,
+    audit: audit({ sinks: [{ write: async () => {} }], logger }),
+    policy: new PolicyHolder(),
+    overrides: new MethodOverrides(settings),
+    behindMesh: false,
+  }).map(({ name }) => name);
+  const drawn = labels.map((label) => names[label] ?? label);
+  // The drawing leaves out two that stand beside their kin.
+  const beside = ["failed-authentication", "message-rate-limit"];
+  expect(layers.filter((name) => !beside.includes(name))).toEqual(drawn);
+}
+
+/** A tree of files: each is there, and each folder of the first level is in it. */
+function checkTree({ code }: Block): void {
+  const folders: string[] = [];
+  for (const [, indent = "", name = ""] of code.matchAll(/^( *)([\w.-]+\/?)(?: {2,}|$)/gm)) {
+    if (indent.length > 4) continue;
+    folders.length = indent.length / 2;
+    expect(existsSync(join(root, ...folders, name)), `${[...folders, name].join("")} is there`).toBe(true);
+    folders.push(name);
+  }
+  const told = new Set([...code.matchAll(/^ {2}([\w.-]+)/gm)].map(([, name]) => name));
+  expect(readdirSync(join(root, "src")).filter((name) => !told.has(name))).toEqual([]);
+}
+
+const write = (name: string) => {
+  return ({ code }: Block): void => writeFileSync(join(project, name), code);
+};
+
+/** What is done with a block, by its language and, where that does not tell, its page. */
+function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undefined {
+  const rules: Readonly<Record<string, (block: Block) => void | Promise<void>>> = {
+    ts: runTypeScript,
+    sh: runShell,
+    "proto README.md": (proto) => {
+      write("orders.proto")(proto);
+      loadSync(join(project, "orders.proto"));
+    },
+    // It is run by the shell block below it.
+    "js README.md": write("main.js"),
+    "mermaid README.md": checkDrawing,
+    "text docs/architecture.md": checkTree,
+  };
+  return rules[`${block.language} ${block.page}`] ?? rules[block.language];
+}
+
+beforeAll(async () => {
+  for (const folder of [project, surroundings]) mkdirSync(folder);
+  await writeDevelopmentCertificates(join(surroundings, "certs"));
+  for (const name of ["server.crt", "server.key"]) {
+    symlinkSync(join(surroundings, "certs", name), join(surroundings, name));
+  }
+  const { key, record } = issueApiKey({ owner: "shop", roles: ["viewer"] });
+  writeFileSync(join(surroundings, "api-keys.json"), JSON.stringify([record]));
+  writeFileSync(join(surroundings, "api-key"), key);
+}, 30_000);
+
+afterAll(() => rmSync(workshop, { recursive: true, force: true }));
+
+describe("the code that the documentation shows", () => {
+  it("has a rule for each block, and a proof for each TypeScript block", () => {
+    const without = blocks.filter((block) => ruleFor(block) === undefined);
+    expect(without.map(({ page, line, language }) => `${page}:${line} ${language}`)).toEqual([]);
+    expect(ruleFor({ page: "docs/new.md", heading: "New", language: "yaml", line: 1, code: "" })).toBe(
+      undefined,
+    );
+    const typeScript = blocks.filter(({ language }) => language === "ts").map(keyOf);
+    expect(Object.keys(proofs).sort()).toEqual(typeScript.sort());
+  });
+
+  it("has a rule for each command, and none passes unseen", async () => {
+    await expect(runCommand("grpcurl -insecure localhost:50051 list")).rejects.toThrow(
+      "no rule for this command",
+    );
+    await expect(runCommand("npx palisade no-such-command")).rejects.toThrow();
+  });
+
+  const isTypeScript = ({ language }: Block): boolean => language === "ts";
+
+  // They share a folder, and are followed from the top to the bottom.
+  it("runs, step by step, as a reader of the README follows it", { timeout: 60_000 }, async () => {
+    for (const block of blocks.filter((one) => !isTypeScript(one))) await ruleFor(block)?.(block);
+  });
+
+  it.concurrent.each(blocks.filter(isTypeScript).map((block) => [keyOf(block), block] as const))(
+    "runs: %s",
+    async (_key, block) => {
+      await runTypeScript(block);
+    },
+    60_000,
+  );
+
+  it("runs where it stands in a line of text, as a command of palisade or npm", {
+    timeout: 60_000,
+  }, async () => {
+    const commands = pages.flatMap(({ text }) =>
+      [...text.matchAll(/`((?:npx palisade|npm run|npm start|npm test)[^`…<]*)`/g)].map(
+        ([, line = ""]) => line,
+      ),
+    );
+    expect(commands.length).toBeGreaterThan(5);
+    for (const command of new Set(commands)) await runCommand(command);
+  });
+});
