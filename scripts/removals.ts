@@ -826,6 +826,14 @@ export const removals: readonly Removal[] = [
   },
   {
     requirement: "C6",
+    what: "the refusal of a whole chain behind another of ours",
+    file: "src/chain/chain.ts",
+    find: "this.#learns ? this.#planAttached(definition) : this.#planOf(first.method, [notFirst])",
+    replace: "this.#planAttached(definition)",
+    tests: ["test/server/interceptors.test.ts"],
+  },
+  {
+    requirement: "C6",
     what: "the refusal behind interceptors of other code",
     file: "src/chain/chain.ts",
     find: 'return refusingCall(call, { code: status.INTERNAL, details: "internal error" });',

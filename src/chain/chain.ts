@@ -45,7 +45,8 @@ export interface ChainOptions {
     readonly road: Road;
     /**
      * What a method is that was not prepared: `known`, because grpc-js asks interceptors only about registered methods;
-     * or `unknown`, where a policy was checked against the prepared ones and says nothing of others.
+     * or `unknown`, where a policy was checked against the prepared ones and says nothing of others. Such a chain lets
+     * nothing through behind another one, whose word on the method and the peer would stand before its own.
      */
     readonly unprepared: "known" | "unknown";
   };
@@ -69,7 +70,7 @@ export class Chain implements ChainServices {
   #codecFailure: unknown = undefined;
   readonly road: Road;
   readonly recovery: Recovery;
-  readonly checkTimeoutMs: number;
+  readonly #checkTimeoutMs: number;
   readonly logger: Logger;
   readonly peerOf: PeerOf | undefined;
   readonly #maxReceiveMessageBytes: ChainOptions["maxReceiveMessageBytes"];
@@ -78,7 +79,7 @@ export class Chain implements ChainServices {
   constructor(options: ChainOptions) {
     this.#layers = options.layers;
     this.recovery = options.recovery;
-    this.checkTimeoutMs = options.checkTimeoutMs;
+    this.#checkTimeoutMs = options.checkTimeoutMs;
     this.logger = options.logger;
     this.peerOf = options.peerOf;
     this.#maxReceiveMessageBytes = options.maxReceiveMessageBytes;
@@ -90,22 +91,22 @@ export class Chain implements ChainServices {
         : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base));
   }
 
-  /** On somebody else's server: next to the wire, or behind another chain of ours; anywhere else nothing is let through. */
+  /**
+   * On somebody else's server: next to the wire, or single layers behind another chain of ours; anywhere else nothing is
+   * let through.
+   */
   #attach(
     definition: ServerMethodDefinition<unknown, unknown>,
     call: ServerInterceptingCallInterface,
     base: BaseCall | undefined,
   ): OwnInterceptingCall {
     if (call instanceof SecuredCall) {
-      call.join((first) => this.#joined(first, this.#planAttached(definition)));
+      if (!this.#learns) this.#reportNotFirst(definition.path);
+      call.join((first) => this.#joined(first, definition));
       return call;
     }
     if (base === undefined) {
-      this.#reportOnce(
-        `attach ${definition.path}`,
-        { method: definition.path },
-        "every call is refused: another interceptor stands before Palisade's; put Palisade's first in `interceptors`",
-      );
+      this.#reportNotFirst(definition.path);
       return refusingCall(call, { code: status.INTERNAL, details: "internal error" });
     }
     guardRegistered(base, this.#guards);
@@ -140,10 +141,19 @@ export class Chain implements ChainServices {
     return plan;
   }
 
-  #joined(first: Plan, second: Plan): Plan {
+  #reportNotFirst(path: string): void {
+    this.#reportOnce(
+      `attach ${path}`,
+      { method: path },
+      "every call is refused: another interceptor stands before Palisade's; put Palisade's first in `interceptors`",
+    );
+  }
+
+  #joined(first: Plan, definition: ServerMethodDefinition<unknown, unknown>): Plan {
     let joined = this.#joinedPlans.get(first);
     if (joined === undefined) {
-      joined = joinPlans(first, second);
+      const own = this.#learns ? this.#planAttached(definition) : this.#planOf(first.method, [notFirst]);
+      joined = joinPlans(first, own);
       this.#joinedPlans.set(first, joined);
     }
     return joined;
@@ -164,13 +174,20 @@ export class Chain implements ChainServices {
   }
 
   #plan(method: MethodInfo): Plan {
-    const layers = this.#layers.filter((layer) => layer.appliesTo?.(method) ?? true);
+    return this.#planOf(
+      method,
+      this.#layers.filter((layer) => layer.appliesTo?.(method) ?? true),
+    );
+  }
+
+  #planOf(method: MethodInfo, layers: readonly Middleware[]): Plan {
     return {
       method,
       layers,
       onRequest: layers.filter((layer) => layer.onRequest !== undefined),
       onResponse: layers.filter((layer) => layer.onResponse !== undefined),
       maxReceiveMessageBytes: this.#maxReceiveMessageBytes?.(method),
+      checkTimeoutMs: this.#checkTimeoutMs,
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
       countsBytes: layers.some((layer) => layer.readsSizes === true),
     };
@@ -225,6 +242,14 @@ export class Chain implements ChainServices {
     return true;
   }
 }
+
+/** What stands for a chain whose layers must not run behind another's. */
+const notFirst: Middleware = {
+  name: "interceptors",
+  onCall() {
+    throw new Error("secureInterceptors must come first in the server's `interceptors`");
+  },
+};
 
 /** A logger that throws has nobody left to tell; it must not end the call, let alone the process. */
 function say(log: () => void): void {

@@ -420,10 +420,10 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       this.#refuse(
         layer,
         new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, {
-          cause: new Error(`${layer.name} did not answer within ${this.#chain.checkTimeoutMs} ms`),
+          cause: new Error(`${layer.name} did not answer within ${this.#plan.checkTimeoutMs} ms`),
         }),
       );
-    }, this.#chain.checkTimeoutMs);
+    }, this.#plan.checkTimeoutMs);
     pending.then(
       () => {
         if (this.#state !== during) return;
