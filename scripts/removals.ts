@@ -860,8 +860,8 @@ export const removals: readonly Removal[] = [
     requirement: "C11",
     what: "word to a stream handler whose listener failed",
     file: call,
-    find: 'this.#cutShort = source === "thrown" &&',
-    replace: 'this.#cutShort = source === "given" &&',
+    find: 'source === "thrown" && streamsResponses(this.#plan.method.kind)',
+    replace: 'source === "given" && streamsResponses(this.#plan.method.kind)',
     tests: ["test/chain/released.test.ts"],
   },
   {
