@@ -849,6 +849,22 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/reflection.test.ts"],
   },
   {
+    requirement: "C3",
+    what: "the guard round listeners of the call's signal",
+    file: call,
+    find: "      listeners: this.#chain,\n",
+    replace: "",
+    tests: ["test/chain/crash/crash-matrix.test.ts"],
+  },
+  {
+    requirement: "C3",
+    what: "the call's context round its abort",
+    file: "src/call/context.ts",
+    find: "    else this.#listeners.runListener(this, abort);\n",
+    replace: "    else abort();\n",
+    tests: ["test/chain/process-guard.test.ts"],
+  },
+  {
     requirement: "C11",
     what: "word to a handler whose message could not be sent",
     file: call,

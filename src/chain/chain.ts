@@ -10,9 +10,10 @@ import {
   status,
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import type { CallContext } from "../call/context.ts";
+import type { Call, CallContext } from "../call/context.ts";
 import { describeError } from "../call/error-description.ts";
 import { kindOf, type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
+import { runInContext } from "./current-context.ts";
 import {
   asAttachedInterceptor,
   asInterceptor,
@@ -211,6 +212,16 @@ export class Chain implements ChainServices {
       if (unexpected) call.log.warn(line, "the handler failed after it had answered");
       else call.log.debug(line, "the handler failed after its call had ended");
     });
+  }
+
+  runListener(call: Call, listener: () => unknown): void {
+    const failed = (error: unknown): void => this.reportLateFailure(call, error, false);
+    try {
+      // A thenable may be anybody's: its `then` may throw.
+      Promise.resolve(runInContext(call, listener)).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
   }
 
   reportDroppedMetadata(call: CallContext, key: string): void {

@@ -1,6 +1,6 @@
 // What one call needs from its chain: the ready-made lists of its method, and the services that all calls share.
 import type { Logger } from "pino";
-import type { CallContext, ReadonlyMetadata } from "../call/context.ts";
+import type { CallContext, ListenerGuard, ReadonlyMetadata } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
 import type { Peer } from "../call/peer.ts";
 import type { PartialStatus, Road } from "./grpc-js.ts";
@@ -34,7 +34,7 @@ export type PeerOf = (
   metadata: ReadonlyMetadata,
 ) => Peer;
 
-export interface ChainServices {
+export interface ChainServices extends ListenerGuard {
   readonly road: Road;
   readonly recovery: Recovery;
   readonly logger: Logger;

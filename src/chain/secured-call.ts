@@ -320,6 +320,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       metadataBytes: arrival.metadataBytes,
       timeoutMs: arrival.timeoutMs,
       logger: this.#chain.logger,
+      listeners: this.#chain,
     });
     this.#connection.calls += 1;
     this.#stream.once("close", () => this.#onStreamClosed());
