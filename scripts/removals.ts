@@ -849,6 +849,14 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/reflection.test.ts"],
   },
   {
+    requirement: "L4",
+    what: "that only a compressed message gives its turn to the next",
+    file: seam,
+    find: "    if (this.#compressed.shift() !== true) return;\n",
+    replace: "",
+    tests: ["test/chain/attacks.test.ts"],
+  },
+  {
     requirement: "C3",
     what: "the guard round listeners of the call's signal",
     file: call,
