@@ -2,7 +2,6 @@
  * How layers become one grpc-js interceptor. Made once at start; for each method the layers that have a part in it are
  * looked up once, so that a call only walks ready-made lists.
  */
-import { performance } from "node:perf_hooks";
 import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
@@ -12,6 +11,7 @@ import {
 import type { Logger } from "pino";
 import type { Call, CallContext } from "../call/context.ts";
 import { describeError } from "../call/error-description.ts";
+import { LogThrottle } from "../call/log-throttle.ts";
 import { kindOf, type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
 import { runInContext } from "./current-context.ts";
 import {
@@ -55,7 +55,7 @@ export interface ChainOptions {
   readonly maxReceiveMessageBytes?: ((method: MethodInfo) => number | undefined) | undefined;
 }
 
-/** A layer that fails is reported once in this time, not once a call. */
+/** What fails in every call is reported once in this time. */
 const reportEveryMs = 60_000;
 /** A path is printable ASCII (RFC 3986); what is not would reach logs and terminals. */
 const notPrintable = /[^ -~]/g;
@@ -65,7 +65,8 @@ const longestUnknownPath = 256;
 export class Chain implements ChainServices {
   readonly #layers: readonly Middleware[];
   readonly #plans: Map<string, Plan> = new Map();
-  readonly #lastReport: Map<string, number> = new Map();
+  /** Callers choose the paths of unknown methods, and with them how many problems there are (L10). */
+  readonly #reports = new LogThrottle({ periodMs: reportEveryMs });
   readonly #joinedPlans: WeakMap<Plan, Plan> = new WeakMap();
   readonly #learns: boolean;
   #codecFailure: unknown = undefined;
@@ -86,10 +87,19 @@ export class Chain implements ChainServices {
     this.#maxReceiveMessageBytes = options.maxReceiveMessageBytes;
     this.road = options.attached?.road ?? ownRoad;
     this.#learns = options.attached?.unprepared === "known";
+    const onUnmade = (path: string, error: unknown): void =>
+      this.#reportOnce(
+        "unmade",
+        { method: path, err: describeError(error) },
+        "calls are refused: they could not be begun",
+      );
     this.interceptor =
       options.attached === undefined
-        ? asInterceptor((definition, base) => new SecuredCall(this, this.#planFor(definition.path), base))
-        : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base));
+        ? asInterceptor(
+            (definition, base) => new SecuredCall(this, this.#planFor(definition.path), base),
+            onUnmade,
+          )
+        : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base), onUnmade);
   }
 
   /**
@@ -246,11 +256,7 @@ export class Chain implements ChainServices {
   }
 
   #dueNow(what: string): boolean {
-    const now = performance.now();
-    const last = this.#lastReport.get(what);
-    if (last !== undefined && now - last < reportEveryMs) return false;
-    this.#lastReport.set(what, now);
-    return true;
+    return this.#reports.admit(what) !== undefined;
   }
 }
 
