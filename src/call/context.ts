@@ -4,6 +4,7 @@ import { Metadata, type MetadataValue } from "@grpc/grpc-js";
 import type { Context } from "@opentelemetry/api";
 import type { Logger } from "pino";
 import type { StatusError } from "./errors.ts";
+import { guardListeners } from "./guarded-signal.ts";
 import type { MethodInfo } from "./method.ts";
 import type { Peer } from "./peer.ts";
 import type { Identity, Principal } from "./principal.ts";
@@ -83,6 +84,11 @@ export interface TimeUp {
   readonly error: StatusError;
 }
 
+/** Runs what a handler hung on its call's signal, in the call's context, and keeps what it throws or rejects with (C3). */
+export interface ListenerGuard {
+  runListener(call: Call, listener: () => unknown): void;
+}
+
 /** What the seam knows of a call when it arrives. */
 export interface CallArrival {
   readonly method: MethodInfo;
@@ -91,6 +97,8 @@ export interface CallArrival {
   readonly metadataBytes: number;
   readonly timeoutMs: number | undefined | "malformed";
   readonly logger: Logger;
+  /** Absent: the signal's listeners run as they are. */
+  readonly listeners?: ListenerGuard;
 }
 
 const plainRequestId = /^[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}$/;
@@ -117,6 +125,7 @@ export class Call implements CallContext {
   /** The scheme of the credential that was refused, `none` where none was recognized; for metrics. */
   refusedScheme: string | undefined = undefined;
   #spanTraceId: string | undefined = undefined;
+  readonly #listeners: ListenerGuard | undefined;
   #logger: Logger;
   #log: Logger | undefined = undefined;
   #id: string | undefined = undefined;
@@ -137,6 +146,7 @@ export class Call implements CallContext {
     this.startedAt = Date.now();
     this.deadline = this.timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.startedAt + this.timeoutMs;
     this.#logger = arrival.logger;
+    this.#listeners = arrival.listeners;
   }
 
   get id(): string {
@@ -179,6 +189,9 @@ export class Call implements CallContext {
   get signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
+      const guard = this.#listeners;
+      if (guard !== undefined)
+        guardListeners(this.#controller.signal, (listener) => guard.runListener(this, listener));
       if (this.#abortReason !== undefined) this.#controller.abort(abortError(this.#abortReason));
     }
     return this.#controller.signal;
@@ -212,7 +225,12 @@ export class Call implements CallContext {
   /** For the chain: the call is over for the handler. */
   abort(reason: string): void {
     this.#abortReason ??= reason;
-    this.#controller?.abort(abortError(reason));
+    const controller = this.#controller;
+    if (controller === undefined) return;
+    const abort = (): void => controller.abort(abortError(reason));
+    // In the call's context: the listeners of a signal that was made from this one are nobody's to guard but the process's.
+    if (this.#listeners === undefined) abort();
+    else this.#listeners.runListener(this, abort);
   }
 }
 

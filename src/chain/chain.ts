@@ -2,7 +2,6 @@
  * How layers become one grpc-js interceptor. Made once at start; for each method the layers that have a part in it are
  * looked up once, so that a call only walks ready-made lists.
  */
-import { performance } from "node:perf_hooks";
 import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
@@ -10,9 +9,11 @@ import {
   status,
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import type { CallContext } from "../call/context.ts";
+import type { Call, CallContext } from "../call/context.ts";
 import { describeError } from "../call/error-description.ts";
+import { LogThrottle } from "../call/log-throttle.ts";
 import { kindOf, type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
+import { runInContext } from "./current-context.ts";
 import {
   asAttachedInterceptor,
   asInterceptor,
@@ -45,7 +46,8 @@ export interface ChainOptions {
     readonly road: Road;
     /**
      * What a method is that was not prepared: `known`, because grpc-js asks interceptors only about registered methods;
-     * or `unknown`, where a policy was checked against the prepared ones and says nothing of others.
+     * or `unknown`, where a policy was checked against the prepared ones and says nothing of others. Such a chain lets
+     * nothing through behind another one, whose word on the method and the peer would stand before its own.
      */
     readonly unprepared: "known" | "unknown";
   };
@@ -53,7 +55,7 @@ export interface ChainOptions {
   readonly maxReceiveMessageBytes?: ((method: MethodInfo) => number | undefined) | undefined;
 }
 
-/** A layer that fails is reported once in this time, not once a call. */
+/** What fails in every call is reported once in this time. */
 const reportEveryMs = 60_000;
 /** A path is printable ASCII (RFC 3986); what is not would reach logs and terminals. */
 const notPrintable = /[^ -~]/g;
@@ -63,13 +65,14 @@ const longestUnknownPath = 256;
 export class Chain implements ChainServices {
   readonly #layers: readonly Middleware[];
   readonly #plans: Map<string, Plan> = new Map();
-  readonly #lastReport: Map<string, number> = new Map();
+  /** Callers choose the paths of unknown methods, and with them how many problems there are (L10). */
+  readonly #reports = new LogThrottle({ periodMs: reportEveryMs });
   readonly #joinedPlans: WeakMap<Plan, Plan> = new WeakMap();
   readonly #learns: boolean;
   #codecFailure: unknown = undefined;
   readonly road: Road;
   readonly recovery: Recovery;
-  readonly checkTimeoutMs: number;
+  readonly #checkTimeoutMs: number;
   readonly logger: Logger;
   readonly peerOf: PeerOf | undefined;
   readonly #maxReceiveMessageBytes: ChainOptions["maxReceiveMessageBytes"];
@@ -78,34 +81,43 @@ export class Chain implements ChainServices {
   constructor(options: ChainOptions) {
     this.#layers = options.layers;
     this.recovery = options.recovery;
-    this.checkTimeoutMs = options.checkTimeoutMs;
+    this.#checkTimeoutMs = options.checkTimeoutMs;
     this.logger = options.logger;
     this.peerOf = options.peerOf;
     this.#maxReceiveMessageBytes = options.maxReceiveMessageBytes;
     this.road = options.attached?.road ?? ownRoad;
     this.#learns = options.attached?.unprepared === "known";
+    const onUnmade = (path: string, error: unknown): void =>
+      this.#reportOnce(
+        "unmade",
+        { method: path, err: describeError(error) },
+        "calls are refused: they could not be begun",
+      );
     this.interceptor =
       options.attached === undefined
-        ? asInterceptor((definition, base) => new SecuredCall(this, this.#planFor(definition.path), base))
-        : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base));
+        ? asInterceptor(
+            (definition, base) => new SecuredCall(this, this.#planFor(definition.path), base),
+            onUnmade,
+          )
+        : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base), onUnmade);
   }
 
-  /** On somebody else's server: next to the wire, or behind another chain of ours; anywhere else nothing is let through. */
+  /**
+   * On somebody else's server: next to the wire, or single layers behind another chain of ours; anywhere else nothing is
+   * let through.
+   */
   #attach(
     definition: ServerMethodDefinition<unknown, unknown>,
     call: ServerInterceptingCallInterface,
     base: BaseCall | undefined,
   ): OwnInterceptingCall {
     if (call instanceof SecuredCall) {
-      call.join((first) => this.#joined(first, this.#planAttached(definition)));
+      if (!this.#learns) this.#reportNotFirst(definition.path);
+      call.join((first) => this.#joined(first, definition));
       return call;
     }
     if (base === undefined) {
-      this.#reportOnce(
-        `attach ${definition.path}`,
-        { method: definition.path },
-        "every call is refused: another interceptor stands before Palisade's; put Palisade's first in `interceptors`",
-      );
+      this.#reportNotFirst(definition.path);
       return refusingCall(call, { code: status.INTERNAL, details: "internal error" });
     }
     guardRegistered(base, this.#guards);
@@ -140,10 +152,19 @@ export class Chain implements ChainServices {
     return plan;
   }
 
-  #joined(first: Plan, second: Plan): Plan {
+  #reportNotFirst(path: string): void {
+    this.#reportOnce(
+      `attach ${path}`,
+      { method: path },
+      "every call is refused: another interceptor stands before Palisade's; put Palisade's first in `interceptors`",
+    );
+  }
+
+  #joined(first: Plan, definition: ServerMethodDefinition<unknown, unknown>): Plan {
     let joined = this.#joinedPlans.get(first);
     if (joined === undefined) {
-      joined = joinPlans(first, second);
+      const own = this.#learns ? this.#planAttached(definition) : this.#planOf(first.method, [notFirst]);
+      joined = joinPlans(first, own);
       this.#joinedPlans.set(first, joined);
     }
     return joined;
@@ -164,13 +185,20 @@ export class Chain implements ChainServices {
   }
 
   #plan(method: MethodInfo): Plan {
-    const layers = this.#layers.filter((layer) => layer.appliesTo?.(method) ?? true);
+    return this.#planOf(
+      method,
+      this.#layers.filter((layer) => layer.appliesTo?.(method) ?? true),
+    );
+  }
+
+  #planOf(method: MethodInfo, layers: readonly Middleware[]): Plan {
     return {
       method,
       layers,
       onRequest: layers.filter((layer) => layer.onRequest !== undefined),
       onResponse: layers.filter((layer) => layer.onResponse !== undefined),
       maxReceiveMessageBytes: this.#maxReceiveMessageBytes?.(method),
+      checkTimeoutMs: this.#checkTimeoutMs,
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
       countsBytes: layers.some((layer) => layer.readsSizes === true),
     };
@@ -196,6 +224,16 @@ export class Chain implements ChainServices {
     });
   }
 
+  runListener(call: Call, listener: () => unknown): void {
+    const failed = (error: unknown): void => this.reportLateFailure(call, error, false);
+    try {
+      // A thenable may be anybody's: its `then` may throw.
+      Promise.resolve(runInContext(call, listener)).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
   reportDroppedMetadata(call: CallContext, key: string): void {
     if (!this.#dueNow(`metadata ${call.method.path}`)) return;
     say(() => call.log.warn({ key }, "response metadata that HTTP/2 or gRPC does not allow was left out"));
@@ -218,11 +256,7 @@ export class Chain implements ChainServices {
   }
 
   #dueNow(what: string): boolean {
-    const now = performance.now();
-    const last = this.#lastReport.get(what);
-    if (last !== undefined && now - last < reportEveryMs) return false;
-    this.#lastReport.set(what, now);
-    return true;
+    return this.#reports.admit(what) !== undefined;
   }
 }
 
@@ -233,6 +267,14 @@ function answeredNothing(cause: unknown): Error {
     { cause },
   );
 }
+
+/** What stands for a chain whose layers must not run behind another's. */
+const notFirst: Middleware = {
+  name: "interceptors",
+  onCall() {
+    throw new Error("secureInterceptors must come first in the server's `interceptors`");
+  },
+};
 
 /** A logger that throws has nobody left to tell; it must not end the call, let alone the process. */
 function say(log: () => void): void {

@@ -1,7 +1,8 @@
 /**
  * The seam: the only file that touches what grpc-js does not document. Each function is small and typed, names what it
  * relies on, and was last seen to hold for grpc-js 1.14.7 (test/chain/grpc-js.test.ts is the contract test).
- * `checkSeam` runs when a chain is made, so that a grpc-js that changed stops a server at start, not in a call.
+ * `checkSeam` runs when a server is made, so that a grpc-js that changed stops it at start. What only a call can show is
+ * looked at when the first one comes: then every call is refused, and the log says why.
  */
 import { Buffer } from "node:buffer";
 import { EventEmitter } from "node:events";
@@ -23,6 +24,7 @@ import {
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
   type ServerMethodDefinition,
+  status,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
@@ -116,22 +118,24 @@ export function checkSeam(server: Server): void {
     typeof inside._retrieveHandler === "function" ? "" : "Server._retrieveHandler",
     typeof inside.commonServerOptions === "object" ? "" : "Server.commonServerOptions",
   ].filter((name) => name !== "");
-  if (missing.length === 0) return;
-  throw new ConfigError(
-    `this version of @grpc/grpc-js lacks ${missing.join(", ")}; use a version that this release was tested with (1.14.7)`,
-  );
+  if (missing.length > 0) throw lacking(missing);
 }
+
+/** Hears why a call was refused before there was anything of ours to refuse it. grpc-js does not survive a throw here. */
+export type OnUnmade = (path: string, error: unknown) => void;
 
 /** Turns a call of ours into what an interceptor has to return: grpc-js types it as its own class, but only calls methods. */
 export function asInterceptor(
   make: (definition: ServerMethodDefinition<unknown, unknown>, base: BaseCall) => OwnInterceptingCall,
+  onUnmade: OnUnmade,
 ): ServerInterceptor {
-  return (definition, base) => make(definition, asBaseCall(base)) as unknown as ServerInterceptingCall;
+  const asBaseCall = newBaseCallCheck();
+  return orRefuse((definition, call) => make(definition, asBaseCall(call)), onUnmade);
 }
 
 /**
  * The same for a server that somebody else made (C6). `base` is undefined where the call is not next to the wire, because
- * another interceptor stands before ours, or where grpc-js has changed.
+ * another interceptor stands before ours.
  */
 export function asAttachedInterceptor(
   make: (
@@ -139,18 +143,76 @@ export function asAttachedInterceptor(
     call: ServerInterceptingCallInterface,
     base: BaseCall | undefined,
   ) => OwnInterceptingCall,
+  onUnmade: OnUnmade,
 ): ServerInterceptor {
-  return (definition, call) =>
-    make(definition, call, isAttachable(call) ? call : undefined) as unknown as ServerInterceptingCall;
+  const asBaseCall = newBaseCallCheck();
+  return orRefuse(
+    (definition, call) => make(definition, call, isNextToWire(call) ? asBaseCall(call) : undefined),
+    onUnmade,
+  );
 }
 
-function isAttachable(call: ServerInterceptingCallInterface): call is BaseCall {
-  const { stream, handler } = call as Partial<BaseCall>;
-  return (
-    typeof stream === "object" &&
-    typeof handler === "object" &&
-    typeof handler.func === "function" &&
-    methodKind(handler.type) !== undefined
+function isNextToWire(call: ServerInterceptingCallInterface): boolean {
+  return "stream" in call && "handler" in call;
+}
+
+function orRefuse(
+  make: (
+    definition: ServerMethodDefinition<unknown, unknown>,
+    call: ServerInterceptingCallInterface,
+  ) => OwnInterceptingCall,
+  onUnmade: OnUnmade,
+): ServerInterceptor {
+  return (definition, call) => {
+    try {
+      return make(definition, call) as unknown as ServerInterceptingCall;
+    } catch (error) {
+      onUnmade(definition.path, error);
+      return refusingCall(call, unmade) as unknown as ServerInterceptingCall;
+    }
+  };
+}
+
+const unmade: PartialStatus = { code: status.INTERNAL, details: "internal error" };
+
+/** Looks at the first base call of an interceptor; the others are of the same class. */
+function newBaseCallCheck(): (call: ServerInterceptingCallInterface) => BaseCall {
+  let whole: unknown;
+  return (call) => {
+    const prototype: unknown = Object.getPrototypeOf(call);
+    if (prototype !== whole) {
+      checkBaseCall(call);
+      whole = prototype;
+    }
+    return call as BaseCall;
+  };
+}
+
+/** Throws where this grpc-js's base call is not the one the seam was made for. */
+function checkBaseCall(call: ServerInterceptingCallInterface): void {
+  const base = call as Partial<OwnedBaseCall>;
+  const missing = [
+    typeof base.stream === "object" ? "" : "stream",
+    typeof base.handler?.func === "function" ? "" : "handler.func",
+    typeof base.handler?.serialize === "function" ? "" : "handler.serialize",
+    typeof base.handler?.deserialize === "function" ? "" : "handler.deserialize",
+    base.handler !== undefined && base.handler.type in kinds ? "" : "handler.type",
+    base.deadlineTimer !== undefined ? "" : "deadlineTimer",
+    typeof base.receivedHalfClose === "boolean" ? "" : "receivedHalfClose",
+    typeof base.maxReceiveMessageSize === "number" ? "" : "maxReceiveMessageSize",
+    typeof base.maxSendMessageSize === "number" ? "" : "maxSendMessageSize",
+    typeof base.incomingEncoding === "string" ? "" : "incomingEncoding",
+    typeof base.decoder?.maxReadMessageLength === "number" ? "" : "decoder.maxReadMessageLength",
+    typeof base.decompressMessage === "function" ? "" : "decompressMessage",
+    typeof base.serializeMessage === "function" ? "" : "serializeMessage",
+    typeof base.sendStatus === "function" ? "" : "sendStatus",
+  ].filter((name) => name !== "");
+  if (missing.length > 0) throw lacking(missing.map((name) => `BaseServerInterceptingCall.${name}`));
+}
+
+function lacking(missing: readonly string[]): ConfigError {
+  return new ConfigError(
+    `this version of @grpc/grpc-js lacks ${missing.join(", ")}; use a version that this release was tested with (1.14.7)`,
   );
 }
 
@@ -190,11 +252,6 @@ export function asAuthContext(context: {
   readonly sslPeerCertificate: unknown;
 }): ReturnType<ServerInterceptingCallInterface["getAuthContext"]> {
   return context as ReturnType<ServerInterceptingCallInterface["getAuthContext"]>;
-}
-
-function asBaseCall(call: ServerInterceptingCallInterface): BaseCall {
-  if ("stream" in call && typeof call.stream === "object" && call.stream !== null) return call as BaseCall;
-  throw new ConfigError("the chain must be the first interceptor of its server, next to the base call");
 }
 
 /**
@@ -269,18 +326,24 @@ function countSent(this: OwnedBaseCall, value: unknown): Buffer {
 
 /**
  * grpc-js inflates every message of a frame as it arrives, all at once, read or not, ended or not: sixteen kilobytes of
- * them are a thousand inflaters, or as many megabytes. Here the next one is inflated when the one before was delivered.
+ * them are a thousand inflaters, or as many megabytes. Here the next one is inflated when the compressed one before it
+ * was delivered, whatever came uncompressed in between.
  */
 export class Inflation {
   readonly #waiting: (() => void)[] = [];
+  /** Of each message that was not delivered yet, in their order: was it compressed? */
+  readonly #compressed: boolean[] = [];
   #underWay = false;
 
   constructor(base: BaseCall) {
     const inflate = base.decompressMessage;
-    base.decompressMessage = (message, encoding) =>
-      encoding === "identity"
-        ? inflate.call(base, message, encoding)
-        : this.#turn().then(() => inflate.call(base, message, encoding));
+    base.decompressMessage = (message, encoding) => {
+      const compressed = encoding !== "identity";
+      this.#compressed.push(compressed);
+      return compressed
+        ? this.#turn().then(() => inflate.call(base, message, encoding))
+        : inflate.call(base, message, encoding);
+    };
   }
 
   #turn(): Promise<void> {
@@ -289,8 +352,9 @@ export class Inflation {
     return Promise.resolve();
   }
 
-  /** A message was delivered: the next one may be inflated. */
+  /** A message was delivered, in the order in which they came. Where it was compressed, the next one may be inflated. */
   next(): void {
+    if (this.#compressed.shift() !== true) return;
     const waiting = this.#waiting.shift();
     if (waiting === undefined) this.#underWay = false;
     else waiting();
@@ -299,6 +363,7 @@ export class Inflation {
   /** The call ended: what waits is never inflated. */
   stop(): void {
     this.#waiting.length = 0;
+    this.#compressed.length = 0;
     this.#underWay = true;
   }
 }

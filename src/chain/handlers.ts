@@ -170,7 +170,11 @@ async function sendAll(
   try {
     for (;;) {
       const { done, value } = await responses.next();
-      if (done === true || secured.ended || stream.destroyed) break;
+      if (done === true) break;
+      if (secured.ended || stream.destroyed) {
+        await responses.return(undefined);
+        break;
+      }
       if (!stream.write(value)) await drained(stream);
     }
     secured.handlerSettled();

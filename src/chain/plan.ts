@@ -1,6 +1,6 @@
 // What one call needs from its chain: the ready-made lists of its method, and the services that all calls share.
 import type { Logger } from "pino";
-import type { CallContext, ReadonlyMetadata } from "../call/context.ts";
+import type { CallContext, ListenerGuard, ReadonlyMetadata } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
 import type { Peer } from "../call/peer.ts";
 import type { PartialStatus, Road } from "./grpc-js.ts";
@@ -19,6 +19,8 @@ export interface Plan {
   readonly countsBytes: boolean;
   /** The largest message that calls of this method may send, where it is not the server's. */
   readonly maxReceiveMessageBytes: number | undefined;
+  /** How long one hook may take to answer. */
+  readonly checkTimeoutMs: number;
 }
 
 /**
@@ -32,11 +34,9 @@ export type PeerOf = (
   metadata: ReadonlyMetadata,
 ) => Peer;
 
-export interface ChainServices {
+export interface ChainServices extends ListenerGuard {
   readonly road: Road;
   readonly recovery: Recovery;
-  /** How long one hook may take to answer. */
-  readonly checkTimeoutMs: number;
   readonly logger: Logger;
   /** Who is behind the connection on this call, where a proxy tells; undefined where it is always the connection's peer. */
   readonly peerOf: PeerOf | undefined;
@@ -49,7 +49,10 @@ export interface ChainServices {
   explain(sent: PartialStatus): PartialStatus;
 }
 
-/** The layers of both, one after the other: two interceptors of ours on one server. */
+/**
+ * The layers of both, one after the other: two interceptors of ours on one server. The method stays the first one's:
+ * whoever needs another to be taken for unknown must come first.
+ */
 export function joinPlans(first: Plan, second: Plan): Plan {
   return {
     method: first.method,
@@ -59,5 +62,6 @@ export function joinPlans(first: Plan, second: Plan): Plan {
     holding: [...first.holding, ...second.holding],
     countsBytes: first.countsBytes || second.countsBytes,
     maxReceiveMessageBytes: second.maxReceiveMessageBytes ?? first.maxReceiveMessageBytes,
+    checkTimeoutMs: Math.min(first.checkTimeoutMs, second.checkTimeoutMs),
   };
 }

@@ -10,7 +10,7 @@ import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/gr
 import { Call } from "../call/context.ts";
 import { encodeStatusDetails } from "../call/error-details.ts";
 import { StatusError } from "../call/errors.ts";
-import { isHealthProbe } from "../call/method.ts";
+import { isHealthProbe, streamsResponses } from "../call/method.ts";
 import { internalErrorText, texts } from "../call/status.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import {
@@ -72,6 +72,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   readonly #inflation: Inflation | undefined;
   /** Is the base call at work on a message of the handler's? What fails then is the handler's. */
   #sending = false;
+  /** The call ended by the handler's own doing, but its stream did not: what writes there must hear of it. */
+  #cutShort = false;
   #plan: Plan;
   #context: Call | undefined = undefined;
   #listener: InboundListener | undefined = undefined;
@@ -171,6 +173,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       } catch (error) {
         if (this.#watcherFailed(layer, error)) continue;
         this.#refuse(layer, error);
+        process.nextTick(callback);
         return;
       }
     }
@@ -181,6 +184,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#sending = true;
     this.#base.sendMessage(message, callback);
     this.#sending = false;
+    // It could not be sent, so the base call has forgotten who waits for that.
+    if (this.ended) process.nextTick(callback);
   }
 
   sendStatus(sent: PartialStatus): void {
@@ -253,6 +258,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       return;
     }
     this.#replied = true;
+    this.#cutShort =
+      source === "thrown" && streamsResponses(this.#plan.method.kind) && !this.#streamDestroyed;
     this.#end({ ...this.#recover(error, source), ...trailersOf(trailers) }, "handler", undefined);
   }
 
@@ -313,6 +320,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       metadataBytes: arrival.metadataBytes,
       timeoutMs: arrival.timeoutMs,
       logger: this.#chain.logger,
+      listeners: this.#chain,
     });
     this.#connection.calls += 1;
     this.#stream.once("close", () => this.#onStreamClosed());
@@ -352,7 +360,11 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       releaseStream(this.#base);
     }
     // A handler that answered a request which was all there has nothing left to cancel. A stream may still be reading.
-    if (this.#ending?.endedBy !== "handler" || !this.#base.receivedHalfClose) this.#tellHandler();
+    if (!this.#endedByHandler || !this.#base.receivedHalfClose) this.#tellHandler();
+  }
+
+  get #endedByHandler(): boolean {
+    return this.#ending?.endedBy === "handler" && !this.#cutShort;
   }
 
   #tellHandler(): void {
@@ -373,6 +385,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       sendOn(this.#base, { code: status.INTERNAL, details: "internal error" });
       return;
     }
+    this.#cutShort = this.#sending && !this.#replied;
     this.#end(this.#recover(explained, "grpc-js"), this.#sending ? "handler" : "transport", undefined);
   }
 
@@ -420,10 +433,10 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       this.#refuse(
         layer,
         new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, {
-          cause: new Error(`${layer.name} did not answer within ${this.#chain.checkTimeoutMs} ms`),
+          cause: new Error(`${layer.name} did not answer within ${this.#plan.checkTimeoutMs} ms`),
         }),
       );
-    }, this.#chain.checkTimeoutMs);
+    }, this.#plan.checkTimeoutMs);
     pending.then(
       () => {
         if (this.#state !== during) return;
@@ -529,7 +542,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     if (this.#state === ENDED) return;
     this.#finish(sent, endedBy, layer);
     this.#send(sent);
-    if (endedBy === "handler" || !this.#handlerStarted) return;
+    if (this.#endedByHandler || !this.#handlerStarted) return;
     // grpc-js tells the handler only once the trailers left, which a caller who does not read can hold up.
     process.nextTick(() => this.#tellHandler());
   }
@@ -540,7 +553,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#inflation?.stop();
     clearTimeout(this.#checkTimer);
     // A check that is still waiting for something can stop too, not only the handler.
-    if (endedBy !== "handler") this.#context?.abort(ended.details);
+    if (!this.#endedByHandler) this.#context?.abort(ended.details);
   }
 
   #send(sent: PublicStatus): void {

@@ -31,7 +31,8 @@ const road = attachedRoad(peerCertificateOf);
 /**
  * Layers as one interceptor for anybody's `grpc.Server`, for all four call kinds, with the guard round every handler
  * (C3) and safe errors (C5). Give the layers in the order in which they run. It must be the first of the server's
- * `interceptors`; another `toInterceptor(…)` may follow it, an interceptor of other code only after those.
+ * `interceptors`, or follow `secureInterceptors(…)`; another `toInterceptor(…)` may follow it, an interceptor of other code
+ * only after those. The shortest `checkTimeoutMs` of them holds.
  *
  * What `secureInterceptors` cannot have on a server of others, this cannot have either. Failures of layers are logged by
  * pino to standard output.
@@ -84,7 +85,7 @@ const notOnThisRoad = [
 /**
  * The whole chain as interceptors, for a `grpc.Server` that somebody else made: a framework, or code that cannot change.
  * The policy is checked here, against `services`. Put them first in the server's `interceptors`; with anything before
- * them every call is refused.
+ * them, `toInterceptor(…)` too, every call is refused, and logged.
  *
  * Layers, guard, safe errors, audit and the four call kinds are as on `createSecureServer`. What an interceptor cannot
  * have, this road cannot have, and a line in the log says so at start:

@@ -1,7 +1,8 @@
 // What an attacker with the source tried, each as it was tried.
 import { Buffer } from "node:buffer";
-import { gzipSync } from "node:zlib";
-import { describe, expect, it } from "vitest";
+import zlib, { gzipSync } from "node:zlib";
+import { describe, expect, it, vi } from "vitest";
+import type { MethodKind } from "../../src/call/method.ts";
 import { redactSecrets } from "../../src/call/redaction.ts";
 import { check } from "../harness/health.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
@@ -72,6 +73,58 @@ describe("compressed messages", () => {
     expect(seen.body.toString("utf8")).toContain(texts.join(","));
     expect(wall.started).toEqual(["client_stream"]);
     connection.cut();
+  });
+});
+
+/** How many inflaters are at work at once, at most, until it is disposed of. */
+function countInflaters(): Disposable & { readonly most: number; readonly all: number } {
+  const make = zlib.createGunzip;
+  let now = 0;
+  let most = 0;
+  let all = 0;
+  const spy = vi.spyOn(zlib, "createGunzip").mockImplementation((...options) => {
+    now += 1;
+    all += 1;
+    most = Math.max(most, now);
+    return make(...options).once("end", () => {
+      now -= 1;
+    });
+  });
+  return {
+    get most() {
+      return most;
+    },
+    get all() {
+      return all;
+    },
+    [Symbol.dispose]() {
+      spy.mockRestore();
+    },
+  };
+}
+
+const packed = grpcFrame(gzipSync("{}"), 1);
+const plain = grpcFrame("{}");
+const mixtures: readonly [string, readonly Buffer[]][] = [
+  ["all compressed", Array<Buffer>(200).fill(packed)],
+  ["after as many that are not", [...Array<Buffer>(200).fill(plain), ...Array<Buffer>(200).fill(packed)]],
+  ["each after one that is not", Array<Buffer[]>(200).fill([plain, packed]).flat()],
+];
+const reading: readonly MethodKind[] = ["client_stream", "bidi_stream"];
+
+describe.each(reading)("two hundred compressed messages of one %s call", (kind) => {
+  it.each(mixtures)("C13 L4 are inflated one at a time: %s", async (_how, messages) => {
+    using inflaters = countInflaters();
+    await using wall = await secured();
+    await using connection = await RawConnection.open(wall);
+    const seen = await connection.call(paths[kind], {
+      headers: { ...(await wall.authorized()), "grpc-encoding": "gzip" },
+      body: Buffer.concat(messages),
+    }).answer;
+    expect(seen.name).toBe("OK");
+    expect(inflaters.all).toBe(200);
+    // The next one starts while the last one is delivered.
+    expect(inflaters.most).toBeLessThanOrEqual(2);
   });
 });
 

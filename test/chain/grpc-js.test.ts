@@ -10,6 +10,7 @@ import {
   Metadata,
   Server,
   ServerCredentials,
+  ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
   status,
@@ -240,11 +241,18 @@ describe(`grpc-js ${seen}: the server`, () => {
   });
 });
 
+/** What cannot be made fails the test. */
+function interceptorOf(make: Parameters<typeof asInterceptor>[0]): ServerInterceptor {
+  return asInterceptor(make, (_path, error) => {
+    throw error;
+  });
+}
+
 describe(`grpc-js ${seen}: the base call`, () => {
   it.each(kinds)("takes an object of ours for a %s call, and calls nothing but its methods", async (kind) => {
     const made: PassingCall[] = [];
     await using bare = await plain({
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         const call = new PassingCall(base);
         made.push(call);
         return call;
@@ -255,16 +263,44 @@ describe(`grpc-js ${seen}: the base call`, () => {
     expect(made).toHaveLength(1);
   });
 
-  it("is refused where another interceptor stands before it: then there is no base call", () => {
-    const interceptor = asInterceptor((_definition, base) => new PassingCall(base));
-    expect(() => interceptor({} as never, {} as never)).toThrow(ConfigError);
+  it.each(kinds)(
+    "is refused where another interceptor stands before it: no base call for %s",
+    async (kind) => {
+      const told: [string, unknown][] = [];
+      const ours = asInterceptor(
+        (_definition, base) => new PassingCall(base),
+        (path, error) => told.push([path, error]),
+      );
+      await using bare = await plain({
+        interceptor: (definition, call) => ours(definition, new ServerInterceptingCall(call)),
+      });
+      const result = await invoke(bare.client, kind);
+      expect(`${result.name} ${result.details}`).toBe("INTERNAL internal error");
+      expect(told).toEqual([[paths[kind], expect.any(ConfigError)]]);
+    },
+  );
+
+  it.each(kinds)("is refused where no call of ours can be made of it: %s", async (kind) => {
+    const told: unknown[] = [];
+    const failure = new Error("not made");
+    await using bare = await plain({
+      interceptor: asInterceptor(
+        () => {
+          throw failure;
+        },
+        (_path, error) => told.push(error),
+      ),
+    });
+    const result = await invoke(bare.client, kind);
+    expect(`${result.name} ${result.details}`).toBe("INTERNAL internal error");
+    expect(told).toEqual([failure]);
   });
 
   it("has its stream, its session, its timer, and knows when the caller has finished", async () => {
     const bases: BaseCall[] = [];
     let session: unknown;
     await using bare = await plain({
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         bases.push(base);
         session = base.stream.session;
         return new PassingCall(base);
@@ -291,7 +327,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
       const shown: PartialStatus[] = [];
       await using bare = await plain({
         limits: { "grpc.max_receive_message_length": 1_000 },
-        interceptor: asInterceptor((_definition, base) => {
+        interceptor: interceptorOf((_definition, base) => {
           interceptOwnStatuses(base, {
             ...deafToSizes,
             onBaseStatus: (sent) => {
@@ -311,7 +347,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
   it.each(kinds)("U5 tells the size of each message of a %s call, without its framing", async (kind) => {
     const sizes: { readonly received: number[]; readonly sent: number[] } = { received: [], sent: [] };
     await using bare = await plain({
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         interceptOwnStatuses(base, {
           onBaseStatus: (sent) => sendOn(base, sent),
           onBytesReceived: (bytes) => sizes.received.push(bytes),
@@ -336,7 +372,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
   it("loses its timer where the seam takes it, and answers nothing by itself", async () => {
     const timers: unknown[] = [];
     await using bare = await plain({
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         interceptOwnStatuses(base, { ...deafToSizes, onBaseStatus: () => {} });
         timers.push(base.deadlineTimer);
         return new PassingCall(base);
@@ -348,7 +384,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
 
   it("is closed without an error behind its status, where the caller does not finish", async () => {
     await using bare = await plain({
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         const call = new PassingCall(base);
         call.start = () =>
           base.start({
@@ -392,7 +428,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
         serverStream: (call: never) => look(call),
         bidiStream: (call: never) => look(call),
       } as unknown as UntypedServiceImplementation,
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         const call = new PassingCall(base);
         call.getAuthContext = () => asAuthContext(ours);
         return call;
@@ -416,7 +452,7 @@ describe(`grpc-js ${seen}: what a stream and its connection tell`, () => {
     let found: Awaited<ReturnType<typeof arrival>> | undefined;
     await using bare = await plain({
       before: (server) => void watchConnections(server, noEvents),
-      interceptor: asInterceptor((_definition, base) => {
+      interceptor: interceptorOf((_definition, base) => {
         const call = new PassingCall(base);
         call.start = (listener) => {
           base.start({

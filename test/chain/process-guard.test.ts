@@ -32,11 +32,12 @@ function run(what: string, how: string): Promise<Ended> {
 }
 
 describe("processGuard", () => {
-  it.each(["timer", "immediate", "tick", "promise", "async function", "file callback", "a string"])(
+  const left = ["timer", "immediate", "tick", "promise", "async function", "file callback", "a string"];
+  it.each([...left.map((what) => [what, "OK"]), ["derived signal", "CANCELLED"]])(
     "C3 %s: the process goes on, and each failure is reported with its call's id",
-    async (what) => {
+    async (what, name) => {
       const { code, alive, told, ids, reports } = await run(what, "guarded");
-      expect({ code, alive, told }).toEqual({ code: 0, alive: true, told: ["OK", "OK", "OK", "OK"] });
+      expect({ code, alive, told }).toEqual({ code: 0, alive: true, told: [name, name, name, name] });
       expect(ids).toHaveLength(4);
       expect(reports.map((report) => report.request_id)).toEqual(ids);
       for (const report of reports) {

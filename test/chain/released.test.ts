@@ -1,8 +1,11 @@
 // A call that has its status holds nothing: no stream, no timer, no counter (C11).
 import { Buffer } from "node:buffer";
+import type { Writable } from "node:stream";
+import { pipeline } from "node:stream/promises";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
-import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { securityContext } from "../../src/chain/current-context.ts";
+import { invoke, kinds, type Note, paths } from "../harness/kinds.ts";
 import { type RawAnswer, type RawCall, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
 
@@ -222,5 +225,124 @@ describe.each(kinds)("many %s calls that ended in every way", (kind) => {
     }
     await eventually(() => timers() <= before, "the end of all timers");
     expect((await invoke(client, kind, { metadata: credential })).name).toBe("OK");
+  });
+});
+
+/** Handlers that write until they hear that it is over, and say so then. `next` makes what they write. */
+const writers: Readonly<Record<string, (next: () => unknown, over: (what: string) => void) => unknown>> = {
+  "an async generator": (next, over) =>
+    async function* () {
+      try {
+        for (;;) {
+          yield next();
+          await new Promise(setImmediate);
+        }
+      } finally {
+        over("finally");
+        over("signal");
+      }
+    },
+  "a generator that waits for nothing": (next, over) =>
+    async function* () {
+      try {
+        for (;;) yield next();
+      } finally {
+        over("finally");
+        over("signal");
+      }
+    },
+  "a pipeline": (next, over) => async (call: Writable) => {
+    async function* source(): AsyncGenerator<unknown> {
+      try {
+        for (;;) {
+          yield next();
+          await new Promise(setImmediate);
+        }
+      } finally {
+        over("finally");
+      }
+    }
+    await pipeline(source, call).catch(() => over("signal"));
+  },
+  "a timer": (next, over) => (call: Writable) => {
+    const timer = setInterval(() => call.write(next()), 1);
+    call.on("cancelled", () => over("finally"));
+    securityContext(call).signal.addEventListener("abort", () => over("signal"));
+    call.on("close", () => clearInterval(timer));
+  },
+  "writes that wait for their callback": (next, over) => async (call: Writable) => {
+    call.on("close", () => over("finally"));
+    while (!call.destroyed) await new Promise<void>((resolve) => call.write(next(), () => resolve()));
+    over("signal");
+  },
+};
+
+const unsendable: readonly [string, unknown, string][] = [
+  ["is too large", { text: "x".repeat(5 * 1024 * 1024) }, "RESOURCE_EXHAUSTED"],
+  ["cannot be serialized", { text: 1n }, "INTERNAL"],
+  ["a layer refuses", { text: "refuse me" }, "INTERNAL"],
+];
+
+const responding: readonly MethodKind[] = ["server_stream", "bidi_stream"];
+
+describe.each(responding)("a %s handler whose own message cannot be sent", (kind) => {
+  it.each(
+    Object.entries(writers).flatMap(([how, make]) =>
+      unsendable.flatMap(([why, message, name]) =>
+        [1, 2].map((at) => ({ how, make, why, message, name, at })),
+      ),
+    ),
+  )("C11 C4 writes by $how, and hears of it where message $at $why", async ({ make, message, name, at }) => {
+    const heard = new Set<string>();
+    let written = 0;
+    const handler = make(
+      () => {
+        written += 1;
+        return written === at ? message : { text: "fine" };
+      },
+      (what) => heard.add(what),
+    );
+    await using wall = await secured({
+      handlers: { serverStream: handler, bidiStream: handler } as unknown as Handlers,
+      middleware: [
+        {
+          name: "own",
+          onResponse(sent) {
+            if ((sent as Note).text === "refuse me") throw new Error("no");
+          },
+        },
+      ],
+    });
+    const told = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
+    expect(told.name).toBe(name);
+    await eventually(() => heard.size === 2, `the handler's end, beyond ${[...heard].join()}`);
+  });
+
+  it("C11 stops where one of its listeners fails while it writes", async () => {
+    const heard = new Set<string>();
+    const handler = (call: Writable): void => {
+      async function* source(): AsyncGenerator<Note> {
+        try {
+          for (;;) {
+            yield { text: "more" };
+            await new Promise(setImmediate);
+          }
+        } finally {
+          heard.add("finally");
+        }
+      }
+      securityContext(call).signal.addEventListener("abort", () => heard.add("signal"));
+      pipeline(source, call).catch(() => heard.add("pipeline"));
+      call.on("own", () => {
+        throw new Error("a listener's");
+      });
+      setImmediate(() => call.emit("own"));
+    };
+    await using wall = await secured({
+      handlers: { serverStream: handler, bidiStream: handler } as unknown as Handlers,
+    });
+    const told = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
+    expect(told.name).toBe("INTERNAL");
+    await eventually(() => heard.size === 3, `the handler's end, beyond ${[...heard].join()}`);
   });
 });

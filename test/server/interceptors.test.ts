@@ -199,6 +199,31 @@ describe("the whole chain on a server of others", () => {
     expect(lines.filter(({ msg }) => msg?.includes("another interceptor"))).toHaveLength(1);
   });
 
+  const before: readonly [string, () => ServerInterceptor[]][] = [
+    ["single layers", () => [toInterceptor(logging({ logger: keptLog().logger }))]],
+    ["another whole chain", () => [...whole().interceptors]],
+  ];
+  it.each(kinds.flatMap((kind) => before.map((each) => [kind, ...each] as const)))(
+    "C6 Z2 %s: behind %s nothing is let through, in `services` or not",
+    async (kind, _what, interceptors) => {
+      const others = Object.entries(kindsDefinition).filter(([, { path }]) => path !== paths[kind]);
+      const known = whole();
+      const unknown = whole({ services: [Object.fromEntries(others)] });
+      for (const { interceptors: second, lines, audit } of [known, unknown]) {
+        await using road = await foreign([...interceptors(), ...second]);
+        const client = road.client();
+        const metadata = await road.authorized();
+        for (let i = 0; i < 3; i++) {
+          const told = await invoke(client, kind, { metadata });
+          expect(`${told.name} ${told.details}`).toMatch(/^INTERNAL internal error \(id [\w-]+\)$/);
+        }
+        expect(road.started).toEqual([]);
+        expect(audit).toEqual([]);
+        expect(lines.filter(({ msg }) => msg?.includes("another interceptor"))).toHaveLength(1);
+      }
+    },
+  );
+
   it.each(kinds)("C6 %s: with an interceptor of other code after it the chain is whole", async (kind) => {
     const { interceptors } = whole();
     const other: ServerInterceptor = (_definition, call) => new ServerInterceptingCall(call);
@@ -413,6 +438,23 @@ describe("single layers on a server of others", () => {
     expect(order).toContain("c response");
     expect(order.slice(-3)).toEqual(["c end", "b end", "a end"]);
   });
+
+  const slow: Middleware = { name: "slow", onCall: () => new Promise(() => {}) };
+  const inTime = deadline({ checkTimeoutMs: 50 });
+  const orders: readonly [string, () => ServerInterceptor[]][] = [
+    ["first", () => [toInterceptor(inTime), toInterceptor(slow)]],
+    ["second", () => [toInterceptor(slow), toInterceptor(inTime)]],
+  ];
+  it.each(kinds.flatMap((kind) => orders.map((each) => [kind, ...each] as const)))(
+    "C12 %s: of several interceptors the shortest checkTimeoutMs holds, that of the %s",
+    async (kind, _which, interceptors) => {
+      await using road = await foreign(interceptors());
+      // The default, 5,000 ms, is beyond the caller's deadline.
+      const told = await invoke(road.client(), kind, { call: { deadline: Date.now() + 3_000 } });
+      expect(`${told.name} ${told.details}`).toBe("UNAVAILABLE temporarily unavailable");
+      expect(road.started).toEqual([]);
+    },
+  );
 
   const wrong: readonly [string, unknown[], string][] = [
     ["none", [], "toInterceptor: expected at least one layer"],

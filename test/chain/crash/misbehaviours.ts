@@ -4,6 +4,7 @@ import type { EventEmitter } from "node:events";
 import { PassThrough, pipeline, Readable, Writable } from "node:stream";
 import { Metadata, status } from "@grpc/grpc-js";
 import type { MethodKind } from "../../../src/call/method.ts";
+import { securityContext } from "../../../src/chain/current-context.ts";
 import type { Note } from "../../harness/kinds.ts";
 
 export interface HandlerCall extends EventEmitter {
@@ -45,6 +46,26 @@ function answer(call: HandlerCall, callback: Callback, kind: MethodKind): void {
     call.end();
   }
 }
+
+const boom = (): never => {
+  throw new Boom();
+};
+
+const onAbort: Readonly<Record<string, (signal: AbortSignal) => void>> = {
+  "throw in an abort listener": (signal) => signal.addEventListener("abort", boom),
+  "reject in an abort listener": (signal) => signal.addEventListener("abort", async () => boom()),
+  "throw in an abort listener that is an object": (signal) =>
+    signal.addEventListener("abort", { handleEvent: boom } as never, { once: true }),
+  "throw in onabort": (signal) => {
+    signal.onabort = boom;
+  },
+  "reject in onabort": (signal) => {
+    signal.onabort = async () => boom();
+  },
+  "return a thenable whose then throws from an abort listener": (signal) =>
+    // biome-ignore lint/suspicious/noThenProperty: that is what is tested
+    signal.addEventListener("abort", () => ({ then: boom })),
+};
 
 const strange: Readonly<Record<string, () => unknown>> = {
   undefined: () => undefined,
@@ -262,6 +283,20 @@ export const misbehaviours: Readonly<Record<string, Misbehaviour>> = {
       call.sendMetadata(new Metadata());
     },
   },
+  ...Object.fromEntries(
+    Object.entries(onAbort).map(([name, listen]): [string, Misbehaviour] => [
+      name,
+      {
+        kinds: all,
+        expected: "CANCELLED",
+        cancel: true,
+        run: (call) => {
+          listen(securityContext(call).signal);
+          call.sendMetadata(new Metadata());
+        },
+      },
+    ]),
+  ),
   "throw in an error listener": {
     kinds: all,
     expected: "INTERNAL",

@@ -1,10 +1,10 @@
 // A process of its own: a secured server whose handlers leave failing work behind. `argv[2]` says which; `argv[3]` whether
 // the process is guarded. It prints its log, calls itself once, and prints "alive" if it is after that.
 import { readFile } from "node:fs";
-import type { UntypedServiceImplementation } from "@grpc/grpc-js";
+import { Metadata, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { currentContext } from "../../../src/chain/current-context.ts";
 import { processGuard } from "../../../src/chain/process-guard.ts";
-import { invoke, kinds } from "../../harness/kinds.ts";
+import { type AnyClientCall, invoke, kinds } from "../../harness/kinds.ts";
 import { eventually, type LogLine, secured } from "../../harness/secured.ts";
 
 const detached: Readonly<Record<string, () => void>> = {
@@ -34,6 +34,13 @@ const detached: Readonly<Record<string, () => void>> = {
   },
   "file callback": () => {
     readFile(import.meta.filename, () => {
+      throw new Error("left behind");
+    });
+  },
+  "derived signal": () => {
+    const context = currentContext();
+    if (context === undefined) return;
+    AbortSignal.any([context.signal]).addEventListener("abort", () => {
       throw new Error("left behind");
     });
   },
@@ -77,11 +84,27 @@ const handlers = {
   },
 } as unknown as UntypedServiceImplementation;
 
-await using wall = await secured({ handlers });
+/** They never answer: only a call that ends before its handler did aborts. */
+const cancelled = what === "derived signal";
+const waiting = (call: { sendMetadata(metadata: Metadata): void }): void => {
+  begin();
+  call.sendMetadata(new Metadata());
+};
+const silent = {
+  unary: waiting,
+  clientStream: waiting,
+  serverStream: waiting,
+  bidiStream: waiting,
+} as unknown as UntypedServiceImplementation;
+
+await using wall = await secured({ handlers: cancelled ? silent : handlers });
 const client = wall.client();
 const metadata = await wall.authorized();
 const told: string[] = [];
-for (const kind of kinds) told.push((await invoke(client, kind, { metadata })).name);
+const onCall = (call: AnyClientCall): void => {
+  if (cancelled) call.on("metadata", () => call.cancel());
+};
+for (const kind of kinds) told.push((await invoke(client, kind, { metadata, onCall })).name);
 if (what === "foreign") {
   await new Promise(() => {
     setTimeout(() => {
