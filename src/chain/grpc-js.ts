@@ -367,6 +367,7 @@ export interface RefusedConnection {
 export type RefusedBelow =
   | "connection_limit"
   | "peer_connection_limit"
+  | "health_connection_limit"
   | "handshake_timeout"
   | "too_many_pings"
   | "tls_handshake"
@@ -532,9 +533,7 @@ function standAtTheGate(
   emitter.removeAllListeners("connection");
   emitter.on("connection", (socket: Socket) => {
     const address = addressOf(socket);
-    const refusal = gate.admit(socket, address, (detail) =>
-      onRefusedBelow("handshake_timeout", address, detail),
-    );
+    const refusal = gate.admit(socket, address, (reason, detail) => onRefusedBelow(reason, address, detail));
     if (refusal !== undefined) {
       onRefusedBelow(refusal.reason, address, refusal.detail);
       socket.destroy();
