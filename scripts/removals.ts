@@ -744,6 +744,14 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/forwarded-peer.test.ts"],
   },
   {
+    requirement: "L1",
+    what: "the proxy's entry behind one that gRPC does not allow",
+    file: seam,
+    find: "  if (name === forwardedFor) headers[name] = legalEntries(headers[name]);\n  else if",
+    replace: "  if",
+    tests: ["test/server/forwarded-peer.test.ts"],
+  },
+  {
     requirement: "L9",
     what: "the total of connections",
     file: "src/chain/connection-gate.ts",

@@ -715,8 +715,19 @@ const legalValue = /^[ -~]*$/;
  */
 function withhold(headers: IncomingHttpHeaders, name: string): void {
   if (name.startsWith(":")) return;
-  if (legalKey.test(name)) headers[name] = "";
+  if (name === forwardedFor) headers[name] = legalEntries(headers[name]);
+  else if (legalKey.test(name)) headers[name] = "";
   else delete headers[name];
+}
+
+const forwardedFor = "x-forwarded-for";
+
+/** The caller writes the first entries and our proxy the last one: what he wrote must not take the proxy's word away. */
+function legalEntries(sent: string | string[] | undefined): string {
+  return String(sent ?? "")
+    .split(",")
+    .map((entry) => (legalValue.test(entry) ? entry : ""))
+    .join(",");
 }
 
 /**
