@@ -752,6 +752,22 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/forwarded-peer.test.ts"],
   },
   {
+    requirement: "A9",
+    what: "roles that nobody can change",
+    file: "src/call/frozen-set.ts",
+    find: "override add(): never {\n    throw cannotBeChanged();",
+    replace: "override add(name?: string): this {\n    return super.add(name ?? '');",
+    tests: ["test/server/identity.test.ts"],
+  },
+  {
+    requirement: "A9",
+    what: "the copy of what an own authenticator shares",
+    file: "src/call/context.ts",
+    find: "call.principal = sealed(identity.principal);",
+    replace: "call.principal = identity.principal;",
+    tests: ["test/server/identity.test.ts"],
+  },
+  {
     requirement: "L9",
     what: "the total of connections",
     file: "src/chain/connection-gate.ts",

@@ -6,7 +6,7 @@ import type { Logger } from "pino";
 import type { StatusError } from "./errors.ts";
 import type { MethodInfo } from "./method.ts";
 import type { Peer } from "./peer.ts";
-import type { Identity, Principal } from "./principal.ts";
+import { type Identity, type Principal, sealed } from "./principal.ts";
 
 /** The caller's metadata, to read. Every value in it is what the caller claims, nothing more. */
 export interface ReadonlyMetadata {
@@ -225,8 +225,8 @@ function abortError(reason: string): DOMException {
 
 export function setIdentity(context: CallContext, identity: Identity): void {
   const call = own(context);
-  call.principal = identity.principal;
-  if (identity.actor !== undefined) call.actor = identity.actor;
+  call.principal = sealed(identity.principal);
+  if (identity.actor !== undefined) call.actor = sealed(identity.actor);
 }
 
 /**
