@@ -768,6 +768,14 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/identity.test.ts"],
   },
   {
+    requirement: "C9",
+    what: "that a server which cannot bind closes what it holds",
+    file: server,
+    find: "    await this.shutdown({ graceMs: 0 });\n",
+    replace: "",
+    tests: ["test/server/policy-at-start.test.ts"],
+  },
+  {
     requirement: "L9",
     what: "the total of connections",
     file: "src/chain/connection-gate.ts",
