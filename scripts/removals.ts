@@ -776,6 +776,14 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/policy-at-start.test.ts"],
   },
   {
+    requirement: "U4",
+    what: "a JWK Set URL's query stays out of the log",
+    file: "src/middleware/authentication/jwks.ts",
+    find: "    this.#place = ",
+    replace: "    this.#place = uri.search === '' ? '' : uri.href;\n    void ",
+    tests: ["test/server/authentication.test.ts"],
+  },
+  {
     requirement: "L9",
     what: "the total of connections",
     file: "src/chain/connection-gate.ts",
