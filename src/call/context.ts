@@ -7,7 +7,7 @@ import type { StatusError } from "./errors.ts";
 import { guardListeners } from "./guarded-signal.ts";
 import type { MethodInfo } from "./method.ts";
 import type { Peer } from "./peer.ts";
-import type { Identity, Principal } from "./principal.ts";
+import { type Identity, type Principal, sealed } from "./principal.ts";
 
 /** The caller's metadata, to read. Every value in it is what the caller claims, nothing more. */
 export interface ReadonlyMetadata {
@@ -243,8 +243,8 @@ function abortError(reason: string): DOMException {
 
 export function setIdentity(context: CallContext, identity: Identity): void {
   const call = own(context);
-  call.principal = identity.principal;
-  if (identity.actor !== undefined) call.actor = identity.actor;
+  call.principal = sealed(identity.principal);
+  if (identity.actor !== undefined) call.actor = sealed(identity.actor);
 }
 
 /**

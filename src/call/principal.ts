@@ -1,5 +1,7 @@
 // Who calls, as verified by the authentication layer.
 
+import { FrozenSet } from "./frozen-set.ts";
+
 export interface Principal {
   /** The verified subject: a user's or service's id; for an API key its owner; for a certificate its name. */
   readonly subject: string;
@@ -8,7 +10,9 @@ export interface Principal {
   readonly scheme: "jwt" | "api-key" | "mtls" | "introspection" | "anonymous" | (string & {});
   readonly issuer?: string;
   readonly tenant?: string;
+  /** Cannot be changed. An own authenticator's set is copied on each call. */
   readonly roles: ReadonlySet<string>;
+  /** Cannot be changed, as `roles`. */
   readonly permissions: ReadonlySet<string>;
   /** What the credential said besides. Frozen; shared between calls. */
   readonly claims: Readonly<Record<string, unknown>>;
@@ -24,17 +28,45 @@ export interface Identity {
   readonly expiresAt?: number;
 }
 
-const nothing: ReadonlySet<string> = new Set();
-
 /** The caller who showed no credential, where that is allowed. */
 export const anonymousPrincipal: Principal = Object.freeze({
   subject: "anonymous",
   kind: "anonymous",
   scheme: "anonymous",
-  roles: nothing,
-  permissions: nothing,
+  roles: new FrozenSet(),
+  permissions: new FrozenSet(),
   claims: Object.freeze({}),
 });
+
+/**
+ * The principal as layers and handlers see it: nothing that one call does to its roles is there in the next. Ours are
+ * made so; another authenticator's is copied for each call, because nobody knows what it shares, or changes later.
+ * Throws a `TypeError` for roles or permissions that are no set.
+ */
+export function sealed(principal: Principal): Principal {
+  const { roles, permissions } = principal;
+  if (roles instanceof FrozenSet && permissions instanceof FrozenSet) return principal;
+  // By name too: what a class computes is not copied otherwise.
+  const { subject, kind, scheme, issuer, tenant, claims, expiresAt } = principal;
+  return Object.freeze({
+    ...principal,
+    subject,
+    kind,
+    scheme,
+    ...(issuer === undefined ? {} : { issuer }),
+    ...(tenant === undefined ? {} : { tenant }),
+    roles: frozenNames("roles", roles),
+    permissions: frozenNames("permissions", permissions),
+    claims,
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  });
+}
+
+/** An authenticator in plain JavaScript may leave them out. A text would be taken for a set of its letters. */
+function frozenNames(field: "roles" | "permissions", names: ReadonlySet<string> | undefined): FrozenSet {
+  if (names === undefined || names instanceof Set) return new FrozenSet(names);
+  throw new TypeError(`the authenticator answered with a principal whose ${field} are no Set`);
+}
 
 /** One key for everything that counts by principal: two principals never share it, two keys of one owner do. */
 export function principalKey(principal: Principal): string {

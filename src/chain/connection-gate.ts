@@ -9,6 +9,11 @@ export interface ConnectionGateOptions {
   readonly handshakeTimeoutMs: number;
   /** Under which key an address is counted; undefined where it stands for many callers and is not limited by itself. */
   readonly keyOf: (address: string) => string | undefined;
+  /**
+   * Where no place is left: the newest connection is refused (default), or the oldest is ended for it: of the address
+   * that has all its places, or else of the one that has most of all.
+   */
+  readonly whenFull?: "refuse-newest" | "end-oldest";
 }
 
 export interface GateRefusal {
@@ -16,46 +21,44 @@ export interface GateRefusal {
   readonly detail: string;
 }
 
+/** A connection that was in was ended by the gate. */
+export type OnEnded = (reason: "handshake_timeout" | "health_connection_limit", detail: string) => void;
+
+interface Place {
+  readonly key: string | undefined;
+  readonly onEnded: OnEnded;
+  readonly greeting: NodeJS.Timeout;
+}
+
 /** Counts open sockets. Its tables hold open connections alone, and so no more than `maxConnections` entries (L10). */
 export class ConnectionGate {
   readonly #options: ConnectionGateOptions;
-  readonly #byKey: Map<string, number> = new Map();
-  readonly #greeting: Map<Socket, NodeJS.Timeout> = new Map();
+  readonly #byKey: Map<string | undefined, number> = new Map();
+  /** The oldest first. */
+  readonly #open: Map<Socket, Place> = new Map();
   readonly #gaveUp: WeakSet<Socket> = new WeakSet();
-  #open = 0;
 
   constructor(options: ConnectionGateOptions) {
     this.#options = options;
   }
 
-  /** How many connections are open. */
-  get open(): number {
-    return this.#open;
-  }
-
-  /** Why the socket is refused; undefined where it is in. `onTimeout` is told where it takes too long to greet. */
-  admit(socket: Socket, address: string, onTimeout: (detail: string) => void): GateRefusal | undefined {
-    const { maxConnections, maxConnectionsPerPeer, keyOf } = this.#options;
-    if (this.#open >= maxConnections)
-      return { reason: "connection_limit", detail: `${maxConnections} connections are open` };
-    const key = keyOf(address);
-    const ofPeer = key === undefined ? 0 : (this.#byKey.get(key) ?? 0);
-    if (ofPeer >= maxConnectionsPerPeer)
-      return {
-        reason: "peer_connection_limit",
-        detail: `${maxConnectionsPerPeer} connections of it are open`,
-      };
-    this.#open += 1;
-    if (key !== undefined) this.#byKey.set(key, ofPeer + 1);
-    this.#greeting.set(socket, this.#giveUpLater(socket, onTimeout));
-    socket.once("close", () => this.#release(socket, key));
+  /** Why the socket is refused; undefined where it is in. `onEnded` is told where the gate ends it later. */
+  admit(socket: Socket, address: string, onEnded: OnEnded): GateRefusal | undefined {
+    const key = this.#options.keyOf(address);
+    const full = this.#fullFor(key);
+    if (full !== undefined) {
+      if (this.#options.whenFull !== "end-oldest") return full;
+      this.#endOldest(full.reason === "peer_connection_limit" ? key : this.#greediest(), full.detail);
+    }
+    this.#byKey.set(key, this.#countOf(key) + 1);
+    this.#open.set(socket, { key, onEnded, greeting: this.#giveUpLater(socket, onEnded) });
+    socket.once("close", () => this.#release(socket));
     return undefined;
   }
 
   /** The client's SETTINGS are here: it speaks HTTP/2. */
   greeted(socket: Socket): void {
-    clearTimeout(this.#greeting.get(socket));
-    this.#greeting.delete(socket);
+    clearTimeout(this.#open.get(socket)?.greeting);
   }
 
   /** Was this socket ended because it took too long? */
@@ -63,21 +66,62 @@ export class ConnectionGate {
     return this.#gaveUp.has(socket);
   }
 
-  #giveUpLater(socket: Socket, onTimeout: (detail: string) => void): NodeJS.Timeout {
+  #fullFor(key: string | undefined): GateRefusal | undefined {
+    const { maxConnections, maxConnectionsPerPeer } = this.#options;
+    if (key !== undefined && this.#countOf(key) >= maxConnectionsPerPeer)
+      return {
+        reason: "peer_connection_limit",
+        detail: `${maxConnectionsPerPeer} connections of it are open`,
+      };
+    if (this.#open.size >= maxConnections)
+      return { reason: "connection_limit", detail: `${maxConnections} connections are open` };
+    return undefined;
+  }
+
+  #countOf(key: string | undefined): number {
+    return this.#byKey.get(key) ?? 0;
+  }
+
+  /** Whoever has most places: who has one keeps it as long as somebody has two. */
+  #greediest(): string | undefined {
+    let greediest: string | undefined;
+    let most = 0;
+    for (const { key } of this.#open.values()) {
+      const count = this.#countOf(key);
+      if (count > most) {
+        most = count;
+        greediest = key;
+      }
+    }
+    return greediest;
+  }
+
+  #endOldest(key: string | undefined, detail: string): void {
+    for (const [socket, place] of this.#open) {
+      if (place.key !== key) continue;
+      this.#release(socket);
+      place.onEnded("health_connection_limit", detail);
+      socket.destroy();
+      return;
+    }
+  }
+
+  #giveUpLater(socket: Socket, onEnded: OnEnded): NodeJS.Timeout {
     const { handshakeTimeoutMs } = this.#options;
     return setTimeout(() => {
       this.#gaveUp.add(socket);
-      onTimeout(`no HTTP/2 within ${handshakeTimeoutMs} ms`);
+      onEnded("handshake_timeout", `no HTTP/2 within ${handshakeTimeoutMs} ms`);
       socket.destroy();
     }, handshakeTimeoutMs).unref();
   }
 
-  #release(socket: Socket, key: string | undefined): void {
-    this.greeted(socket);
-    this.#open -= 1;
-    if (key === undefined) return;
-    const left = (this.#byKey.get(key) ?? 1) - 1;
-    if (left === 0) this.#byKey.delete(key);
-    else this.#byKey.set(key, left);
+  #release(socket: Socket): void {
+    const place = this.#open.get(socket);
+    if (place === undefined) return;
+    clearTimeout(place.greeting);
+    this.#open.delete(socket);
+    const left = this.#countOf(place.key) - 1;
+    if (left === 0) this.#byKey.delete(place.key);
+    else this.#byKey.set(place.key, left);
   }
 }

@@ -432,6 +432,7 @@ export interface RefusedConnection {
 export type RefusedBelow =
   | "connection_limit"
   | "peer_connection_limit"
+  | "health_connection_limit"
   | "handshake_timeout"
   | "too_many_pings"
   | "tls_handshake"
@@ -603,9 +604,7 @@ function standAtTheGate(
   emitter.removeAllListeners("connection");
   emitter.on("connection", (socket: Socket) => {
     const address = addressOf(socket);
-    const refusal = gate.admit(socket, address, (detail) =>
-      onRefusedBelow("handshake_timeout", address, detail),
-    );
+    const refusal = gate.admit(socket, address, (reason, detail) => onRefusedBelow(reason, address, detail));
     if (refusal !== undefined) {
       onRefusedBelow(refusal.reason, address, refusal.detail);
       socket.destroy();
@@ -788,8 +787,19 @@ const legalValue = /^[ -~]*$/;
  */
 function withhold(headers: IncomingHttpHeaders, name: string): void {
   if (name.startsWith(":")) return;
-  if (legalKey.test(name)) headers[name] = "";
+  if (name === forwardedFor) headers[name] = legalEntries(headers[name]);
+  else if (legalKey.test(name)) headers[name] = "";
   else delete headers[name];
+}
+
+const forwardedFor = "x-forwarded-for";
+
+/** The caller writes the first entries and our proxy the last one: what he wrote must not take the proxy's word away. */
+function legalEntries(sent: string | string[] | undefined): string {
+  return String(sent ?? "")
+    .split(",")
+    .map((entry) => (legalValue.test(entry) ? entry : ""))
+    .join(",");
 }
 
 /**

@@ -220,6 +220,8 @@ export const connectionRefusalReasons = [
   "connection_limit",
   /** Too many connections from this peer. */
   "peer_connection_limit",
+  /** The oldest connection of a health port made room for a new one. */
+  "health_connection_limit",
   /** A `mesh` connection from an address that is not a configured peer. */
   "untrusted_peer",
   /** Not HTTP/2. */

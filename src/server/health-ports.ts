@@ -1,6 +1,7 @@
 /**
  * Health on ports of their own (O1): a plaintext one that serves Check and Watch of `grpc.health.v1.Health` and nothing
- * else, for Kubernetes' built-in gRPC probe, and `/healthz` over HTTP. What a stranger can hold there is small.
+ * else, for Kubernetes' built-in gRPC probe, and `/healthz` over HTTP. Whoever reaches them may connect, so connections
+ * are few and the newest always gets in: what a stranger holds makes room, first where one address holds most.
  */
 import {
   createServer,
@@ -23,6 +24,7 @@ import {
 import { PingPolicy } from "../chain/ping-policy.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
+import { addressKey } from "../middleware/rate-limit/peer-key.ts";
 import { peerRateLimit } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery.ts";
 import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
@@ -37,6 +39,8 @@ export interface HealthPortsParts {
 }
 
 const maxConnections = 100;
+const maxConnectionsPerPeer = 10;
+const maxConcurrentStreams = 100;
 const maxRequestBytes = 1024;
 const maxMetadataBytes = 8192;
 const handshakeTimeoutMs = 5000;
@@ -66,7 +70,7 @@ export class HealthPorts {
         );
       }
       if (httpAddress !== undefined) {
-        this.#http = healthHttpServer(health);
+        this.#http = healthHttpServer(this.#parts);
         health.noteAddress("http", await bound("httpAddress", listenHttp(this.#http, httpAddress)));
       }
     } catch (error) {
@@ -91,6 +95,17 @@ async function bound(option: string, listening: Promise<string>): Promise<string
   }
 }
 
+/** For one of the ports. A probe lasts milliseconds: it is never the oldest for long. */
+function connectionGate(): ConnectionGate {
+  return new ConnectionGate({
+    maxConnections,
+    maxConnectionsPerPeer,
+    handshakeTimeoutMs,
+    keyOf: addressKey,
+    whenFull: "end-oldest",
+  });
+}
+
 /** A gRPC server of its own, so that nothing that is registered on the other can be called here. */
 class PlaintextHealth {
   readonly #server: GuardedServer;
@@ -112,7 +127,7 @@ class PlaintextHealth {
     this.#server = new GuardedServer(
       {
         "grpc.enable_channelz": 0,
-        "grpc.max_concurrent_streams": maxConnections,
+        "grpc.max_concurrent_streams": maxConcurrentStreams,
         "grpc.max_receive_message_length": maxRequestBytes,
         "grpc.max_connection_idle_ms": idleMs,
         interceptors: [this.#chain.interceptor],
@@ -120,17 +135,12 @@ class PlaintextHealth {
       (error, value) => this.#chain.noteCodecFailure(error, value),
     );
     setHttp2Options(this.#server, {
-      maxConcurrentStreams: maxConnections,
+      maxConcurrentStreams,
       maxHeaderListBytes: 2 * maxMetadataBytes,
     });
     handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#connections = watchConnections(this.#server, {
-      gate: new ConnectionGate({
-        maxConnections,
-        maxConnectionsPerPeer: maxConnections,
-        handshakeTimeoutMs,
-        keyOf: () => undefined,
-      }),
+      gate: connectionGate(),
       pings: new PingPolicy({ minIntervalMs: minPingIntervalMs }),
       certificateOf: () => undefined,
       refuse: () => undefined,
@@ -157,7 +167,7 @@ class PlaintextHealth {
 
 const textHeaders = { "content-type": "text/plain; charset=utf-8", "cache-control": "no-store" } as const;
 
-function healthHttpServer(health: HealthService): HttpServer {
+function healthHttpServer({ health, onRefusedBelow }: HealthPortsParts): HttpServer {
   const server = createServer(
     {
       headersTimeout: handshakeTimeoutMs,
@@ -168,7 +178,13 @@ function healthHttpServer(health: HealthService): HttpServer {
     },
     (request, response) => answer(request, response, health),
   );
-  server.maxConnections = maxConnections;
+  const gate = connectionGate();
+  server.prependListener("connection", (socket) => {
+    const address = socket.remoteAddress ?? "unknown";
+    gate.admit(socket, address, (reason, detail) => onRefusedBelow(reason, address, detail));
+    // The timeouts of HTTP itself are in force here.
+    gate.greeted(socket);
+  });
   server.maxRequestsPerSocket = 100;
   // A socket that never says a word is no request yet, so the two timeouts above do not see it.
   server.timeout = 2 * handshakeTimeoutMs;

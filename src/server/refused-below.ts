@@ -9,6 +9,8 @@ const messages: Readonly<Record<RefusedBelow, string>> = {
   connection_limit: "refused a connection: as many as limits.maxConnections are open",
   peer_connection_limit:
     "refused a connection: as many as limits.maxConnectionsPerPeer are open from its address",
+  health_connection_limit:
+    "ended a connection of a health port, the oldest of its address: a newer one took its place",
   handshake_timeout: "ended a connection: it did not speak HTTP/2 in time",
   too_many_pings: "ended a connection: too many pings",
   tls_handshake: "refused a connection: the TLS handshake failed",

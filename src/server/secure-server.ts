@@ -62,7 +62,8 @@ export interface SecureServer {
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void;
   /**
    * Checks the policy against the registered methods, then binds. `address` is `host:port` (port 0: any free one) or
-   * `unix:path`; with several, all are bound and the first one is returned.
+   * `unix:path`; with several, all are bound and the first one is returned. Where one of them cannot be bound the server is
+   * shut down, audit sinks and authenticators too: make a new one to try again.
    * @throws {PolicyError} with every problem, {ConfigError} where an address cannot be bound.
    */
   listen(address: string | readonly string[]): Promise<{ readonly port: number; readonly address: string }>;
@@ -141,6 +142,8 @@ class PalisadeServer implements SecureServer {
   /** Under way or done; what is bound can be shut down only then. */
   #binding: Promise<number> | undefined = undefined;
   #shutdown: Promise<void> | undefined = undefined;
+  /** Why an address could not be bound. */
+  #failure: string | undefined = undefined;
 
   constructor(settings: SecureServerSettings) {
     this.#settings = settings;
@@ -237,6 +240,10 @@ class PalisadeServer implements SecureServer {
     }
     const forbidden = [first, ...others].filter((each) => !this.#port.mayListen(each));
     if (forbidden.length > 0) throw new ConfigError(forbidden.map(notLoopback));
+    if (this.#failure !== undefined)
+      throw new ConfigError(
+        `listen: this server failed to listen before, and is closed; make a new one (before: ${this.#failure})`,
+      );
     if (this.#listening)
       throw new ConfigError("listen: this server listens already; give all addresses at once");
     if (this.#shutdown !== undefined)
@@ -252,7 +259,10 @@ class PalisadeServer implements SecureServer {
     this.#server.seal();
     this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
     this.#binding = this.#bindAll([first, ...others]);
-    const port = await this.#binding;
+    const port = await this.#binding.catch(async (error: unknown) => {
+      await this.#giveUp(error);
+      throw error;
+    });
     this.#health?.serve(
       new Set(methods.filter((method) => this.#isApplications(method)).map(({ service }) => service)),
     );
@@ -260,13 +270,20 @@ class PalisadeServer implements SecureServer {
   }
 
   async #bindAll(addresses: readonly string[]): Promise<number> {
-    await this.#openHealthPorts();
+    await this.#healthPorts?.open();
     let first: number | undefined;
     for (const address of addresses) {
       const port = await this.#bind(address);
       first ??= port;
     }
     return first ?? 0;
+  }
+
+  /** What is open is closed, and nothing of grpc-js can be bound again. */
+  async #giveUp(error: unknown): Promise<void> {
+    this.#failure = error instanceof Error ? error.message : String(error);
+    this.#server.forceShutdown();
+    await this.shutdown({ graceMs: 0 });
   }
 
   #compile(authorizer: Authorizer): Policy {
@@ -291,15 +308,6 @@ class PalisadeServer implements SecureServer {
     this.#logger.info({ authorizer: checked.name }, "the authorization policy was replaced");
   }
 
-  async #openHealthPorts(): Promise<void> {
-    try {
-      await this.#healthPorts?.open();
-    } catch (error) {
-      this.#port.close();
-      throw error;
-    }
-  }
-
   async #bind(address: string): Promise<number> {
     try {
       const port = await this.#server.bindChecked(address, this.#port.credentials);
@@ -308,9 +316,6 @@ class PalisadeServer implements SecureServer {
       if (bound.length > 0) throw new ConfigError(bound.map(notLoopback));
       return port;
     } catch (cause) {
-      this.#server.forceShutdown();
-      this.#port.close();
-      await this.#healthPorts?.close();
       if (cause instanceof ConfigError) throw cause;
       throw new ConfigError(
         `listen: cannot bind ${address}: ${cause instanceof Error ? cause.message : String(cause)}; ` +

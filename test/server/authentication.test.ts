@@ -2,6 +2,8 @@
 // what the caller and the log learn of it.
 import { Buffer } from "node:buffer";
 import { createHmac, generateKeyPairSync, sign } from "node:crypto";
+import { once } from "node:events";
+import { type AddressInfo, createServer, type Socket } from "node:net";
 import { type Client, Metadata, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
@@ -18,7 +20,14 @@ import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createTokenIssuer, type TokenIssuer } from "../../src/testing/token-issuer.ts";
 import { check, list, watch } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
-import { type Secured, type SecuredOptions, secured, theWorld, type World } from "../harness/secured.ts";
+import {
+  eventually,
+  type Secured,
+  type SecuredOptions,
+  secured,
+  theWorld,
+  type World,
+} from "../harness/secured.ts";
 import { fixedHeaders, forgeHeaders, openWire } from "../harness/wire.ts";
 
 let world: World;
@@ -328,6 +337,46 @@ describe("A2 keys from a JWKS URL", () => {
     expect(wall.started).toEqual([]);
     issuer.behave("up");
   });
+
+  it.each<readonly [string, (socket: Socket) => void, string, unknown]>([
+    [
+      "hangs up",
+      (socket) => socket.destroy(),
+      "the issuer's keys could not be fetched",
+      expect.objectContaining({ type: "TypeError", message: "fetch failed: other side closed" }),
+    ],
+    [
+      "answers with what is no JSON",
+      (socket) => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 22\r\n\r\npassword=hunter2secret"),
+      "the issuer's keys could not be fetched",
+      expect.objectContaining({ type: "SyntaxError" }),
+    ],
+    [
+      "has keys of no use",
+      (socket) => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{"keys":[{"kty":"oct"}]}'),
+      "keys of the issuer's JWK Set are ignored",
+      undefined,
+    ],
+  ])(
+    "U4 the log names the place of a provider that %s, without its query",
+    async (_what, answer, msg, err) => {
+      const provider = createServer((socket) => {
+        socket.on("error", () => {}).once("data", () => answer(socket));
+      }).listen(0, "127.0.0.1");
+      await once(provider, "listening");
+      const place = `http://127.0.0.1:${(provider.address() as AddressInfo).port}/jwks`;
+      const { issuer } = world.issuer;
+      await using wall = await secured({
+        authentication: jwt({ issuer, audience: "kinds", jwksUri: `${place}?client_secret=s3cr3t` }),
+      });
+      await call(wall, "unary", await world.token());
+      const line = await eventually(() => wall.lines.find((each) => each.msg?.startsWith(msg)), "a line");
+      expect(line["jwks"]).toBe(place);
+      expect(line["err"]).toEqual(err);
+      expect(JSON.stringify([wall.lines, wall.audit])).not.toMatch(/s3cr3t|hunter2secret/);
+      provider.close();
+    },
+  );
 
   it("A2 a flood of made-up key ids costs the provider one request", async () => {
     await withIssuer(async (issuer, wall) => {

@@ -3,7 +3,8 @@ import { Metadata } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { Peer } from "../../src/call/peer.ts";
 import { forwardedPeer, type PeerOptions } from "../../src/server/forwarded-peer.ts";
-import { invoke, kinds } from "../harness/kinds.ts";
+import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { RawConnection } from "../harness/raw-http2.ts";
 import { secured } from "../harness/secured.ts";
 
 function connection(address: string): Peer {
@@ -97,6 +98,30 @@ describe("L1 the peer behind a proxy", () => {
     expect(await wall.auditEntry(({ status }) => status === "RESOURCE_EXHAUSTED")).toMatchObject({
       peer: "192.0.2.66",
     });
+  });
+
+  it.each<readonly [string, string | readonly string[], string]>([
+    ["an illegal byte before the proxy's entry", "\xff, 192.0.2.66", "192.0.2.66"],
+    ["a tab before it", "a\tb, 192.0.2.66", "192.0.2.66"],
+    ["an illegal byte before a chain of proxies", "\xff, 192.0.2.66, 127.0.0.1", "192.0.2.66"],
+    ["an illegal field before the proxy's own", ["\xff", "192.0.2.66"], "192.0.2.66"],
+    ["an illegal byte in the address itself", "192.0.2.\xff66", "127.0.0.1"],
+    ["an illegal entry behind it", "192.0.2.66, \xff", "127.0.0.1"],
+  ])("L1 L8 x-forwarded-for with %s", async (_what, header, peer) => {
+    await using wall = await secured({
+      peer: { trustedProxies: ["127.0.0.1"], addressFrom: "x-forwarded-for" },
+      rateLimit: { failedAuthentication: { points: 2, durationSec: 600 } },
+    });
+    await using proxy = await RawConnection.open(wall);
+    const guess = async (n: number): Promise<string | undefined> => {
+      const headers = { "x-forwarded-for": header as string, authorization: `Bearer guess${n}` };
+      return (await proxy.call(paths.unary, { headers }).answer).details;
+    };
+    const told = [await guess(1), await guess(2), await guess(3)];
+    expect(await wall.callLine(() => true)).toMatchObject({ peer });
+    // Where nobody can tell who it is, each credential is counted by itself.
+    const third = peer === "127.0.0.1" ? "invalid credentials" : "rate limit exceeded";
+    expect(told).toEqual(["invalid credentials", "invalid credentials", third]);
   });
 
   it("L1 without the option a caller cannot choose its peer", async () => {

@@ -1,8 +1,9 @@
 // Health on ports of their own (O1): what a kubelet needs, and nothing for anybody else.
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
+import { get as httpGet } from "node:http";
 import { type ClientHttp2Session, connect as connectHttp2 } from "node:http2";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { Client, credentials } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { check, watch } from "../harness/health.ts";
@@ -58,19 +59,10 @@ describe("O1 the plaintext health port", () => {
     },
   );
 
-  it("O1 has limits of its own: connections, sizes, pings", async () => {
+  it("O1 has limits of its own: sizes, pings", async () => {
     await using wall = await secured({ health: both });
-    const { port } = new URL(`http://${wall.server.health.addresses.plaintext}`);
-    const sockets = Array.from({ length: 130 }, () =>
-      connect(Number(port), "127.0.0.1").on("error", () => {}),
-    );
-    await eventually(() => sockets.filter((socket) => socket.resume().destroyed).length >= 30, "refusals");
-    for (const socket of sockets) socket.destroy();
     const client = plaintext(wall);
-    await eventually(() => wall.lines.some(({ reason }) => reason === "connection_limit"), "a line");
-    let told = await check(client, "");
-    while (told.name === "UNAVAILABLE") told = await check(client, "");
-    expect(told).toMatchObject({ name: "OK" });
+    expect(await check(client, "")).toMatchObject({ name: "OK" });
     expect(await check(client, "x".repeat(2000))).toMatchObject({ name: "RESOURCE_EXHAUSTED" });
     client.close();
     const session = rawPlaintext(wall);
@@ -84,6 +76,77 @@ describe("O1 the plaintext health port", () => {
       name: "OK",
     });
   });
+});
+
+type Port = "plaintext" | "http";
+
+/** One probe, over a connection of its own, as Kubernetes sends them: answered or not. */
+const probes: Readonly<Record<Port, (wall: Secured) => Promise<boolean>>> = {
+  plaintext: async (wall) => {
+    const client = plaintext(wall);
+    const { name } = await check(client, "");
+    client.close();
+    return name === "OK";
+  },
+  http: (wall) =>
+    new Promise((resolve) => {
+      const url = `http://${wall.server.health.addresses.http}/healthz`;
+      const request = httpGet(url, { agent: false }, (answer) => resolve(answer.statusCode === 200));
+      request.on("error", () => resolve(false));
+    }),
+};
+
+/** Connections that say nothing, so many from each of the addresses: 127.0.0.2 and on. */
+async function strangers(wall: Secured, port: Port, addresses: number, each: number): Promise<Socket[]> {
+  const { port: number } = new URL(`http://${wall.server.health.addresses[port]}`);
+  const sockets: Socket[] = [];
+  for (let i = 0; i < addresses * each; i++) {
+    const localAddress = `127.0.0.${2 + (i % addresses)}`;
+    const socket = connect({ port: Number(number), host: "127.0.0.1", localAddress });
+    socket.on("error", () => {}).resume();
+    await once(socket, "connect");
+    sockets.push(socket);
+  }
+  return sockets;
+}
+
+const open = (sockets: readonly Socket[]): number => sockets.filter(({ destroyed }) => !destroyed).length;
+
+describe.each(["plaintext", "http"] as const)("O1 the places of the %s health port", (port) => {
+  it.each([
+    { what: "one address", addresses: 1, each: 120, left: 10 },
+    { what: "twenty addresses", addresses: 20, each: 10, left: 100 },
+  ])("O1 $what cannot take them from the kubelet", async ({ addresses, each, left }) => {
+    await using wall = await secured({ health: both });
+    const sockets = await strangers(wall, port, addresses, each);
+    // Their own oldest connections made room.
+    await eventually(() => open(sockets) <= left, "room");
+    expect(open(sockets)).toBe(left);
+    expect(sockets.at(-1)?.destroyed).toBe(false);
+    for (let i = 0; i < 5; i++) expect(await probes[port](wall)).toBe(true);
+    expect(wall.lines).toContainEqual(
+      expect.objectContaining({ level: 40, reason: "health_connection_limit", peer: "127.0.0.2" }),
+    );
+    for (const socket of sockets) socket.destroy();
+    // The port that matters is not touched by any of it.
+    expect(await invoke(wall.client(), "unary", { metadata: await wall.authorized() })).toMatchObject({
+      name: "OK",
+    });
+  });
+});
+
+it("O1 a watch stays where others hold more connections than it", async () => {
+  await using wall = await secured({ health: both });
+  const client = plaintext(wall);
+  const watching = watch(client, "");
+  await watching.next("SERVING");
+  const sockets = await strangers(wall, "plaintext", 20, 10);
+  await eventually(() => open(sockets) < 100, "room");
+  wall.server.health.setStatus("", "NOT_SERVING");
+  await watching.next("NOT_SERVING");
+  expect(watching.told).toEqual(["SERVING", "NOT_SERVING"]);
+  for (const socket of sockets) socket.destroy();
+  client.close();
 });
 
 describe("O1 /healthz over HTTP", () => {

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
 import { securityContext } from "../../src/chain/current-context.ts";
 import { allOf } from "../../src/middleware/authentication/all-of.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
@@ -692,4 +693,114 @@ describe("A3 API keys in a file", () => {
     expect(await call(first.key)).toBe("UNAUTHENTICATED invalid credentials");
     expect(await call(second.key)).toBe("OK OK");
   });
+});
+
+describe("A9 what a handler does to its principal", () => {
+  const issued = issueApiKey({ owner: "billing" });
+  const key = async (): Promise<Readonly<Record<string, string>>> => ({ "x-api-key": issued.key });
+  const nobody = async (): Promise<Readonly<Record<string, string>>> => ({});
+  const shared = {
+    subject: "own",
+    kind: "user",
+    scheme: "own",
+    roles: new Set<string>(),
+    permissions: new Set<string>(),
+    claims: {},
+  } as const;
+  const ownAuthenticator: Authenticator = {
+    name: "own",
+    source: "metadata",
+    headers: ["x-api-key"],
+    presents: () => true,
+    authenticate: () => ({ principal: shared, actor: shared }),
+  };
+  const store = memoryApiKeyStore([issued.record]);
+
+  it.each<[string, () => Authenticator, () => Promise<Readonly<Record<string, string>>>]>([
+    ["jwt", () => tokens(), () => bearer({ roles: [] })],
+    ["apiKey", () => apiKey({ store }), key],
+    ["mtls", () => mtls({}), nobody],
+    ["anonymous", () => anonymous(), nobody],
+    ["an own authenticator", () => ownAuthenticator, key],
+    ["allOf", () => allOf({ principal: apiKey({ store }), actor: mtls({}) }), key],
+  ])("A9 gives no role to the next call: %s", async (_what, authenticator, credentials) => {
+    const refused: unknown[] = [];
+    const attempt = (change: () => unknown): void => {
+      try {
+        change();
+      } catch (error) {
+        refused.push(String(error));
+      }
+    };
+    const wall = await wallWith(authenticator(), {
+      authorization: rbac({
+        roles: { admin: {} },
+        rules: { "/test.v1.Kinds/*": { roles: ["admin"] }, [paths.unary]: "public" },
+      }),
+      handlers: {
+        ...goodHandlers(),
+        unary(call: object, callback: (error: null, note: Note) => void) {
+          const { principal, actor } = securityContext(call);
+          for (const who of [principal, actor].filter((each) => each !== undefined)) {
+            const roles = who.roles as Set<string>;
+            attempt(() => roles.add("admin"));
+            attempt(() => (who.permissions as Set<string>).add("*"));
+            attempt(() => roles.delete("admin"));
+            attempt(() => roles.clear());
+            attempt(() => Object.assign(who, { roles: new Set(["admin"]) }));
+            expect(roles).toBeInstanceOf(Set);
+          }
+          callback(null, { text: "done" });
+        },
+      } as unknown as UntypedServiceImplementation,
+    });
+    const client = clientAs(wall, world.client);
+    const metadata = await credentials();
+    const before = await invoke(client, "server_stream", { metadata });
+    expect(before.name).not.toBe("OK");
+    for (let i = 0; i < 2; i++) expect(told(await invoke(client, "unary", { metadata }))).toBe("OK OK");
+    expect(told(await invoke(client, "server_stream", { metadata }))).toBe(told(before));
+    expect(refused.length).toBeGreaterThanOrEqual(10);
+    expect(refused).toContain(
+      "TypeError: roles and permissions are shared by all calls of a principal and cannot be changed",
+    );
+    await wall.close();
+  });
+
+  it("A9 an own authenticator's sets are its own: what it changes counts from the next call on", async () => {
+    const roles = new Set<string>();
+    const wall = await wallWith(
+      { ...ownAuthenticator, authenticate: () => ({ principal: { ...shared, roles } }) },
+      {
+        authorization: rbac({
+          roles: { admin: {} },
+          rules: { "/test.v1.Kinds/*": { roles: ["admin"] } },
+        }),
+      },
+    );
+    const client = clientAs(wall, undefined);
+    const ask = async (): Promise<string> =>
+      (await invoke(client, "unary", { metadata: { "x-api-key": "x" } })).name;
+    expect(await ask()).toBe("PERMISSION_DENIED");
+    roles.add("admin");
+    expect(await ask()).toBe("OK");
+    roles.clear();
+    expect(await ask()).toBe("PERMISSION_DENIED");
+    await wall.close();
+  });
+
+  it.each<[unknown]>([["admin"], [["admin"]], [{}], [7], [null]])(
+    "A9 roles that are no set, %j, are the authenticator's failure",
+    async (roles) => {
+      const wall = await wallWith({
+        ...ownAuthenticator,
+        authenticate: () => ({ principal: { ...shared, roles: roles as ReadonlySet<string> } }),
+      });
+      const seen = await invoke(clientAs(wall, undefined), "unary", { metadata: { "x-api-key": "x" } });
+      expect(told(seen)).toBe("UNAVAILABLE temporarily unavailable");
+      const line = await wall.callLine(() => true);
+      expect(JSON.stringify(line["err"])).toContain("principal whose roles are no Set");
+      await wall.close();
+    },
+  );
 });

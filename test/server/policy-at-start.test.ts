@@ -1,6 +1,7 @@
 // The policy is checked whole before a port is open (Z2), and nothing gets in beside it.
 import { Buffer } from "node:buffer";
-import { createServer } from "node:net";
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
 import {
   ServerCredentials as credentials,
   type ServerCredentials,
@@ -14,10 +15,11 @@ import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { type RbacOptions, rbac } from "../../src/middleware/authorization/rbac.ts";
+import type { SecureServerOptions } from "../../src/server/options.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
 import { check } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
-import { secured, theWorld, type World } from "../harness/secured.ts";
+import { keptLog, secured, theWorld, type World } from "../harness/secured.ts";
 
 let world: World;
 beforeAll(async () => {
@@ -314,6 +316,57 @@ describe("listen()", () => {
 
   it("an empty list of addresses is a ConfigError", async () => {
     await expect(serverWith({ ...caller, rules: everything }).listen([])).rejects.toBeInstanceOf(ConfigError);
+  });
+});
+
+describe("a listen() that cannot bind", () => {
+  interface Taken {
+    readonly port: number;
+    readonly free: number;
+  }
+  it.each<readonly [string, (taken: Taken) => [string[], Partial<SecureServerOptions>]]>([
+    ["the address", ({ port }) => [[`127.0.0.1:${port}`], {}]],
+    ["the second address", ({ port, free }) => [[`127.0.0.1:${free}`, `127.0.0.1:${port}`], {}]],
+    [
+      "a health port",
+      ({ port, free }) => [[`127.0.0.1:${free}`], { health: { httpAddress: `127.0.0.1:${port}` } }],
+    ],
+    [
+      "the address, with a health port",
+      ({ port, free }) => [[`127.0.0.1:${port}`], { health: { plaintextAddress: `127.0.0.1:${free}` } }],
+    ],
+  ])("C9 %s: leaves nothing open, and says afterwards why it is over", async (_what, use) => {
+    const other = createServer().listen(0, "127.0.0.1");
+    await once(other, "listening");
+    const port = (other.address() as AddressInfo).port;
+    const free = await freePort();
+    const [addresses, options] = use({ port, free });
+    const closed: string[] = [];
+    const { logger, lines } = keptLog();
+    const server = createSecureServer({
+      tls: { cert: Buffer.from(world.server.cert), key: Buffer.from(world.server.key) },
+      authentication: { ...anonymous(), close: () => void closed.push("authenticator") },
+      authorization: allowAuthenticated(),
+      logger,
+      audit: { sinks: [{ write: async () => {}, close: async () => void closed.push("sink") }] },
+      ...options,
+    });
+    const failed: unknown = await server.listen(addresses).catch((error: unknown) => error);
+    expect(failed).toBeInstanceOf(ConfigError);
+    expect(String(failed)).toMatch(/cannot (be )?bind|cannot be bound/);
+    expect(closed.sort()).toEqual(["authenticator", "sink"]);
+    expect(await isFree(free)).toBe(true);
+    expect(lines.filter(({ level }) => level > 30)).toEqual([]);
+    other.close();
+    await once(other, "close");
+    await expect(server.listen(addresses)).rejects.toThrow(
+      /^listen: this server failed to listen before, and is closed; make a new one \(before: .*cannot .*\)$/,
+    );
+    await server.shutdown();
+    expect(closed).toHaveLength(2);
+    const again = serverWith({ ...caller, rules: everything });
+    await again.listen(addresses);
+    await again.shutdown({ graceMs: 0 });
   });
 });
 

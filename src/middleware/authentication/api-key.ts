@@ -4,6 +4,7 @@ import { hash, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { CredentialError } from "../../call/errors.ts";
+import { FrozenSet } from "../../call/frozen-set.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
 import type { Authenticator } from "./authenticator.ts";
@@ -197,8 +198,8 @@ function identityOf(record: ApiKeyRecord): Identity {
     kind: "service",
     scheme: "api-key",
     ...(record.tenant === undefined ? {} : { tenant: record.tenant }),
-    roles: new Set(record.roles),
-    permissions: new Set(record.permissions),
+    roles: new FrozenSet(record.roles),
+    permissions: new FrozenSet(record.permissions),
     claims: Object.freeze({ keyId: record.id }),
     ...ends,
   });

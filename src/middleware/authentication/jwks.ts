@@ -1,5 +1,6 @@
 // The keys of one issuer: given directly, or fetched from its JWK Set URL (RFC 7517), cached, rotated, cooled down.
 import type { CallContext } from "../../call/context.ts";
+import { describeError } from "../../call/error-description.ts";
 import { isObject } from "./compact-jws.ts";
 import {
   keyFromJwk,
@@ -57,6 +58,8 @@ export function remoteJwks(uri: URL): KeySource {
 
 class RemoteJwks implements KeySource {
   readonly #uri: URL;
+  /** For the log: a query may hold a secret. */
+  readonly #place: string;
   /** The last good set, by the text of each key: a key that stays is imported once and stays the same object. */
   #keys: ReadonlyMap<string, VerificationKey> | undefined = undefined;
   #present: ReadonlySet<VerificationKey> = new Set();
@@ -71,6 +74,7 @@ class RemoteJwks implements KeySource {
 
   constructor(uri: URL) {
     this.#uri = uri;
+    this.#place = `${uri.origin}${uri.pathname}`;
   }
 
   find(query: KeyQuery, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
@@ -145,7 +149,7 @@ class RemoteJwks implements KeySource {
       this.#failure = error instanceof Error ? error : new Error(String(error));
       this.#retryAt = performance.now() + failureCooldownMs;
       call.log.warn(
-        { err: this.#failure, jwks: this.#uri.href },
+        { err: describeError(this.#failure), jwks: this.#place },
         this.#keys === undefined
           ? "the issuer's keys could not be fetched, and none are cached"
           : "the issuer's keys could not be fetched; the last good ones stay",
@@ -176,7 +180,7 @@ class RemoteJwks implements KeySource {
   #reportIgnored(ignored: readonly string[], call: CallContext): void {
     const text = ignored.join("; ");
     if (text !== "" && text !== this.#reportedIgnored) {
-      call.log.info({ jwks: this.#uri.href, ignored }, "keys of the issuer's JWK Set are ignored");
+      call.log.info({ jwks: this.#place, ignored }, "keys of the issuer's JWK Set are ignored");
     }
     this.#reportedIgnored = text;
   }

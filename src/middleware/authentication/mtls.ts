@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { CredentialError } from "../../call/errors.ts";
+import { FrozenSet } from "../../call/frozen-set.ts";
 import { type Filled, parseOptions } from "../../call/options.ts";
 import type { PeerCertificate } from "../../call/peer.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
@@ -136,7 +137,7 @@ class MtlsAuthenticator implements Authenticator {
       certificate,
       name,
       nameKind,
-      new Set(matching.flatMap(({ roles }) => roles)),
+      new FrozenSet(matching.flatMap(({ roles }) => roles)),
     );
     return Object.freeze({ principal, ...endOf(certificate) });
   }
@@ -146,7 +147,7 @@ function principalOf(
   certificate: PeerCertificate,
   subject: string,
   nameKind: NameKind,
-  roles: ReadonlySet<string>,
+  roles: FrozenSet,
 ): Principal {
   const { serialNumber, issuer, fingerprint256, uris, dnsNames, commonName } = certificate;
   return Object.freeze({
@@ -154,7 +155,7 @@ function principalOf(
     kind: "service",
     scheme: "mtls",
     roles,
-    permissions: new Set<string>(),
+    permissions: new FrozenSet(),
     claims: Object.freeze({ nameKind, serialNumber, issuer, fingerprint256, uris, dnsNames, commonName }),
     ...endOf(certificate),
   });

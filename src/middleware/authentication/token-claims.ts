@@ -2,6 +2,7 @@
 // each token, after its signature verified; what depends on the time of the call is returned as times.
 
 import { CredentialError } from "../../call/errors.ts";
+import { FrozenSet } from "../../call/frozen-set.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
 import { boundCertificate, type CertificateBound } from "./certificate-binding.ts";
 import { isObject } from "./compact-jws.ts";
@@ -132,14 +133,14 @@ function readText(claims: Claims, path: string): string | undefined {
 }
 
 /** An array of names, or names separated by spaces as in OAuth 2.0's `scope` (RFC 6749 section 3.3). */
-function readNames(claims: Claims, path: string): ReadonlySet<string> {
+function readNames(claims: Claims, path: string): FrozenSet {
   const value = readClaim(claims, path);
-  if (value === undefined) return new Set();
+  if (value === undefined) return new FrozenSet();
   const names: unknown = typeof value === "string" ? value.split(" ").filter((name) => name !== "") : value;
   if (!Array.isArray(names) || !names.every((name) => typeof name === "string" && name !== "")) {
     throw invalid(`${path} is neither an array of names nor names separated by spaces`);
   }
-  return new Set<string>(names);
+  return new FrozenSet(names);
 }
 
 /**
