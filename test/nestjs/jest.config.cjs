@@ -4,6 +4,6 @@ module.exports = {
   rootDir: `${__dirname}/../..`,
   roots: ["<rootDir>/test/nestjs", "<rootDir>/examples/nestjs"],
   testRegex: "\\.spec\\.ts$",
-  transform: { "\\.ts$": ["ts-jest", { tsconfig: `${__dirname}/tsconfig.json` }] },
+  transform: { "\\.ts$": ["ts-jest", { tsconfig: `${__dirname}/tsconfig.json`, transpilation: true }] },
   maxWorkers: 2,
 };
