@@ -1,6 +1,15 @@
 // Options are checked where they are handed in: one way to do it, one kind of error.
-import type { z } from "zod";
+import { z } from "zod";
 import { ConfigError } from "./errors.ts";
+import { longestTimerMs } from "./timer.ts";
+
+/** A time for which a timer may wait. */
+export const milliseconds: z.ZodInt = z.int().min(1).max(longestTimerMs);
+
+/** An option that is known and not accepted, with what to do instead. */
+export function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
+  return z.never({ error: `not accepted: ${advice}` }).exactOptional();
+}
 
 /**
  * Checks `options` against `schema` and fills in the defaults. `where` leads the path in the error: `rateLimit` gives

@@ -27,7 +27,8 @@ import {
 } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
 import type { MethodKind } from "../call/method.ts";
-import type { Peer, PeerCertificate } from "../call/peer.ts";
+import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
+import { longestTimerMs } from "../call/timer.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
 
@@ -505,9 +506,6 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   });
 }
 
-/** Node's timers count in 31 bits; a longer wait is taken in steps. */
-const longestTimerMs = 2 ** 31 - 1;
-
 /** A connection does not outlive its client certificate: it takes no new calls, and ends with those that it has (T7). */
 function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionPeer): void {
   const end = peer.certificate?.notAfter;
@@ -516,6 +514,7 @@ function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionP
   const wait = (): void => {
     const left = end - Date.now();
     if (left < 0) session.close();
+    // A longer wait is taken in steps.
     else timer = setTimeout(wait, Math.min(left + 1, longestTimerMs)).unref();
   };
   wait();
@@ -619,10 +618,8 @@ class ConnectionPeer implements Peer {
     this.#certificate = certificate;
   }
 
-  /** A connection may outlive its certificate; the identity does not. */
   get certificate(): PeerCertificate | undefined {
-    const certificate = this.#certificate;
-    return certificate !== undefined && Date.now() <= certificate.notAfter ? certificate : undefined;
+    return inItsTime(this.#certificate);
   }
 }
 

@@ -7,6 +7,7 @@ import type {
   InterceptorProvider,
 } from "@grpc/grpc-js";
 import { z } from "zod";
+import { refused } from "../call/options.ts";
 
 /** grpc-js's own options for a client, where no option of ours covers them. See grpc-js for their meaning. */
 export type ClientChannelOptions = Readonly<
@@ -51,10 +52,6 @@ const text = z.string().exactOptional();
 
 function callable<T>(): z.ZodCustom<T, T> {
   return z.custom<T>((value) => typeof value === "function", { error: "expected a function" });
-}
-
-function refused(advice: string): z.ZodExactOptional<z.ZodNever> {
-  return z.never({ error: `not accepted: ${advice}` }).exactOptional();
 }
 
 export const clientChannelOptionsSchema: z.ZodType<ClientChannelOptions> = z.strictObject({

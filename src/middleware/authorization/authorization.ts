@@ -5,6 +5,7 @@ import { StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { noteShadowRefusal } from "../../call/shadow.ts";
 import { texts } from "../../call/status.ts";
+import { isThenable } from "../../call/thenable.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
 
@@ -161,7 +162,7 @@ function policyFor(holder: PolicyHolder, call: CallContext): MethodPolicy | unde
 
 function enforce(policy: MethodPolicy, call: CallContext, message: unknown): void | Promise<void> {
   const decision = ask(policy, call, message);
-  if (isPending(decision)) return settleLater(call, decision);
+  if (isThenable(decision)) return settleLater(call, decision);
   settle(call, decision);
 }
 
@@ -171,11 +172,6 @@ function ask(policy: MethodPolicy, call: CallContext, message: unknown): Decisio
   } catch (cause) {
     throw unavailable(cause);
   }
-}
-
-/** By shape and not by class: a promise of another realm (a test runner's, a vm's) is one too. */
-function isPending(decision: Decision | Promise<Decision>): decision is Promise<Decision> {
-  return typeof decision === "object" && decision !== null && "then" in decision;
 }
 
 async function settleLater(call: CallContext, pending: Promise<Decision>): Promise<void> {
