@@ -31,6 +31,7 @@ import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
 import { longestTimerMs } from "../call/timer.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
+import type { RefusedBelow } from "./refused-below.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
 export interface InboundListener {
@@ -360,23 +361,10 @@ export interface ConnectionEvents {
 }
 
 export interface RefusedConnection {
-  readonly reason: "certificate" | "untrusted_peer";
+  readonly reason: Extract<RefusedBelow, "certificate" | "untrusted_peer">;
   /** For the log. */
   readonly detail: string;
 }
-
-export type RefusedBelow =
-  | "connection_limit"
-  | "peer_connection_limit"
-  | "health_connection_limit"
-  | "handshake_timeout"
-  | "too_many_pings"
-  | "tls_handshake"
-  | "certificate"
-  | "untrusted_peer"
-  | "unknown_protocol"
-  | "http2_error"
-  | "content_type";
 
 /** The open connections of a server. */
 export interface Connections {

@@ -3,7 +3,7 @@
 import type { Logger } from "pino";
 import { LogThrottle } from "../call/log-throttle.ts";
 import { longestText } from "../call/redaction.ts";
-import type { RefusedBelow } from "../chain/grpc-js.ts";
+import type { RefusedBelow } from "../chain/refused-below.ts";
 import { countConnectionRefusal } from "../middleware/metrics.ts";
 
 const messages: Readonly<Record<RefusedBelow, string>> = {

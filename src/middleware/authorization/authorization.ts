@@ -37,11 +37,6 @@ export class PolicyHolder {
   isPublic(path: string): boolean {
     return this.forMethod(path)?.access === "public";
   }
-
-  /** Does the policy in force read messages of this method? For a call under way ask `isDecidedByMessage`. */
-  needsMessage(path: string): boolean {
-    return this.forMethod(path)?.needsMessage === true;
-  }
 }
 
 const decidedByMessage = new ContextKey<boolean>("authorization.decided-by-message");
