@@ -222,8 +222,8 @@ export const removals: readonly Removal[] = [
     requirement: "A1",
     what: "the signature",
     file: "src/middleware/authentication/jwt.ts",
-    find: "      if (error instanceof errors.JWSSignatureVerificationFailed) continue;",
-    replace: "      if (error instanceof errors.JWSSignatureVerificationFailed) return key;",
+    find: "      if (error instanceof jose.errors.JWSSignatureVerificationFailed) continue;",
+    replace: "      if (error instanceof jose.errors.JWSSignatureVerificationFailed) return key;",
     tests: ["test/server/authentication.test.ts"],
   },
   {

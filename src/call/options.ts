@@ -2,6 +2,15 @@
 import { z } from "zod";
 import { ConfigError } from "./errors.ts";
 import { didYouMean } from "./nearest-name.ts";
+import { longestTimerMs } from "./timer.ts";
+
+/** A time for which a timer may wait. */
+export const milliseconds: z.ZodInt = z.int().min(1).max(longestTimerMs);
+
+/** An option that is known and not accepted, with what to do instead. */
+export function refused(advice: string): z.ZodOptional<z.ZodNever> {
+  return z.never({ error: `not accepted: ${advice}` }).optional();
+}
 
 /** Options in which every default has been filled in. */
 export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Options[Name], undefined> };

@@ -27,6 +27,11 @@ export interface PeerCertificate {
   readonly notAfter: number;
 }
 
+/** A connection or a stream may outlive its certificate; the identity does not. */
+export function inItsTime(certificate: PeerCertificate | undefined): PeerCertificate | undefined {
+  return certificate !== undefined && Date.now() <= certificate.notAfter ? certificate : undefined;
+}
+
 export interface Peer {
   /**
    * The remote IP address, or `unix` for a Unix socket; behind a configured proxy, the address that it forwards (L1).

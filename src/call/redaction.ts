@@ -45,6 +45,9 @@ const secrets: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/:\/\/(?:(?!:\/\/)[^\s"'<>]){1,512}@/g, `://${removed}@`],
 ];
 
+/** The longest text in a log line, a span or a record that callers had a hand in: a method that does not exist, a subject. */
+export const longestText = 256;
+
 /**
  * Replaces what looks like a secret (tokens, keys, passwords, credentials in headers and URLs) by `[redacted]` and cuts
  * the text to `maxLength` UTF-16 units. It errs on the side of removing too much. A last line of defence: text that

@@ -1,6 +1,7 @@
 // The gate before a server's connections (L9): how many there may be, in all and from one address, and how long each may
 // take until it speaks HTTP/2.
 import type { Socket } from "node:net";
+import type { RefusedBelow } from "./refused-below.ts";
 
 export interface ConnectionGateOptions {
   readonly maxConnections: number;
@@ -17,12 +18,15 @@ export interface ConnectionGateOptions {
 }
 
 export interface GateRefusal {
-  readonly reason: "connection_limit" | "peer_connection_limit";
+  readonly reason: Extract<RefusedBelow, "connection_limit" | "peer_connection_limit">;
   readonly detail: string;
 }
 
 /** A connection that was in was ended by the gate. */
-export type OnEnded = (reason: "handshake_timeout" | "health_connection_limit", detail: string) => void;
+export type OnEnded = (
+  reason: Extract<RefusedBelow, "handshake_timeout" | "health_connection_limit">,
+  detail: string,
+) => void;
 
 interface Place {
   readonly key: string | undefined;

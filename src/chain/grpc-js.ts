@@ -29,9 +29,11 @@ import {
 } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
 import type { MethodKind } from "../call/method.ts";
-import type { Peer, PeerCertificate } from "../call/peer.ts";
+import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
+import { longestTimerMs } from "../call/timer.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
+import type { RefusedBelow } from "./refused-below.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
 export interface InboundListener {
@@ -424,23 +426,10 @@ export interface ConnectionEvents {
 }
 
 export interface RefusedConnection {
-  readonly reason: "certificate" | "untrusted_peer";
+  readonly reason: Extract<RefusedBelow, "certificate" | "untrusted_peer">;
   /** For the log. */
   readonly detail: string;
 }
-
-export type RefusedBelow =
-  | "connection_limit"
-  | "peer_connection_limit"
-  | "health_connection_limit"
-  | "handshake_timeout"
-  | "too_many_pings"
-  | "tls_handshake"
-  | "certificate"
-  | "untrusted_peer"
-  | "unknown_protocol"
-  | "http2_error"
-  | "content_type";
 
 /** The open connections of a server. */
 export interface Connections {
@@ -576,9 +565,6 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   });
 }
 
-/** Node's timers count in 31 bits; a longer wait is taken in steps. */
-const longestTimerMs = 2 ** 31 - 1;
-
 /** A connection does not outlive its client certificate: it takes no new calls, and ends with those that it has (T7). */
 function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionPeer): void {
   const end = peer.certificate?.notAfter;
@@ -587,6 +573,7 @@ function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionP
   const wait = (): void => {
     const left = end - Date.now();
     if (left < 0) session.close();
+    // A longer wait is taken in steps.
     else timer = setTimeout(wait, Math.min(left + 1, longestTimerMs)).unref();
   };
   wait();
@@ -691,10 +678,8 @@ class ConnectionPeer implements Peer {
     this.#certificate = certificate;
   }
 
-  /** A connection may outlive its certificate; the identity does not. */
   get certificate(): PeerCertificate | undefined {
-    const certificate = this.#certificate;
-    return certificate !== undefined && Date.now() <= certificate.notAfter ? certificate : undefined;
+    return inItsTime(this.#certificate);
   }
 }
 

@@ -10,6 +10,7 @@ import { EventEmitter } from "node:events";
 import type { Duplex, Readable, Writable } from "node:stream";
 import type { UntypedHandleCall } from "@grpc/grpc-js";
 import type { MethodKind } from "../call/method.ts";
+import { isThenable } from "../call/thenable.ts";
 import { currentContext, runInContext } from "./current-context.ts";
 import { captureRejections } from "./grpc-js.ts";
 import { type SecuredCall, securedCallOf } from "./secured-call.ts";
@@ -299,8 +300,4 @@ function guardLoops(call: Readable): void {
   call[Symbol.asyncIterator] = function readWithoutDestroying(this: Readable) {
     return this.iterator({ destroyOnReturn: false });
   } as Readable[typeof Symbol.asyncIterator];
-}
-
-function isThenable(value: unknown): value is Promise<unknown> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }

@@ -12,6 +12,8 @@ import { encodeStatusDetails } from "../call/error-details.ts";
 import { StatusError } from "../call/errors.ts";
 import { isHealthProbe, streamsResponses } from "../call/method.ts";
 import { internalErrorText, texts } from "../call/status.ts";
+import { isThenable } from "../call/thenable.ts";
+import { longestTimerMs } from "../call/timer.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import {
   asAuthContext,
@@ -51,8 +53,6 @@ interface Ending {
   readonly layer: string | undefined;
 }
 
-/** Node's timers count in 31 bits; a longer wait is taken in steps. */
-const longestTimerMs = 2 ** 31 - 1;
 /** A caller's header limit is often 8 KiB: a text beyond this would lose the whole status. */
 const longestDetails = 1024;
 /** The same text in bytes as `grpc-message` encodes them: three for each byte beyond ASCII. */
@@ -688,10 +688,6 @@ export function securedCallOf(handlerCall: unknown): SecuredCall | undefined {
 
 function onDeadlineTimer(call: SecuredCall): void {
   call.onDeadline();
-}
-
-function isThenable(value: unknown): value is Promise<void> {
-  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
 function trailersOf(metadata: unknown): { readonly metadata?: Metadata } {

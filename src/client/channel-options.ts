@@ -7,7 +7,7 @@ import type {
   InterceptorProvider,
 } from "@grpc/grpc-js";
 import { z } from "zod";
-import { type OrUndefined, withoutUndefined } from "../call/options.ts";
+import { type OrUndefined, refused, withoutUndefined } from "../call/options.ts";
 
 /** grpc-js's own options for a client, where no option of ours covers them. See grpc-js for their meaning. */
 export type ClientChannelOptions = OrUndefined<ClientChannelSettings>;
@@ -55,10 +55,6 @@ const text = z.string().optional();
 
 function callable<T>(): z.ZodCustom<T, T> {
   return z.custom<T>((value) => typeof value === "function", { error: "expected a function" });
-}
-
-function refused(advice: string): z.ZodOptional<z.ZodNever> {
-  return z.never({ error: `not accepted: ${advice}` }).optional();
 }
 
 const given: z.ZodType<OrUndefined<ClientChannelSettings>, ClientChannelOptions> = z.strictObject({

@@ -4,7 +4,7 @@ import { z } from "zod";
 import { capDeadline } from "../call/context.ts";
 import { StatusError } from "../call/errors.ts";
 import { isHealthProbe } from "../call/method.ts";
-import { parseOptions } from "../call/options.ts";
+import { milliseconds, parseOptions } from "../call/options.ts";
 import { texts } from "../call/status.ts";
 import type { Middleware } from "../chain/middleware.ts";
 
@@ -31,9 +31,6 @@ export interface DeadlineLimits {
 export interface DeadlineLayer extends Middleware {
   readonly checkTimeoutMs: number;
 }
-
-/** Timers count in 32 bits: a longer delay would fire at once. */
-const milliseconds = z.int().min(1).max(2_147_483_647);
 
 /** The shape of `deadline`; the only place where its defaults stand. */
 export const deadlineSchema: z.ZodType<DeadlineLimits, DeadlineOptions> = z.strictObject({

@@ -6,7 +6,7 @@ import type { CallContext } from "../call/context.ts";
 import { describeError, type ErrorDescription } from "../call/error-description.ts";
 import { loggerSchema } from "../call/logger-option.ts";
 import { parseOptions } from "../call/options.ts";
-import { boundedText, redactSecrets } from "../call/redaction.ts";
+import { boundedText, longestText, redactSecrets } from "../call/redaction.ts";
 import { shadowRefusalOf } from "../call/shadow.ts";
 import { statusName } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
@@ -18,9 +18,6 @@ export interface LoggingOptions {
 
 /** The shape of `logging`'s options. */
 export const loggingSchema: z.ZodType<LoggingOptions> = z.strictObject({ logger: loggerSchema });
-
-/** The longest text in a line that callers had a hand in: a method that does not exist, a subject. */
-const longestText = 256;
 
 /** What a line says, in this order. A key that is not optional is in every line. */
 interface CallLine {

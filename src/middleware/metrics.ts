@@ -11,6 +11,7 @@ import {
 import type { MethodInfo } from "../call/method.ts";
 import { statusName, texts } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
+import { type RefusedBelow, reasonsBelow } from "../chain/refused-below.ts";
 
 /** The latency buckets of gRFC A66, "Metrics Schema", in seconds. */
 const latencyBucketsSec = [
@@ -208,40 +209,11 @@ export function metrics(): Middleware {
   };
 }
 
-/** Why something was refused below the chain. A fixed set: it is a metric's label. */
-export const connectionRefusalReasons = [
-  /** The TLS handshake failed: protocol, cipher, or no certificate where one is required. */
-  "tls_handshake",
-  /** The handshake was not done in time. */
-  "handshake_timeout",
-  /** The client's certificate was revoked or did not verify. */
-  "certificate",
-  /** Too many connections in all. */
-  "connection_limit",
-  /** Too many connections from this peer. */
-  "peer_connection_limit",
-  /** The oldest connection of a health port made room for a new one. */
-  "health_connection_limit",
-  /** A `mesh` connection from an address that is not a configured peer. */
-  "untrusted_peer",
-  /** Not HTTP/2. */
-  "unknown_protocol",
-  /** HTTP/2 that breaks the protocol or its limits. */
-  "http2_error",
-  /** Pings more often than allowed. */
-  "too_many_pings",
-  /** An HTTP/2 request that is no gRPC call. */
-  "content_type",
-  "other",
-] as const;
-
-export type ConnectionRefusalReason = (typeof connectionRefusalReasons)[number];
-
-const refusalAttributes: ReadonlyMap<ConnectionRefusalReason, Attributes> = new Map(
-  connectionRefusalReasons.map((reason) => [reason, Object.freeze({ reason })]),
+const refusalAttributes: ReadonlyMap<RefusedBelow, Attributes> = new Map(
+  reasonsBelow.map((reason) => [reason, Object.freeze({ reason })]),
 );
 
 /** Counts a refusal below the chain: `palisade.connections.refused` by `reason` (C8). Never throws. */
-export function countConnectionRefusal(reason: ConnectionRefusalReason): void {
+export function countConnectionRefusal(reason: RefusedBelow): void {
   refusals.add(1, refusalAttributes.get(reason));
 }

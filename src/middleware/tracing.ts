@@ -13,13 +13,10 @@ import {
 } from "@opentelemetry/api";
 import { type CallContext, ContextKey, type ReadonlyMetadata, setTrace } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
-import { boundedText, redactSecrets } from "../call/redaction.ts";
+import { boundedText, longestText, redactSecrets } from "../call/redaction.ts";
 import { statusName } from "../call/status.ts";
 import { LateTracer } from "../call/tracer.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
-
-/** The longest text in a span that callers had a hand in. */
-const longestText = 256;
 
 /** OpenTelemetry's name for every method that is not registered: callers choose theirs. */
 const otherMethod = "_OTHER";

@@ -9,8 +9,7 @@ import { ServerGrpc } from "@nestjs/microservices";
 import { catchError, type Observable, throwError } from "rxjs";
 import { z } from "zod";
 import { ConfigError, StatusError } from "../call/errors.ts";
-import { parseOptions } from "../call/options.ts";
-import { refused } from "../server/channel-options.ts";
+import { parseOptions, refused } from "../call/options.ts";
 import type { SecureServerOptions } from "../server/options.ts";
 import { createSecureServer, graceMsSchema, type SecureServer } from "../server/secure-server.ts";
 

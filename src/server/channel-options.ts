@@ -2,7 +2,7 @@
 // one is an error, and one that would undo a promise says which option to use instead.
 import type { ChannelOptions } from "@grpc/grpc-js";
 import { z } from "zod";
-import { type OrUndefined, withoutUndefined } from "../call/options.ts";
+import { milliseconds, type OrUndefined, refused, withoutUndefined } from "../call/options.ts";
 
 /** grpc-js's own options for a server, where no option of ours covers them. See grpc-js for their meaning. */
 export type ServerChannelOptions = OrUndefined<ServerChannelSettings>;
@@ -21,19 +21,13 @@ export type ServerChannelSettings = Readonly<
 >;
 
 const flag = z.literal([0, 1]).optional();
-/** Timers count in 31 bits: a longer delay would fire at once. */
-const milliseconds = z.int().min(1).max(2_147_483_647).optional();
-
-/** An option that is known and not accepted, with what to do instead. */
-export function refused(advice: string): z.ZodOptional<z.ZodNever> {
-  return z.never({ error: `not accepted: ${advice}` }).optional();
-}
+const delay = milliseconds.optional();
 
 const given: z.ZodType<OrUndefined<ServerChannelSettings>, ServerChannelOptions> = z.strictObject({
   "grpc.enable_channelz": flag,
-  "grpc.keepalive_time_ms": milliseconds,
-  "grpc.keepalive_timeout_ms": milliseconds,
-  "grpc.max_connection_age_grace_ms": milliseconds,
+  "grpc.keepalive_time_ms": delay,
+  "grpc.keepalive_timeout_ms": delay,
+  "grpc.max_connection_age_grace_ms": delay,
   "grpc-node.max_session_memory": z.int().min(1).optional(),
   "grpc.server_call_metric_recording": flag,
   "grpc.max_connection_age_ms": refused("use limits.maxConnectionAgeMs"),

@@ -47,7 +47,7 @@ export const peerSchema: z.ZodType<PeerSettings> = z
 /** What is kept of a connection: whether it is a proxy's, and the last peer that it forwarded. */
 interface Proxied {
   readonly isProxy: boolean;
-  last: ForwardedPeer | undefined;
+  last: PeerBehindProxy | undefined;
 }
 
 /**
@@ -86,7 +86,7 @@ export function forwardedPeer({
     }
     if (!proxied.isProxy) return connection;
     const address = read(metadata) ?? connection.address;
-    if (proxied.last?.address !== address) proxied.last = new ForwardedPeer(connection, address);
+    if (proxied.last?.address !== address) proxied.last = new PeerBehindProxy(connection, address);
     return proxied.last;
   };
 }
@@ -127,7 +127,7 @@ function parseAddress(entry: string | undefined): string | undefined {
   return isIP(address) === 4 ? address : undefined;
 }
 
-class ForwardedPeer implements Peer {
+class PeerBehindProxy implements Peer {
   readonly address: string;
   readonly port: undefined = undefined;
   readonly secure: boolean;

@@ -17,11 +17,11 @@ import { ConnectionGate } from "../chain/connection-gate.ts";
 import {
   type Connections,
   handleUnknownMethods,
-  type RefusedBelow,
   setHttp2Options,
   watchConnections,
 } from "../chain/grpc-js.ts";
 import { PingPolicy } from "../chain/ping-policy.ts";
+import type { RefusedBelow } from "../chain/refused-below.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { addressKey } from "../middleware/rate-limit/peer-key.ts";

@@ -6,6 +6,7 @@ import type { ServiceDefinition } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { loggerSchema } from "../call/logger-option.ts";
+import { milliseconds, refused } from "../call/options.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
 import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
@@ -27,7 +28,6 @@ import {
   serverTlsSchema,
 } from "../tls/server-options.ts";
 import {
-  refused,
   type ServerChannelOptions,
   type ServerChannelSettings,
   serverChannelOptionsSchema,
@@ -219,8 +219,6 @@ const messageBytes = z
   .max(2 ** 32 - 1);
 
 const connections = z.int().min(1).max(1_000_000);
-/** Timers count in 31 bits: a longer delay would fire at once. */
-const milliseconds = z.int().min(1).max(2_147_483_647);
 
 const limitsSchema = z.strictObject({
   maxConcurrentStreams: z

@@ -2,7 +2,8 @@
 // because strangers cause it (C8).
 import type { Logger } from "pino";
 import { LogThrottle } from "../call/log-throttle.ts";
-import type { RefusedBelow } from "../chain/grpc-js.ts";
+import { longestText } from "../call/redaction.ts";
+import type { RefusedBelow } from "../chain/refused-below.ts";
 import { countConnectionRefusal } from "../middleware/metrics.ts";
 
 const messages: Readonly<Record<RefusedBelow, string>> = {
@@ -31,6 +32,9 @@ export function refusedBelowReporter(
     if (logger === undefined) return;
     const leftOut = throttle.admit(`${reason} ${address}`);
     if (leftOut === undefined) return;
-    logger.warn({ peer: address, reason, detail: detail.slice(0, 256), left_out: leftOut }, messages[reason]);
+    logger.warn(
+      { peer: address, reason, detail: detail.slice(0, longestText), left_out: leftOut },
+      messages[reason],
+    );
   };
 }

@@ -8,6 +8,7 @@ import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
 import type { MethodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
+import { longestTimerMs } from "../call/timer.ts";
 import { Chain } from "../chain/chain.ts";
 import { ConnectionGate } from "../chain/connection-gate.ts";
 import { checkHandlers } from "../chain/define-handlers.ts";
@@ -112,12 +113,8 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
   return new PalisadeServer(parseOptions(serverSchema, options, ""));
 }
 
-/** How long calls in flight may go on. A timer counts in 31 bits; beyond, it would fire at once. */
-export const graceMsSchema: z.ZodDefault<z.ZodInt> = z
-  .int()
-  .min(0)
-  .max(2 ** 31 - 1)
-  .default(10_000);
+/** How long calls in flight may go on. */
+export const graceMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(longestTimerMs).default(10_000);
 
 /** The shape of `shutdown`'s options. */
 export const shutdownSchema: z.ZodType<{ readonly graceMs: number }> = z.strictObject({

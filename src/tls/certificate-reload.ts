@@ -45,10 +45,6 @@ export class CertificateReload<T> {
     return this.#current;
   }
 
-  get running(): boolean {
-    return this.#watch !== undefined;
-  }
-
   /** Watches from now on, and catches up with what changed since the files were read. */
   start(): void {
     if (this.#watch !== undefined) return;

@@ -2,6 +2,7 @@
 import { ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
 import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
+import { isLoopbackTarget } from "../call/loopback.ts";
 import { parseOptions } from "../call/options.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
 import {
@@ -12,7 +13,6 @@ import {
   type PemSource,
   pemSourceSchema,
 } from "./load-pem.ts";
-import { isLoopbackTarget } from "./loopback.ts";
 import { MeshCredentials } from "./mesh-credentials.ts";
 import {
   ciphersProblem,

@@ -1,7 +1,7 @@
 // The client certificate that a sidecar verified and forwards in `x-forwarded-client-cert` (T8), in Envoy's format.
 // Source: Envoy's documentation, "HTTP header manipulation", x-forwarded-client-cert.
 import { X509Certificate } from "node:crypto";
-import type { Peer, PeerCertificate } from "../call/peer.ts";
+import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
 import { describeCertificate, identityFrom, onlyPlain } from "./peer-certificate.ts";
 
 /** The peers of calls whose header could not be understood: a layer refuses them. */
@@ -27,7 +27,7 @@ export function forwardedPeers(): (connection: Peer, header: string | undefined)
     const known = remembered.get(header);
     const certificate = known ?? forwardedCertificate(header);
     if (certificate === undefined || Date.now() > certificate.notAfter) {
-      const peer = new ForwardedPeer(connection, undefined);
+      const peer = new PeerBehindSidecar(connection, undefined);
       unreadable.add(peer);
       return peer;
     }
@@ -35,11 +35,11 @@ export function forwardedPeers(): (connection: Peer, header: string | undefined)
       if (remembered.size >= mostRemembered) remembered.clear();
       remembered.set(header, certificate);
     }
-    return new ForwardedPeer(connection, certificate);
+    return new PeerBehindSidecar(connection, certificate);
   };
 }
 
-class ForwardedPeer implements Peer {
+class PeerBehindSidecar implements Peer {
   readonly address: string;
   readonly port: number | undefined;
   readonly secure: boolean;
@@ -52,10 +52,8 @@ class ForwardedPeer implements Peer {
     this.#certificate = certificate;
   }
 
-  /** A stream may outlive the certificate; the identity does not. */
   get certificate(): PeerCertificate | undefined {
-    const certificate = this.#certificate;
-    return certificate !== undefined && Date.now() <= certificate.notAfter ? certificate : undefined;
+    return inItsTime(this.#certificate);
   }
 }
 

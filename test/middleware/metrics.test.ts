@@ -190,7 +190,7 @@ describe("metrics", () => {
     expect(otel.setGlobalMeterProvider(provider as unknown as { getMeter(): Meter })).toBe(true);
     const layer = metrics();
     pass(layer, {}, { code: status.UNAUTHENTICATED, endedBy: "layer", layer: "authentication" });
-    countConnectionRefusal("other");
+    countConnectionRefusal("http2_error");
   });
 
   it("U5 hands the SDK the same attribute objects call after call", () => {

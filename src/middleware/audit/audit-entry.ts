@@ -1,7 +1,7 @@
 // The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
 import type { CallContext } from "../../call/context.ts";
 import type { Principal } from "../../call/principal.ts";
-import { boundedText, redactSecrets } from "../../call/redaction.ts";
+import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
 import { shadowRefusalOf } from "../../call/shadow.ts";
 import { statusName, texts } from "../../call/status.ts";
 import type { Outcome } from "../../chain/middleware.ts";
@@ -58,8 +58,6 @@ export interface AuditEntry {
 
 /** Which of the two lanes an entry waits in: those of verified callers cannot be pushed out by anybody else's. */
 export type AuditLane = "identified" | "anonymous";
-
-const longestText = 256;
 
 /** The texts that callers are told: fixed ones, so that none carries a part of a payload. */
 const publicTexts: ReadonlySet<string> = new Set(Object.values(texts));

@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
+import { isThenable } from "../../call/thenable.ts";
 import {
   type Authenticator,
   headersOf,
@@ -89,9 +90,9 @@ class AllOf implements Authenticator {
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
     const principal = answer(this.#principal, call);
-    if (isPromise(principal)) return this.#authenticateLater(principal, call);
+    if (isThenable(principal)) return this.#authenticateLater(principal, call);
     const actor = answer(this.#actor, call);
-    return isPromise(actor) ? actor.then((identity) => both(principal, identity)) : both(principal, actor);
+    return isThenable(actor) ? actor.then((identity) => both(principal, identity)) : both(principal, actor);
   }
 
   /** Both are asked at once. What throws at once is a rejection too: no promise is left without a listener. */
@@ -135,10 +136,6 @@ function named(identity: Answer, role: "principal" | "actor"): Identity {
 function earlier(one: number | undefined, other: number | undefined): number | undefined {
   if (one === undefined || other === undefined) return one ?? other;
   return Math.min(one, other);
-}
-
-function isPromise(value: Answer | Promise<Answer>): value is Promise<Answer> {
-  return value !== absent && "then" in value;
 }
 
 function holdsAllOf(value: Authenticator): boolean {

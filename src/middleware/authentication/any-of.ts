@@ -2,6 +2,7 @@
 import type { CallContext } from "../../call/context.ts";
 import { ConfigError, CredentialError } from "../../call/errors.ts";
 import type { Identity } from "../../call/principal.ts";
+import { isThenable } from "../../call/thenable.ts";
 import { type Authenticator, IncompleteCredentials, isAuthenticator, schemesOf } from "./authenticator.ts";
 
 /**
@@ -59,7 +60,7 @@ class AnyOf implements Authenticator {
       if (!part.presents(call)) continue;
       const result = this.#answer(part, call);
       if (result === incomplete) continue;
-      if (isPromise(result)) return this.#authenticateRest(call, best, result, index + 1);
+      if (isThenable(result)) return this.#authenticateRest(call, best, result, index + 1);
       best = preferred(best, result);
     }
     if (best === undefined) throw new CredentialError("missing", "no credential was presented");
@@ -115,8 +116,4 @@ function preferred(best: Identity | undefined, next: Identity): Identity {
   const { kind } = next.principal;
   if (best === undefined) return next;
   return best.principal.kind === "anonymous" && kind !== "anonymous" ? next : best;
-}
-
-function isPromise(value: Identity | Promise<Identity>): value is Promise<Identity> {
-  return "then" in value;
 }

@@ -7,6 +7,7 @@ import { CredentialError } from "../../call/errors.ts";
 import { FrozenSet } from "../../call/frozen-set.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
+import { isThenable } from "../../call/thenable.ts";
 import type { Authenticator } from "./authenticator.ts";
 
 /** What is kept of a key. Never the key. */
@@ -93,7 +94,7 @@ class ApiKeyAuthenticator implements Authenticator {
   authenticate(call: CallContext): Identity | Promise<Identity> {
     const digest = digestOf(readKey(call));
     const found = this.#store.find(digest);
-    if (isPromise(found)) return found.then((record) => this.#admit(record, digest));
+    if (isThenable(found)) return found.then((record) => this.#admit(record, digest));
     return this.#admit(found, digest);
   }
 
@@ -124,12 +125,6 @@ class ApiKeyAuthenticator implements Authenticator {
     }
     return identity;
   }
-}
-
-type Found = ApiKeyRecord | undefined;
-
-function isPromise(value: Found | Promise<Found>): value is Promise<Found> {
-  return typeof value === "object" && value !== null && "then" in value;
 }
 
 /** SHA-256 in lower-case hexadecimal digits: what a store keeps. */

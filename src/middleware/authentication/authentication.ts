@@ -14,6 +14,7 @@ import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { type Filled, parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
 import { texts } from "../../call/status.ts";
+import { isThenable } from "../../call/thenable.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
@@ -120,7 +121,7 @@ class Authentication implements Middleware {
     try {
       this.#refuseUnclaimed(call);
       result = this.#identify(call);
-      if (!("then" in result)) return this.#admit(call, result);
+      if (!isThenable(result)) return this.#admit(call, result);
     } catch (error) {
       throw this.#refusal(call, error);
     }

@@ -4,8 +4,10 @@ import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { ConfigError, CredentialError } from "../../call/errors.ts";
 import { type JWK, jose } from "../../call/jose.ts";
+import { isLoopbackTarget } from "../../call/loopback.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
+import { isThenable } from "../../call/thenable.ts";
 import type { Authenticator } from "./authenticator.ts";
 import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
@@ -293,7 +295,7 @@ class JwtAuthenticator implements Authenticator {
     const { isRevoked } = this.#rules;
     if (isRevoked === undefined) return verified.identity;
     const revoked = isRevoked(verified.identity.principal.claims);
-    if (isPromise(revoked)) return admitLater(revoked, verified);
+    if (isThenable(revoked)) return admitLater(revoked, verified);
     refuseRevoked(revoked);
     return verified.identity;
   }
@@ -317,10 +319,6 @@ function refuseRevoked(revoked: boolean): void {
   if (revoked === false) return;
   if (revoked === true) throw invalid("the token is revoked");
   throw new TypeError("jwt.isRevoked answered neither true nor false");
-}
-
-function isPromise(value: boolean | Promise<boolean>): value is Promise<boolean> {
-  return typeof value === "object" && value !== null && "then" in value;
 }
 
 async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken): Promise<Identity> {
@@ -380,13 +378,8 @@ function checkJwksUri(given: string): URL {
   if (uri.username !== "" || uri.password !== "")
     throw new ConfigError("jwt.jwksUri: expected a URL without credentials");
   if (uri.protocol === "https:") return uri;
-  if (uri.protocol === "http:" && isLoopback(uri.hostname)) return uri;
+  if (uri.protocol === "http:" && isLoopbackTarget(uri.hostname)) return uri;
   throw new ConfigError("jwt.jwksUri: expected https (http only to a loopback address)");
-}
-
-/** The URL parser has already brought every spelling of an IPv4 address to four decimal numbers. */
-function isLoopback(host: string): boolean {
-  return host === "localhost" || host === "[::1]" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
 function invalid(message: string): CredentialError {

@@ -5,6 +5,7 @@ import { StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { noteShadowRefusal } from "../../call/shadow.ts";
 import { texts } from "../../call/status.ts";
+import { isThenable } from "../../call/thenable.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
 
@@ -35,11 +36,6 @@ export class PolicyHolder {
   /** Does the policy in force let in callers who show no credential? */
   isPublic(path: string): boolean {
     return this.forMethod(path)?.access === "public";
-  }
-
-  /** Does the policy in force read messages of this method? For a call under way ask `isDecidedByMessage`. */
-  needsMessage(path: string): boolean {
-    return this.forMethod(path)?.needsMessage === true;
   }
 }
 
@@ -161,7 +157,7 @@ function policyFor(holder: PolicyHolder, call: CallContext): MethodPolicy | unde
 
 function enforce(policy: MethodPolicy, call: CallContext, message: unknown): void | Promise<void> {
   const decision = ask(policy, call, message);
-  if (isPending(decision)) return settleLater(call, decision);
+  if (isThenable(decision)) return settleLater(call, decision);
   settle(call, decision);
 }
 
@@ -171,11 +167,6 @@ function ask(policy: MethodPolicy, call: CallContext, message: unknown): Decisio
   } catch (cause) {
     throw unavailable(cause);
   }
-}
-
-/** By shape and not by class: a promise of another realm (a test runner's, a vm's) is one too. */
-function isPending(decision: Decision | Promise<Decision>): decision is Promise<Decision> {
-  return typeof decision === "object" && decision !== null && "then" in decision;
 }
 
 async function settleLater(call: CallContext, pending: Promise<Decision>): Promise<void> {

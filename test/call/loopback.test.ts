@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { isLoopbackTarget } from "../../src/tls/loopback.ts";
+import { isLoopbackTarget } from "../../src/call/loopback.ts";
 
 describe("T6 a target on this machine", () => {
   it.each([
