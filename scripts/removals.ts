@@ -849,6 +849,14 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/reflection.test.ts"],
   },
   {
+    requirement: "C10",
+    what: "our text in place of grpc-js's before the handler runs",
+    file: call,
+    find: "    if (!this.#handlerRan) {\n",
+    replace: "    if (this.#handlerRan && !this.#handlerRan) {\n",
+    tests: ["test/server/public-texts.test.ts"],
+  },
+  {
     requirement: "C3",
     what: "the look at the base call before it is used",
     file: seam,
