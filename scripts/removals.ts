@@ -515,7 +515,7 @@ export const removals: readonly Removal[] = [
     requirement: "C12",
     what: "the check time limit",
     file: call,
-    find: "    }, this.#chain.checkTimeoutMs);",
+    find: "    }, this.#plan.checkTimeoutMs);",
     replace: "    }, 2 ** 30);",
     tests: ["test/server/public-texts.test.ts", "test/chain/checking.test.ts"],
   },
