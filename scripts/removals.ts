@@ -515,7 +515,7 @@ export const removals: readonly Removal[] = [
     requirement: "C12",
     what: "the check time limit",
     file: call,
-    find: "    }, this.#chain.checkTimeoutMs);",
+    find: "    }, this.#plan.checkTimeoutMs);",
     replace: "    }, 2 ** 30);",
     tests: ["test/server/public-texts.test.ts", "test/chain/checking.test.ts"],
   },
@@ -911,6 +911,14 @@ export const removals: readonly Removal[] = [
     find: "this.#roles.some((role) => principal.roles.has(role))",
     replace: "this.#roles.length > 0",
     tests: ["test/server/reflection.test.ts"],
+  },
+  {
+    requirement: "C10",
+    what: "our text in place of grpc-js's before the handler runs",
+    file: call,
+    find: "    if (!this.#handlerRan) {\n",
+    replace: "    if (this.#handlerRan && !this.#handlerRan) {\n",
+    tests: ["test/server/public-texts.test.ts"],
   },
   {
     requirement: "C3",

@@ -18,6 +18,7 @@ export const texts = {
   invalidRequest: "invalid request",
   temporarilyUnavailable: "temporarily unavailable",
   unsupportedCompression: "unsupported compression",
+  oneMessageExpected: "one request message expected",
 } as const;
 
 /** The text of an unexpected failure; the id is in the log line beside the cause. */

@@ -18,8 +18,10 @@ import {
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import {
+  ChannelCredentials,
   Metadata,
   type Server,
+  ServerCredentials,
   ServerInterceptingCall,
   type ServerInterceptingCallInterface,
   type ServerInterceptor,
@@ -119,8 +121,28 @@ export function checkSeam(server: Server): void {
     typeof inside.createHttp2Server === "function" ? "" : "Server.createHttp2Server",
     typeof inside._retrieveHandler === "function" ? "" : "Server._retrieveHandler",
     typeof inside.commonServerOptions === "object" ? "" : "Server.commonServerOptions",
+    ...missingMethods("ServerCredentials", ServerCredentials.createInsecure(), [
+      "_addWatcher",
+      "_removeWatcher",
+      "_equals",
+      "getWatcherCount",
+      "updateSecureContextOptions",
+    ]),
   ].filter((name) => name !== "");
   if (missing.length > 0) throw lacking(missing);
+}
+
+/** The same for channel credentials, which ours override and wrap. Runs when a client is made. */
+export function checkChannelSeam(): void {
+  const names = ["_createSecureConnector", "_equals", "_isSecure"];
+  const missing = missingMethods("ChannelCredentials", ChannelCredentials.createInsecure(), names);
+  if (missing.length > 0) throw lacking(missing);
+}
+
+function missingMethods(of: string, object: object, names: readonly string[]): string[] {
+  return names
+    .filter((name) => typeof Reflect.get(object, name) !== "function")
+    .map((name) => `${of}.${name}`);
 }
 
 /** Hears why a call was refused before there was anything of ours to refuse it. grpc-js does not survive a throw here. */

@@ -219,6 +219,7 @@ function guardCall(call: HandlerCall): SecuredCall {
   if (secured === undefined) throw new Error("a guarded handler was called past the chain");
   const open = call as HandlerCall & { [securedKey]?: SecuredCall };
   open[securedKey] = secured;
+  secured.handlerRuns();
   const captured = captureRejections(call, onRejection);
   open.emit = captured ? guardedEmit : guardedEmitByHand;
   if ("write" in call) guardWrites(call as unknown as Writable);

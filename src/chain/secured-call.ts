@@ -79,7 +79,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   #listener: InboundListener | undefined = undefined;
   #state: State = CHECKING;
   #entered = 0;
+  /** grpc-js has the metadata. The handler's own code runs later, where its one message must come first. */
   #handlerStarted = false;
+  #handlerRan = false;
   #heldBy: Middleware | undefined = undefined;
   /** The first message, which decided that a held handler may start; it is what the handler reads first. */
   #heldMessage: { readonly message: unknown } | undefined = undefined;
@@ -190,7 +192,11 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   sendStatus(sent: PartialStatus): void {
     if (this.#state === ENDED) return;
-    if (this.#streamFailure !== undefined) {
+    if (!this.#handlerRan) {
+      // grpc-js's word: a method without a request stream got no message, or more than one.
+      const cause = new Error(`grpc-js: ${sent.details}`);
+      this.#end({ code: sent.code, details: texts.oneMessageExpected, cause }, "transport", undefined);
+    } else if (this.#streamFailure !== undefined) {
       this.#end(this.#streamFailure, "handler", undefined);
     } else if (sent.code === status.OK) {
       this.#end({ code: status.OK, details: "OK", ...trailersOf(sent.metadata) }, "handler", undefined);
@@ -225,6 +231,11 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   // --- from the guard around the handler ---------------------------------------------------------------------------
+
+  /** From here on what grpc-js's handler side says is the handler's word. */
+  handlerRuns(): void {
+    this.#handlerRan = true;
+  }
 
   /** The handler's answer, whether by callback or by promise; only the first one counts. */
   reply(error: unknown, value: unknown, trailers: unknown): void {

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
 import { loggerSchema } from "../call/logger-option.ts";
 import { parseOptions } from "../call/options.ts";
+import { checkChannelSeam } from "../chain/grpc-js.ts";
 import { type CertificateReporting, sayWarning } from "../tls/certificate-reporting.ts";
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
@@ -125,6 +126,7 @@ export function createSecureClient<C extends GrpcClient>(
   target: string,
   options: SecureClientOptions = {},
 ): C {
+  checkChannelSeam();
   parseOptions(targetSchema, target, "target");
   const settings = parseOptions(clientSchema, options, "");
   const { tls, deadlineMs, tracing, channelOptions } = settings;

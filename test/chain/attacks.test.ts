@@ -1,5 +1,7 @@
 // What an attacker with the source tried, each as it was tried.
 import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { connect as tlsConnect } from "node:tls";
 import zlib, { gzipSync } from "node:zlib";
 import { describe, expect, it, vi } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
@@ -125,6 +127,83 @@ describe.each(reading)("two hundred compressed messages of one %s call", (kind) 
     expect(inflaters.all).toBe(200);
     // The next one starts while the last one is delivered.
     expect(inflaters.most).toBeLessThanOrEqual(2);
+  });
+});
+
+/** A field for HPACK, literal and without indexing (RFC 7541 section 6.2.2); neither part is longer than 126. */
+function field(name: string, value: string): Buffer {
+  return Buffer.concat([
+    Buffer.from([0, name.length]),
+    Buffer.from(name),
+    Buffer.from([value.length]),
+    Buffer.from(value),
+  ]);
+}
+
+function http2Frame(type: number, flags: number, streamId: number, payload: Buffer): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(streamId, 5);
+  return Buffer.concat([head, payload]);
+}
+
+/** Does what the server sent hold a GOAWAY frame? */
+function goneAway(sent: Buffer): boolean {
+  for (let at = 0; at + 9 <= sent.length; at += 9 + sent.readUIntBE(at, 3))
+    if (sent.readUInt8(at + 3) === 7) return true;
+  return false;
+}
+
+describe("streams that are opened and reset in one breath (CVE-2023-44487)", () => {
+  it.each(kinds)("L2 end in GOAWAY after a thousand, with no %s call in flight", async (kind) => {
+    await using wall = await secured({ rateLimit: { perPeer: false } });
+    const socket = tlsConnect({
+      host: "127.0.0.1",
+      port: wall.port,
+      servername: "localhost",
+      ALPNProtocols: ["h2"],
+      ca: wall.world.ca.caPem,
+      cert: wall.world.client.cert,
+      key: wall.world.client.key,
+    });
+    await once(socket, "secureConnect");
+    let sent = Buffer.alloc(0);
+    const gone = new Promise<void>((resolve) => {
+      socket.on("data", (chunk: Buffer) => {
+        sent = Buffer.concat([sent, chunk]);
+        if (goneAway(sent)) resolve();
+      });
+    });
+    socket.on("error", () => {});
+    const headers = Buffer.concat([
+      field(":method", "POST"),
+      field(":scheme", "https"),
+      field(":path", paths[kind]),
+      field(":authority", "localhost"),
+      field("content-type", "application/grpc"),
+      field("te", "trailers"),
+    ]);
+    const cancel = Buffer.from([0, 0, 0, 8]);
+    socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    socket.write(http2Frame(4, 0, 0, Buffer.alloc(0)));
+    const opened = 5_000;
+    for (let i = 0; i < opened; i++) {
+      const streamId = 2 * i + 1;
+      socket.write(Buffer.concat([http2Frame(1, 4, streamId, headers), http2Frame(3, 0, streamId, cancel)]));
+    }
+    await gone;
+    // One by one they are in no limit of streams: HTTP/2 itself lets 1,000 of them pass, and then 33 a second.
+    const ended = (): number => wall.lines.filter((line) => line["grpc_code"] !== undefined).length;
+    const client = wall.client();
+    expect((await invoke(client, kind, { metadata: await wall.authorized() })).name).toBe("OK");
+    await wall.callLine(({ grpc_code }) => grpc_code === "OK");
+    expect(ended()).toBeLessThan(1_500);
+    expect(wall.started).toEqual([kind]);
+    socket.destroy();
+    await wall.server.shutdown({ graceMs: 60_000 });
+    expect(wall.lines.filter(({ msg }) => msg?.includes("cut") === true)).toEqual([]);
   });
 });
 

@@ -43,6 +43,7 @@ import {
   setHttp2Options,
   watchConnections,
 } from "../../src/chain/grpc-js.ts";
+import { createSecureClient } from "../../src/client/secure-client.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
 import { grpcFrame, helloFrame } from "../harness/raw-http2.ts";
 
@@ -174,6 +175,18 @@ async function rawCall(
   }
 }
 
+/** As if a later grpc-js called it something else, until it is disposed of. */
+function without(object: object, name: string): Disposable {
+  const was = Object.getOwnPropertyDescriptor(object, name);
+  Object.defineProperty(object, name, { configurable: true, value: undefined });
+  return {
+    [Symbol.dispose]() {
+      Reflect.deleteProperty(object, name);
+      if (was !== undefined) Object.defineProperty(object, name, was);
+    },
+  };
+}
+
 describe(`grpc-js ${seen}: the server`, () => {
   it("has what the seam needs, and a server without is told so at once", () => {
     expect(() => checkSeam(new Server())).not.toThrow();
@@ -183,6 +196,21 @@ describe(`grpc-js ${seen}: the server`, () => {
     });
     expect(() => checkSeam(lacking)).toThrow(ConfigError);
     expect(() => checkSeam(lacking)).toThrow(/Server\.createHttp2Server, Server\._retrieveHandler.*1\.14\.7/);
+  });
+
+  it.each(["_addWatcher", "_removeWatcher", "_equals", "getWatcherCount", "updateSecureContextOptions"])(
+    "needs %s of server credentials",
+    (name) => {
+      using _ = without(Object.getPrototypeOf(ServerCredentials.createInsecure()), name);
+      expect(() => checkSeam(new Server())).toThrow(`lacks ServerCredentials.${name};`);
+    },
+  );
+
+  it.each(["_createSecureConnector", "_equals", "_isSecure"])("needs %s of channel credentials", (name) => {
+    using _ = without(Object.getPrototypeOf(credentials.createInsecure()), name);
+    const make = (): unknown => createSecureClient(Client, "localhost:1", { tls: { plaintext: "loopback" } });
+    expect(make).toThrow(ConfigError);
+    expect(make).toThrow(`lacks ChannelCredentials.${name};`);
   });
 
   it("makes every port through createHttp2Server, and asks the instance for it", async () => {

@@ -364,6 +364,30 @@ describe.each(kinds)("what the caller of a %s method is told", (kind) => {
   });
 });
 
+const single: readonly MethodKind[] = ["unary", "server_stream"];
+
+describe.each(single)("what the caller of a %s method is told who sends", (kind) => {
+  it.each([0, 2, 3])(
+    "C10 A11 %d messages: UNIMPLEMENTED `one request message expected`, and no handler starts",
+    async (count) => {
+      await using wall = await secured();
+      await using wire = await openWire(wall);
+      const told = await wire.call({
+        path: paths[kind],
+        headers: await wall.authorized(),
+        messages: Array<Buffer>(count).fill(Buffer.from('{"text":"hello"}')),
+      }).ended;
+      expect([told.code, told.message]).toEqual([status.UNIMPLEMENTED, "one request message expected"]);
+      expect(wall.started).toEqual([]);
+      // Not the handler's doing: it never ran.
+      const line = await wall.callLine(({ grpc_code }) => grpc_code === "UNIMPLEMENTED");
+      expect(line).toMatchObject({ ended_by: "transport" });
+      expect(JSON.stringify(line["err"])).toContain("grpc-js: Received ");
+      expect(await wall.auditEntry(() => true)).toMatchObject({ endedBy: "transport" });
+    },
+  );
+});
+
 describe("what is no gRPC call", () => {
   it("C8 another content type is answered 415, and counted and logged by peer", async () => {
     await using wall = await secured();
