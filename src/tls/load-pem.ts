@@ -100,10 +100,21 @@ export function loadTrustedCertificates(source: PemSource, where: string): Buffe
  * A certificate and its private key. Throws `ConfigError` where one is missing, of the wrong kind, encrypted, not a
  * pair, or where the certificate is not valid at this moment. The options are `where.cert` and `where.key`.
  */
-export function loadKeyPair(
-  sources: { readonly cert: PemSource; readonly key: PemSource },
-  where: string,
-): KeyPair {
+export function loadKeyPair(sources: KeyPairSources, where: string): KeyPair {
+  try {
+    return readKeyPair(sources, where);
+  } catch {
+    // Where a mount was swapped between the two files, both are there now, of one kind.
+    return readKeyPair(sources, where);
+  }
+}
+
+interface KeyPairSources {
+  readonly cert: PemSource;
+  readonly key: PemSource;
+}
+
+function readKeyPair(sources: KeyPairSources, where: string): KeyPair {
   const { chain, key } = loadAll({
     chain: () => parseCertificates(loadPem(sources.cert, `${where}.cert`), sources.cert, `${where}.cert`),
     key: () => parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`),
