@@ -45,9 +45,17 @@ function guardAnswering(handler: Handler, neverCallsBack: boolean): Handler {
   const promiseOnly = handler.length === 1 || neverCallsBack;
   return function guardedHandler(call) {
     const secured = guardCall(call);
-    const fail = (error: unknown): void => secured.fail(error, "thrown");
     const callback: Callback = (error, value, trailers) => secured.reply(error, value, trailers);
-    const result = run(secured, handler, call, callback, fail);
+    let result: unknown;
+    try {
+      result = runInContext(secured.context, handler, call, callback);
+    } catch (error) {
+      secured.fail(error, "thrown");
+      return;
+    }
+    // A handler that answers by its callback, as most do that grpc-js has taught.
+    if (result === undefined) return;
+    const fail = (error: unknown): void => secured.fail(error, "thrown");
     if (isGenerator(result)) {
       fail(
         new Error("the handler returned a generator, but its method has one answer; return a promise of it"),
@@ -64,7 +72,7 @@ function guardAnswering(handler: Handler, neverCallsBack: boolean): Handler {
       },
       fail,
     );
-    if (neverCallsBack && !waits && result !== undefined && !secured.replied)
+    if (neverCallsBack && !waits && !secured.replied)
       fail(new Error("the handler returned a value, and not a promise of it; make it async"));
   };
 }
@@ -125,7 +133,13 @@ function whenSettled(
   }
   secured.handlerPending();
   // A thenable may be anybody's: its `then` may throw, or call back twice.
-  Promise.resolve(result).then(done).catch(onFailure);
+  Promise.resolve(result).then((value) => {
+    try {
+      done(value);
+    } catch (error) {
+      onFailure(error);
+    }
+  }, onFailure);
   return true;
 }
 
@@ -275,30 +289,42 @@ function emitGuarded(call: Guarded, event: string | symbol, args: unknown[], emi
 
 /** The callback of a `write` is no listener: Node calls it from a tick of its own, where a throw ends the process. */
 function guardWrites(call: Writable): void {
-  const write = call.write;
-  call.write = function guardedWrite(this: Writable & Guarded, ...args: unknown[]): boolean {
+  const { write } = call;
+  // One function for all calls, unless somebody gave this one a `write` of its own.
+  call.write = (
+    Object.hasOwn(call, "write") ? guardedWrite(() => write) : guardedInherited
+  ) as Writable["write"];
+}
+
+const guardedInherited = guardedWrite((call) => (Object.getPrototypeOf(call) as Writable).write);
+
+function guardedWrite(writeOf: (call: Writable) => Writable["write"]) {
+  return function guardedWrite(this: Writable & Guarded, ...args: unknown[]): boolean {
     const last = args.length - 1;
     const callback = args[last];
-    if (typeof callback === "function") {
-      const secured = this[securedKey];
-      args[last] = (...results: unknown[]) => {
-        try {
-          const result: unknown = runInContext(secured.context, () =>
-            Reflect.apply(callback, undefined, results),
-          );
-          if (isThenable(result)) result.then(undefined, (error: unknown) => secured.fail(error, "thrown"));
-        } catch (error) {
-          secured.fail(error, "thrown");
-        }
-      };
+    if (typeof callback === "function") args[last] = guardedCallback(this[securedKey], callback);
+    return Reflect.apply(writeOf(this), this, args) as boolean;
+  };
+}
+
+function guardedCallback(secured: SecuredCall, callback: object): (...results: unknown[]) => void {
+  return (...results) => {
+    try {
+      const result: unknown = runInContext(secured.context, () =>
+        Reflect.apply(callback as (...args: unknown[]) => unknown, undefined, results),
+      );
+      if (isThenable(result)) result.then(undefined, (error: unknown) => secured.fail(error, "thrown"));
+    } catch (error) {
+      secured.fail(error, "thrown");
     }
-    return Reflect.apply(write, this, args) as boolean;
-  } as Writable["write"];
+  };
 }
 
 /** Leaving a `for await` destroys the stream, and with it the only way to answer. Here it only ends the reading. */
 function guardLoops(call: Readable): void {
-  call[Symbol.asyncIterator] = function readWithoutDestroying(this: Readable) {
-    return this.iterator({ destroyOnReturn: false });
-  } as Readable[typeof Symbol.asyncIterator];
+  call[Symbol.asyncIterator] = readWithoutDestroying as Readable[typeof Symbol.asyncIterator];
+}
+
+function readWithoutDestroying(this: Readable): unknown {
+  return this.iterator({ destroyOnReturn: false });
 }

@@ -199,7 +199,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     } else if (this.#streamFailure !== undefined) {
       this.#end(this.#streamFailure, "handler", undefined);
     } else if (sent.code === status.OK) {
-      this.#end({ code: status.OK, details: "OK", ...trailersOf(sent.metadata) }, "handler", undefined);
+      this.#end(succeeded(sent.metadata), "handler", undefined);
     } else {
       this.#end({ ...this.#recover(sent, "given"), ...trailersOf(sent.metadata) }, "handler", undefined);
     }
@@ -334,7 +334,9 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       listeners: this.#chain,
     });
     this.#connection.calls += 1;
-    this.#stream.once("close", () => this.#onStreamClosed());
+    const stream: OwnedStream = this.#stream;
+    stream[callKey] = this;
+    stream.on("close", onClose);
     this.#check(0);
   }
 
@@ -604,7 +606,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     return cleanMetadata(metadata, (key) => this.#chain.reportDroppedMetadata(this.context, key));
   }
 
-  #onStreamClosed(): void {
+  /** For the stream's "close", which comes once. */
+  onStreamClosed(): void {
     this.#connection.calls -= 1;
     if (this.#state !== ENDED) {
       // The base call tells it in its next tick; the outcome is the same, and must be known to the hooks below.
@@ -612,18 +615,20 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     }
     clearTimeout(this.#deadlineTimer);
     const ending = this.#ending as Ending;
-    const outcome: Outcome = {
-      code: ending.status.code,
-      details: ending.status.details,
+    const { code, details, cause, errorId } = ending.status;
+    const outcome: { -readonly [Name in keyof Outcome]: Outcome[Name] } = {
+      code,
+      details,
       endedBy: ending.endedBy,
-      ...(ending.layer === undefined ? {} : { layer: ending.layer }),
       delivered: this.#delivered(ending),
       durationMs: performance.now() - this.#startedAt,
-      ...(this.#receivedBytes === undefined ? {} : { receivedBytes: this.#receivedBytes }),
-      ...(this.#sentBytes === undefined ? {} : { sentBytes: this.#sentBytes }),
-      ...(ending.status.cause === undefined ? {} : { cause: ending.status.cause }),
-      ...(ending.status.errorId === undefined ? {} : { errorId: ending.status.errorId }),
     };
+    // Most calls have none of these but the sizes.
+    if (this.#receivedBytes !== undefined) outcome.receivedBytes = this.#receivedBytes;
+    if (this.#sentBytes !== undefined) outcome.sentBytes = this.#sentBytes;
+    if (ending.layer !== undefined) outcome.layer = ending.layer;
+    if (cause !== undefined) outcome.cause = cause;
+    if (errorId !== undefined) outcome.errorId = errorId;
     const { layers } = this.#plan;
     for (let i = this.#entered - 1; i >= 0; i--) {
       const layer = layers[i] as Middleware;
@@ -697,8 +702,25 @@ export function securedCallOf(handlerCall: unknown): SecuredCall | undefined {
   return owner instanceof SecuredCall ? owner : undefined;
 }
 
+const callKey: unique symbol = Symbol("palisade.call");
+
+/** A stream that knows its call, so that all streams can share one listener. */
+type OwnedStream = ServerHttp2Stream & { [callKey]?: SecuredCall };
+
+function onClose(this: OwnedStream): void {
+  this[callKey]?.onStreamClosed();
+}
+
 function onDeadlineTimer(call: SecuredCall): void {
   call.onDeadline();
+}
+
+const plainSuccess: PublicStatus = Object.freeze({ code: status.OK, details: "OK" });
+
+function succeeded(trailers: unknown): PublicStatus {
+  return trailers === undefined || trailers === null
+    ? plainSuccess
+    : { ...plainSuccess, ...trailersOf(trailers) };
 }
 
 function trailersOf(metadata: unknown): { readonly metadata?: Metadata } {
