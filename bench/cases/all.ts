@@ -1,0 +1,17 @@
+// Every case, in the order in which they are run and reported.
+import { callCases } from "./calls.ts";
+import type { Case } from "./case.ts";
+
+export const cases: readonly Case[] = [...callCases];
+
+/** @throws Error where a name is not that of a case. */
+export function chosenCases(names: readonly string[], quick: boolean): readonly Case[] {
+  const unknown = names.filter((name) => !cases.some((known) => known.name === name));
+  if (unknown.length > 0) {
+    throw new Error(
+      `--case ${unknown.join(", ")}: no such case; there are ${cases.map(({ name }) => name).join(", ")}`,
+    );
+  }
+  if (names.length > 0) return cases.filter(({ name }) => names.includes(name));
+  return quick ? cases.filter((known) => known.quick) : cases;
+}
