@@ -13,8 +13,9 @@ async function measure({ preset, cases: names, seed, date }: Options): Promise<R
   const world = await World.make(preset, seed);
   try {
     const results: CaseResult[] = [];
-    for (const { name, run } of chosen)
-      results.push(await run(world, (progress) => say(`${name}: ${progress}`)));
+    for (const { name, title, run } of chosen) {
+      results.push({ name, title, ...(await run(world, (progress) => say(`${name}: ${progress}`))) });
+    }
     return {
       date,
       node: process.version,
@@ -47,6 +48,6 @@ async function main(): Promise<void> {
 }
 
 await main().catch((error: unknown) => {
-  console.error(error instanceof Error ? error.message : error);
+  console.error(error);
   process.exitCode = 1;
 });

@@ -11,8 +11,8 @@ export const figures = {
   cpuUs: "µs of CPU",
   instructions: "instructions",
   perSec: "per second",
-  p50Ms: "ms, p50",
-  p99Ms: "ms, p99",
+  p50Ms: "p50 in ms",
+  p99Ms: "p99 in ms",
 } as const;
 
 export interface Contestant {

@@ -100,8 +100,6 @@ function callCase({ name, title, quick, kind, bytes, bars, others }: CallCase): 
       await world.stop(generator, ...servers.map(({ child }) => child));
       const asked = [...againstBare(shown, bars), ...others.filter(({ against = "" }) => shown.has(against))];
       return {
-        name,
-        title,
         per: kind === "unary" ? "call" : "message",
         comparisons: answers(shown, [...asked, ...inOtherFigures(asked)]),
         facts: [],

@@ -14,9 +14,7 @@ export interface Fact {
   readonly atMost?: number;
 }
 
-export interface CaseResult {
-  readonly name: string;
-  readonly title: string;
+export interface Findings {
   /** What the figures are counted for: `call`, `message`, `handshake`. */
   readonly per: string;
   readonly comparisons: readonly Comparison[];
@@ -24,12 +22,17 @@ export interface CaseResult {
   readonly rounds: Readonly<Record<string, readonly Figures[]>>;
 }
 
+export interface CaseResult extends Findings {
+  readonly name: string;
+  readonly title: string;
+}
+
 export interface Case {
   readonly name: string;
   readonly title: string;
   /** In `bench:quick` too. */
   readonly quick: boolean;
-  run(world: World, say: (progress: string) => void): Promise<CaseResult>;
+  run(world: World, say: (progress: string) => void): Promise<Findings>;
 }
 
 export const bare: ServerChoice = { name: reference, program: "bare" };
@@ -62,6 +65,8 @@ export interface Entry {
   readonly name: string;
   readonly server: RunningServer;
   readonly load: Load;
+  /** Default: what the preset says. */
+  readonly warmUpCalls?: number;
 }
 
 /** What a unary load says where nothing else is asked for. */
@@ -85,16 +90,13 @@ export async function startServers(
 }
 
 /** The server's own CPU time for each call, or for each message of a stream. */
-export function contestant(
-  world: World,
-  generator: Child<LoadAsks>,
-  { name, server, load }: Entry,
-): Contestant {
+export function contestant(world: World, generator: Child<LoadAsks>, entry: Entry): Contestant {
+  const { name, server, load, warmUpCalls = world.preset.warmUpCalls } = entry;
   const units = load.kind === "unary" ? load.calls : load.calls * load.messages;
   return {
     name,
     async warmUp() {
-      const calls = load.kind === "unary" ? world.preset.warmUpCalls : 2 * load.calls;
+      const calls = load.kind === "unary" ? warmUpCalls : 2 * load.calls;
       await generator.ask("run", { ...load, calls });
       await server.child.ask("settledCpu", undefined);
     },

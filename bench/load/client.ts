@@ -36,7 +36,7 @@ export class LoadClient {
         asBytes,
         asBytes,
         request(64, 0),
-        this.#tokens.metadata("one"),
+        this.#tokens.metadata("one", this.#calls),
         { deadline: Date.now() + deadlineMs },
         (error) => (error === null ? resolve() : reject(error)),
       );
@@ -52,7 +52,7 @@ export class LoadClient {
         asBytes,
         asBytes,
         sent,
-        this.#tokens.metadata(tokens),
+        this.#tokens.metadata(tokens, this.#calls),
         options(),
         (error, answer) => {
           if (error !== null) return reject(error);
@@ -70,7 +70,7 @@ export class LoadClient {
       asBytes,
       asBytes,
       request(bytes, messages),
-      this.#tokens.metadata(tokens),
+      this.#tokens.metadata(tokens, this.#calls),
       options(),
     );
     let received = 0;
@@ -88,7 +88,7 @@ export class LoadClient {
       paths.bidiStream,
       asBytes,
       asBytes,
-      this.#tokens.metadata(tokens),
+      this.#tokens.metadata(tokens, this.#calls),
       options(),
     );
     const message = request(bytes, 0);

@@ -8,7 +8,6 @@ const none = new Metadata();
 export class TokenPool {
   #tokens: readonly string[] = [];
   #first = none;
-  #next = 0;
 
   read(file: string): number {
     this.#tokens = readFileSync(file, "utf8").trimEnd().split("\n");
@@ -22,12 +21,11 @@ export class TokenPool {
     return first;
   }
 
-  /** What a call brings. Those who take from many go on where the last one stopped. */
-  metadata(tokens: Tokens): Metadata {
+  /** What the `call`-th call brings. */
+  metadata(tokens: Tokens, call: number): Metadata {
     if (tokens === "none") return none;
     if (tokens === "one") return this.#first;
-    this.#next = (this.#next + 1) % tokens;
-    const token = this.#tokens[this.#next];
+    const token = this.#tokens[call % tokens];
     if (token === undefined) throw new Error(`there are only ${this.#tokens.length} tokens, not ${tokens}`);
     return bearing(token);
   }

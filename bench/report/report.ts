@@ -3,6 +3,7 @@ import type { CaseResult, Fact } from "../cases/case.ts";
 import { type Comparison, reference, twin } from "../comparison.ts";
 import { type Figure, figures } from "../race.ts";
 import { type Bar, type Interval, median } from "../statistics.ts";
+import { number } from "./numbers.ts";
 
 export interface Report {
   readonly date: string;
@@ -39,7 +40,7 @@ export function comparisonRows({ comparisons, rounds, per }: CaseResult): Rows {
   return [
     [
       "compared",
-      `${figures[first]} for each ${per}`,
+      first === "cpuUs" ? `${figures[first]} for each ${per}` : figures[first],
       ...shown.map((figure) => `${headings[figure]} ratio`),
       "bar",
       "holds",
@@ -89,7 +90,7 @@ export function factRows({ facts }: CaseResult): Rows {
     ...facts.map((fact) => [
       fact.name,
       `${number(fact.value)} ${fact.unit}`.trim(),
-      fact.atMost === undefined ? "" : `≤ ${fact.atMost.toFixed(2)}`,
+      fact.atMost === undefined ? "" : `≤ ${number(fact.atMost)}`,
       fact.atMost === undefined ? "" : factHolds(fact) ? "yes" : "no",
     ]),
   ];
@@ -97,11 +98,6 @@ export function factRows({ facts }: CaseResult): Rows {
 
 export function factHolds({ value, atMost = Number.POSITIVE_INFINITY }: Fact): boolean {
   return value <= atMost;
-}
-
-export function number(value: number): string {
-  const digits = Math.abs(value) >= 100 ? 0 : 2;
-  return value.toLocaleString("en-US", { maximumFractionDigits: digits, minimumFractionDigits: digits });
 }
 
 /** How far bare against bare lay apart: what the machine's noise does to a bar. */
