@@ -4,6 +4,7 @@ import { arch, availableParallelism, cpus, platform, release } from "node:os";
 import { chosenCases } from "./cases/all.ts";
 import type { CaseResult } from "./cases/case.ts";
 import { type Options, readOptions, usage } from "./options.ts";
+import { writeDocumentation } from "./report/documentation.ts";
 import type { Report } from "./report/report.ts";
 import { textOf } from "./report/text.ts";
 import { World } from "./world.ts";
@@ -14,6 +15,7 @@ async function measure({ preset, cases: names, seed, date }: Options): Promise<R
   try {
     const results: CaseResult[] = [];
     for (const { name, title, run } of chosen) {
+      if (!process.stderr.isTTY) console.error(name);
       results.push({ name, title, ...(await run(world, (progress) => say(`${name}: ${progress}`))) });
     }
     return {
@@ -45,6 +47,7 @@ async function main(): Promise<void> {
   say("");
   console.log(textOf(report));
   if (options.json !== undefined) writeFileSync(options.json, `${JSON.stringify(report, undefined, 2)}\n`);
+  if (options.docs !== undefined) writeDocumentation(options.docs, report);
 }
 
 await main().catch((error: unknown) => {

@@ -7,8 +7,8 @@ export interface Options {
   /** Names of cases; empty: all that the preset has. */
   readonly cases: readonly string[];
   readonly json: string | undefined;
-  /** Where `performance.md` and `performance.svg` are. */
-  readonly docs: string;
+  /** Where `performance.md` and `performance.svg` are written, if at all. */
+  readonly docs: string | undefined;
   readonly seed: number;
   /** A day, for the report. */
   readonly date: string;
@@ -21,7 +21,7 @@ export const usage = `npm run bench [-- options]
   --case NAME      this case alone; may be given several times
   --rounds N       turns of each contestant
   --json FILE      everything, round by round
-  --docs FOLDER    where performance.md and performance.svg are written (docs); only a whole run writes them
+  --docs FOLDER    where the figures go: performance.md and performance.svg (docs, after a whole run)
   --seed N         of the order of turns (1)
   --date DAY       for the report (today)
 `;
@@ -37,19 +37,22 @@ export function readOptions(args: readonly string[], today: string): Options | "
       case: { type: "string", multiple: true, default: [] },
       rounds: { type: "string" },
       json: { type: "string" },
-      docs: { type: "string", default: "docs" },
+      docs: { type: "string" },
       seed: { type: "string", default: "1" },
       date: { type: "string", default: today },
     },
   });
   if (values.help) return "help";
   if (values.quick && values.tiny) throw new Error("--quick and --tiny: one of them");
+  const isWhole = !values.quick && values.case.length === 0;
+  if (values.docs !== undefined && !isWhole)
+    throw new Error("--docs: takes the figures of a whole run alone");
   const preset = presets[values.quick ? "quick" : values.tiny ? "tiny" : "full"];
   return {
     preset: values.rounds === undefined ? preset : { ...preset, rounds: positive("--rounds", values.rounds) },
     cases: values.case,
     json: values.json,
-    docs: values.docs,
+    docs: values.docs ?? (isWhole && !values.tiny ? "docs" : undefined),
     seed: positive("--seed", values.seed),
     date: values.date,
   };

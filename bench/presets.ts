@@ -9,6 +9,11 @@ export interface Preset {
   /** Calls in flight, over all connections. */
   readonly concurrency: number;
   readonly warmUpCalls: number;
+  /**
+   * How long a server is left alone after each turn, in milliseconds: longer than any here waits before it writes its log
+   * lines and audit records, which count too.
+   */
+  readonly settleMs: number;
   /** In one turn. */
   readonly calls: number;
   /** In one turn, of streams with `messages` messages. */
@@ -34,6 +39,7 @@ export const presets: Readonly<Record<Preset["name"], Preset>> = {
     connections: 4,
     concurrency: 32,
     warmUpCalls: 10_000,
+    settleMs: 125,
     calls: 2_000,
     streams: 2,
     messages: 10_000,
@@ -51,6 +57,7 @@ export const presets: Readonly<Record<Preset["name"], Preset>> = {
     connections: 4,
     concurrency: 32,
     warmUpCalls: 3_000,
+    settleMs: 125,
     calls: 1_000,
     streams: 1,
     messages: 10_000,
@@ -68,6 +75,7 @@ export const presets: Readonly<Record<Preset["name"], Preset>> = {
     connections: 2,
     concurrency: 4,
     warmUpCalls: 10,
+    settleMs: 1,
     calls: 10,
     streams: 1,
     messages: 10,

@@ -93,6 +93,7 @@ export class World {
       principals: 1,
       channelz: true,
       records: true,
+      settleMs: this.preset.settleMs,
       ...settings,
     });
     return { name, port, child };

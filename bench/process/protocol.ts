@@ -27,6 +27,8 @@ export interface ServerSettings {
   readonly channelz: boolean;
   /** Of Palisade: logging and audit to files. */
   readonly records: boolean;
+  /** How long what the last calls left behind may take, in milliseconds. */
+  readonly settleMs: number;
 }
 
 export interface Memory {

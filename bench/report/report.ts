@@ -30,6 +30,14 @@ const headings: Readonly<Record<Figure, string>> = {
   p99Ms: "p99",
 };
 
+/** The columns in which any row but the heading says something, and how wide each is. */
+export function usedColumns(rows: Rows): readonly { readonly at: number; readonly width: number }[] {
+  const [heading = []] = rows;
+  return heading
+    .map((_, at) => ({ at, width: Math.max(...rows.map((row) => (row[at] ?? "").length)) }))
+    .filter(({ at }) => rows.slice(1).some((row) => (row[at] ?? "") !== ""));
+}
+
 /** One row for each pair that was compared, one column for each figure. */
 export function comparisonRows({ comparisons, rounds, per }: CaseResult): Rows {
   const shown = Object.keys(headings).filter((figure): figure is Figure =>

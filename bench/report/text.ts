@@ -8,6 +8,7 @@ import {
   noiseText,
   type Report,
   type Rows,
+  usedColumns,
 } from "./report.ts";
 
 export function textOf(report: Report): string {
@@ -32,16 +33,9 @@ export function textOf(report: Report): string {
     .join("\n\n");
 }
 
-/** Columns that hold nothing are left out. */
 function aligned(rows: Rows): string {
-  const [heading = []] = rows;
-  const columns = heading
-    .map((_, at) => at)
-    .filter((at) => rows.slice(1).some((row) => (row[at] ?? "") !== ""));
-  const widths = columns.map((at) => Math.max(...rows.map((row) => (row[at] ?? "").length)));
+  const columns = usedColumns(rows);
   return rows
-    .map((row) =>
-      `  ${columns.map((at, column) => (row[at] ?? "").padEnd(widths[column] ?? 0)).join("  ")}`.trimEnd(),
-    )
+    .map((row) => `  ${columns.map(({ at, width }) => (row[at] ?? "").padEnd(width)).join("  ")}`.trimEnd())
     .join("\n");
 }

@@ -11,13 +11,12 @@ export interface Started {
   readonly collect?: () => Promise<unknown>;
 }
 
-/** Longer than any server here waits before it writes its log lines and audit records, which count too. */
-const settleMs = 125;
-
 export function serve(start: (settings: ServerSettings) => Promise<Started>): void {
   let started: Started | undefined;
+  let settleMs = 0;
   answerAsks<ServerAsks>({
     async start(settings) {
+      ({ settleMs } = settings);
       started = await start(settings);
       return { port: started.port };
     },
