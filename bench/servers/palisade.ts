@@ -1,0 +1,44 @@
+// Palisade with every layer on; without records, logging and audit are off. Limits are there and high: each call is
+// counted, none is refused.
+import { Buffer } from "node:buffer";
+import { join } from "node:path";
+import { createSecureServer, jsonLinesSink, jwt, rbac } from "grpc-palisade";
+import { benchService, handlers, manyHandlers, manyMethods, pathOfMany, paths } from "./contract.ts";
+import { fileLogger } from "./log-file.ts";
+import { registerMetricsSdk } from "./metrics-sdk.ts";
+import { serve } from "./serve.ts";
+
+const highLimit = { points: 1_000_000_000, durationSec: 1 };
+
+serve(async ({ identities, trust, directory, methods, principals, records }) => {
+  const collect = registerMetricsSdk();
+  const everyPath = [...Object.values(paths), ...Array.from({ length: methods }, (_, at) => pathOfMany(at))];
+  const server = createSecureServer({
+    tls: {
+      cert: Buffer.from(identities.server.cert),
+      key: Buffer.from(identities.server.key),
+      clientCa: Buffer.from(identities.ca),
+    },
+    authentication: jwt({
+      issuer: trust.issuer,
+      audience: trust.audience,
+      keys: trust.publicKeyPem,
+      algorithms: ["RS256"],
+      // As many as there are principals: what is measured there are many callers, not a cache that is too small.
+      ...(principals > 10_000 ? { cache: { maxEntries: 2 * principals, maxAgeSec: 3_600 } } : {}),
+    }),
+    authorization: rbac({
+      roles: { caller: { permissions: ["bench:call"] }, admin: { permissions: ["*"] } },
+      rules: Object.fromEntries(everyPath.map((path) => [path, { permissions: ["bench:call"] }])),
+    }),
+    rateLimit: { perPeer: highLimit, perPrincipal: highLimit, inFlightPerPrincipal: 1_000_000 },
+    deadline: { required: true },
+    limits: { maxConcurrentStreams: 100_000, maxConnectionsPerPeer: 10_000 },
+    logger: records ? fileLogger(directory) : false,
+    ...(records ? { audit: { sinks: [jsonLinesSink({ path: join(directory, "audit.jsonl") })] } } : {}),
+  });
+  server.addService(benchService, handlers);
+  if (methods > 0) server.addService(manyMethods(methods), manyHandlers(methods));
+  const { port } = await server.listen("127.0.0.1:0");
+  return { port, collect };
+});

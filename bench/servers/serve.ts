@@ -1,0 +1,36 @@
+// What every server program does beside serving: it starts when asked, and tells what it has used.
+import { setTimeout as sleep } from "node:timers/promises";
+import { answerAsks } from "../process/ask.ts";
+import type { ServerAsks, ServerSettings } from "../process/protocol.ts";
+import { cpuMicroseconds, memoryInUse } from "../process/usage.ts";
+import { heldCalls, releaseHeldCalls } from "./contract.ts";
+
+export interface Started {
+  readonly port: number;
+  /** Does now what is done from time to time: collects the metrics. */
+  readonly collect?: () => Promise<unknown>;
+}
+
+export function serve(start: (settings: ServerSettings) => Promise<Started>): void {
+  let started: Started | undefined;
+  let settleMs = 0;
+  answerAsks<ServerAsks>({
+    async start(settings) {
+      ({ settleMs } = settings);
+      started = await start(settings);
+      return { port: started.port };
+    },
+    cpu: () => cpuMicroseconds(),
+    async settledCpu() {
+      await started?.collect?.();
+      await sleep(settleMs);
+      return cpuMicroseconds();
+    },
+    memory: () => memoryInUse(),
+    held: () => heldCalls(),
+    release() {
+      releaseHeldCalls();
+      return undefined;
+    },
+  });
+}
