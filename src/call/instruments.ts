@@ -28,15 +28,25 @@ abstract class LateInstrument<Instrument> {
 
   protected use(value: number, attributes: Attributes | undefined): void {
     try {
-      const provider = metrics.getMeterProvider();
-      if (provider !== this.#provider) this.#follow(provider);
-      if (this.#instrument !== undefined) this.write(this.#instrument, value, attributes);
+      const instrument = this.current();
+      if (instrument !== undefined) this.write(instrument, value, attributes);
     } catch (error) {
       reportOnce(error);
     }
   }
 
+  /** The instrument of the provider that is registered now; undefined where it could not make one. */
+  protected current(): Instrument | undefined {
+    const provider = metrics.getMeterProvider();
+    if (provider !== this.#provider) this.#follow(provider);
+    return this.#instrument;
+  }
+
+  /** Another provider is registered: what was kept for the last one goes there. */
+  protected leave(): void {}
+
   #follow(provider: MeterProvider): void {
+    this.leave();
     // First, so that a provider that cannot make the instrument is asked once.
     this.#provider = provider;
     this.#instrument = undefined;
@@ -44,19 +54,57 @@ abstract class LateInstrument<Instrument> {
   }
 }
 
+const counters: LateCounter[] = [];
+
+/** Make it once, at a module's top: it is never forgotten. */
 export class LateCounter extends LateInstrument<Counter> {
   readonly #name: string;
   readonly #options: MetricOptions;
+  /** What the SDK was not told yet, by series. */
+  readonly #kept = new Map<Attributes | undefined, number>();
+  #keptFor: Counter | undefined = undefined;
 
   constructor(name: string, options: MetricOptions) {
     super();
     this.#name = name;
     this.#options = options;
+    counters.push(this);
   }
 
-  /** Adds to the counter. Never throws. An SDK may keep the attributes: freeze them, and reuse them. */
+  /**
+   * Adds to the counter. Never throws. An SDK works out at each addition which series the attributes stand for, which
+   * costs more than all the rest; so additions are kept by the attributes' identity, and told when the SDK collects.
+   * Freeze the attributes, and reuse them: each object is kept until then.
+   */
   add(value: number, attributes?: Attributes): void {
-    this.use(value, attributes);
+    try {
+      const counter = this.current();
+      if (counter === undefined) return;
+      if (!observeTallies()) {
+        this.write(counter, value, attributes);
+        return;
+      }
+      this.#keptFor = counter;
+      this.#kept.set(attributes, (this.#kept.get(attributes) ?? 0) + value);
+    } catch (error) {
+      reportOnce(error);
+    }
+  }
+
+  /** Tells the SDK what was kept for it. */
+  tell(): void {
+    const counter = this.#keptFor;
+    if (counter === undefined) return;
+    for (const [attributes, value] of this.#kept) {
+      // First, so that nothing is told twice where the SDK fails.
+      this.#kept.delete(attributes);
+      counter.add(value, attributes);
+    }
+  }
+
+  protected override leave(): void {
+    this.tell();
+    this.#kept.clear();
   }
 
   protected override create(meter: Meter): Counter {
@@ -130,6 +178,7 @@ export class LateObservable {
     if (provider === this.#provider) return;
     this.#provider = provider;
     this.#create(provider.getMeter(scope)).addCallback((result) => {
+      tellCounters();
       for (const { attributes, value } of this.#tallies) result.observe(value, attributes);
     });
   }
@@ -143,18 +192,37 @@ export class LateObservable {
 
 let observedBy: MeterProvider | undefined;
 let observed = 0;
+/** Does the provider ask when it collects? */
+let asks = false;
 
-/** Has the meter provider that is registered now read every tally. Cheap; called with each call. Never throws. */
-export function observeTallies(): void {
+/**
+ * Has the meter provider that is registered now read every tally, and have told what counters keep. False where it
+ * cannot be had to ask. Cheap; called with each call. Never throws.
+ */
+export function observeTallies(): boolean {
   try {
     const provider = metrics.getMeterProvider();
-    if (provider === observedBy && observed === observables.length) return;
+    if (provider === observedBy && observed === observables.length) return asks;
     // First, so that a provider that cannot make an instrument is asked once.
+    asks = false;
     observedBy = provider;
     observed = observables.length;
     for (const observable of observables) observable.follow(provider);
+    asks = observed > 0;
   } catch (error) {
     reportOnce(error);
+  }
+  return asks;
+}
+
+/** SDKs call back before they look at what counters hold. */
+function tellCounters(): void {
+  for (const counter of counters) {
+    try {
+      counter.tell();
+    } catch (error) {
+      reportOnce(error);
+    }
   }
 }
 
