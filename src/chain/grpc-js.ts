@@ -36,6 +36,7 @@ import { longestTimerMs } from "../call/timer.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
 import type { RefusedBelow } from "./refused-below.ts";
+import { sendPlainSuccess, takeShorterWayIn, takesShorterWay } from "./shorter-way.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
 export interface InboundListener {
@@ -202,13 +203,17 @@ const unmade: PartialStatus = { code: status.INTERNAL, details: "internal error"
 /** Looks at the first base call of an interceptor; the others are of the same class. */
 function newBaseCallCheck(): (call: ServerInterceptingCallInterface) => BaseCall {
   let whole: unknown;
+  let shorter = false;
   return (call) => {
+    const base = call as BaseCall;
     const prototype: unknown = Object.getPrototypeOf(call);
     if (prototype !== whole) {
       checkBaseCall(call);
       whole = prototype;
+      shorter = takesShorterWay(base);
     }
-    return call as BaseCall;
+    if (shorter) takeShorterWayIn(base);
+    return base;
   };
 }
 
@@ -399,6 +404,7 @@ export function inflationOf(base: BaseCall): Inflation | undefined {
 
 /** Sends a status for real, past our own property. */
 export function sendOn(base: BaseCall, status: PartialStatus): void {
+  if (sendPlainSuccess(base, status)) return;
   const prototype = Object.getPrototypeOf(base) as BaseCall;
   prototype.sendStatus.call(base, status);
 }
