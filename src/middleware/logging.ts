@@ -10,6 +10,7 @@ import { boundedText, longestText, redactSecrets } from "../call/redaction.ts";
 import { shadowRefusalOf } from "../call/shadow.ts";
 import { statusName } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
+import { field, PlainLines } from "./plain-lines.ts";
 
 export interface LoggingOptions {
   /** Where the lines go. Bindings, formatters and redaction of this logger apply as usual. */
@@ -65,14 +66,67 @@ interface CallLine {
  */
 export function logging(options: LoggingOptions): Middleware {
   const { logger } = parseOptions(loggingSchema, options, "logging");
+  const writePlain = plainWriter(logger);
   return {
     name: "logging",
     watches: true,
     onEnd(call, outcome) {
+      if (isOrdinary(call, outcome) && logger.isLevelEnabled("info") && writePlain(call, outcome)) return;
       const level = levelOf(outcome);
       if (logger.isLevelEnabled(level)) logger[level](callLine(call, outcome, level), "call ended");
     },
   };
+}
+
+/** Nothing to say but what every line says. */
+function isOrdinary(call: CallContext, { code, endedBy, delivered, cause }: Outcome): boolean {
+  return (
+    code === status.OK &&
+    endedBy === "handler" &&
+    delivered &&
+    cause === undefined &&
+    call.actor === undefined &&
+    call.decision?.effect !== "deny" &&
+    call.method.known &&
+    shadowRefusalOf(call) === undefined
+  );
+}
+
+/** Writes ordinary lines past pino where the logger allows that. */
+function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => boolean {
+  const lines = PlainLines.for(logger, {
+    method: "/package.Service/Method",
+    duration_ms: 1.5,
+    grpc_code: "OK",
+    peer: "192.0.2.1",
+    principal: "subject",
+    scheme: "jwt",
+    request_id: "id",
+    trace_id: null,
+    call_id: "id",
+  });
+  if (lines === undefined) return () => false;
+  return (call, { durationMs }) => {
+    const { principal } = call;
+    const who =
+      principal === undefined
+        ? ',"principal":null'
+        : field("principal", boundedText(principal.subject, longestText)) + field("scheme", principal.scheme);
+    return lines.write(
+      field("method", call.method.path) +
+        field("duration_ms", roundedMs(durationMs)) +
+        ',"grpc_code":"OK"' +
+        field("peer", call.peer.address) +
+        who +
+        field("request_id", call.requestId) +
+        field("trace_id", call.traceId ?? null) +
+        field("call_id", call.id),
+    );
+  };
+}
+
+function roundedMs(durationMs: number): number {
+  return Math.round(durationMs * 1000) / 1000;
 }
 
 function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
@@ -105,7 +159,7 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
   const denial = call.decision?.effect === "deny" ? call.decision : undefined;
   return {
     method: method.known ? method.path : redactSecrets(method.path, longestText),
-    duration_ms: Math.round(outcome.durationMs * 1000) / 1000,
+    duration_ms: roundedMs(outcome.durationMs),
     grpc_code: statusName(outcome.code),
     peer: call.peer.address,
     principal: principal === undefined ? null : boundedText(principal.subject, longestText),
