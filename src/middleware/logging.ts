@@ -44,12 +44,15 @@ interface CallLine {
   readonly delivered: false | undefined;
   /** What a layer that decides without enforcing would have answered: `authorization: permission denied` (Z10). */
   readonly shadow_refusal: string | undefined;
-  /** The rule that denied, and its reason. */
+  /** The rule that denied. */
   readonly rule: string | undefined;
+  /** Why it denied; or why the call ended, where that is no refusal: `the handler had not answered`. */
   readonly reason: string | undefined;
   /** The id in the caller's `internal error (id …)`. */
   readonly error_id: string | undefined;
   readonly err: ErrorDescription | undefined;
+  /** What whoever wrote the handler can do about it. */
+  readonly hint: string | undefined;
 }
 
 /**
@@ -119,8 +122,11 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
     delivered: outcome.delivered ? undefined : false,
     shadow_refusal: shadow === undefined ? undefined : `${shadow.layer}: ${shadow.details}`,
     rule: denial?.rule === undefined ? undefined : redactSecrets(denial.rule, longestText),
-    reason: denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText),
+    reason:
+      outcome.reason ??
+      (denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText)),
     error_id: outcome.errorId,
     err: outcome.cause === undefined ? undefined : describeError(outcome.cause, { stack: level === "error" }),
+    hint: outcome.hint,
   };
 }
