@@ -25,6 +25,8 @@ interface CallLine {
   readonly duration_ms: number;
   /** By name: `NOT_FOUND`. */
   readonly grpc_code: string;
+  /** What the caller was told, where that is not OK; a handler's own words too, without what looks like a secret. */
+  readonly details: string | undefined;
   /** The address of the caller's end of the connection. */
   readonly peer: string;
   /** The verified subject; null where nobody was verified. */
@@ -110,6 +112,7 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
     method: method.known ? method.path : redactSecrets(method.path, longestText),
     duration_ms: Math.round(outcome.durationMs * 1000) / 1000,
     grpc_code: statusName(outcome.code),
+    details: outcome.code === status.OK ? undefined : redactSecrets(outcome.details, longestText),
     peer: call.peer.address,
     principal: principal === undefined ? null : boundedText(principal.subject, longestText),
     scheme: principal?.scheme,
