@@ -366,18 +366,18 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   onCancel(): void {
     if (this.#state !== ENDED) {
       const byCaller = endedByCaller(this.#stream, this.#session);
-      // The caller's own timer for the same deadline may be first.
-      const outOfTime = byCaller && this.#msLeft() < timersApartMs;
-      this.#finish(
-        outOfTime ? { ...cancelled, ...this.#unanswered() } : cancelled,
-        byCaller ? "caller" : "transport",
-        undefined,
-      );
+      if (byCaller) this.#finish(this.#cancelledByCaller(), "caller", undefined);
+      else this.#finish(this.#chain.cutsCalls ? cutByShutdown : cancelled, "transport", undefined);
     } else {
       releaseStream(this.#base);
     }
     // A handler that answered a request which was all there has nothing left to cancel. A stream may still be reading.
     if (!this.#endedByHandler || !this.#base.receivedHalfClose) this.#tellHandler();
+  }
+
+  #cancelledByCaller(): PublicStatus {
+    // The caller's own timer for the same deadline may be first.
+    return this.#msLeft() < timersApartMs ? { ...cancelled, ...this.#unanswered() } : cancelled;
   }
 
   get #endedByHandler(): boolean {
@@ -735,6 +735,10 @@ function onDeadlineTimer(call: SecuredCall): void {
 }
 
 const cancelled: PublicStatus = Object.freeze({ code: status.CANCELLED, details: "cancelled" });
+const cutByShutdown: PublicStatus = Object.freeze({
+  ...cancelled,
+  reason: "the server's shutdown cut it: it was still open after the grace time (graceMs)",
+});
 const timeIsUp: PublicStatus = Object.freeze({
   code: status.DEADLINE_EXCEEDED,
   details: texts.deadlineExceeded,
