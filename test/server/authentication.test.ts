@@ -209,6 +209,18 @@ describe("A1 forged and unfit tokens", () => {
     await expectNowhere(wall, ...tried);
   });
 
+  it("A11 none of the reasons lost a word to the redaction", () => {
+    const reasons = new Set(
+      wall.lines.flatMap(({ err }) =>
+        err === undefined ? [] : [(err as { readonly message: string }).message],
+      ),
+    );
+    expect([...reasons]).toContain(
+      "no authenticator recognizes the credential in authorization, because the token is not a signed JSON Web Token",
+    );
+    expect([...reasons].filter((reason) => reason.includes("[redacted]"))).toEqual([]);
+  });
+
   it("A11 the reason of a refusal is in the log, at `warn`, and not in the answer", async () => {
     const result = await invoke(wall.client(), "unary", {
       metadata: { authorization: `Bearer ${await world.token({ aud: "billing" })}`, "x-request-id": "why-1" },

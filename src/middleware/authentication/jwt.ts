@@ -241,15 +241,16 @@ class JwtAuthenticator implements Authenticator {
 
   explain(call: CallContext): string | undefined {
     const token = bearerToken(call);
-    if (token === undefined) return "it is no bearer token";
-    if (token.unverified === undefined) return "the bearer token is not a signed JSON Web Token";
+    // The redaction takes whatever stands behind the word Bearer for a token.
+    if (token === undefined) return "it has no token of a fit length behind the scheme Bearer";
+    if (token.unverified === undefined) return "the token is not a signed JSON Web Token";
     const issuer = JSON.stringify(token.unverified.payload["iss"])?.slice(0, longestShownIssuer) ?? "missing";
     return `the token's issuer (iss) is ${issuer}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
     const token = bearerToken(call);
-    if (token === undefined) throw new CredentialError("missing", "no bearer token");
+    if (token === undefined) throw new CredentialError("missing", "no token was presented");
     const { cache, keys } = this.#rules;
     const verified = cache.get(token.digest);
     if (verified === undefined) return this.#verify(token, call);
@@ -276,7 +277,7 @@ class JwtAuthenticator implements Authenticator {
 
   async #verifyAlone(token: BearerToken, call: CallContext): Promise<VerifiedToken> {
     const jws = token.unverified;
-    if (jws === undefined) throw invalid("the bearer token is not a signed JSON Web Token");
+    if (jws === undefined) throw invalid("the token is not a signed JSON Web Token");
     const alg = this.#checkHeader(jws.header);
     const kid = jws.header["kid"];
     if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
