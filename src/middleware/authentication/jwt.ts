@@ -13,7 +13,7 @@ import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
-import { type ClaimRules, checkTimes, readClaims } from "./token-claims.ts";
+import { type ClaimRules, checkTimes, readClaims, shownClaim } from "./token-claims.ts";
 import {
   keysFrom,
   type SignatureAlgorithm,
@@ -213,9 +213,6 @@ interface JwtRules {
   readonly claims: ClaimRules;
 }
 
-/** A stranger may write anything there. */
-const longestShownIssuer = 128;
-
 class JwtAuthenticator implements Authenticator {
   readonly name = "jwt";
   readonly source = "metadata";
@@ -244,8 +241,7 @@ class JwtAuthenticator implements Authenticator {
     // The redaction takes whatever stands behind the word Bearer for a token.
     if (token === undefined) return "it has no token of a fit length behind the scheme Bearer";
     if (token.unverified === undefined) return "the token is not a signed JSON Web Token";
-    const issuer = JSON.stringify(token.unverified.payload["iss"])?.slice(0, longestShownIssuer) ?? "missing";
-    return `the token's issuer (iss) is ${issuer}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
+    return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
