@@ -9,6 +9,12 @@ export interface ErrorDescription {
   stack?: string;
   /** `ECONNREFUSED`, a gRPC status, … */
   code?: string | number;
+  /**
+   * Of a database's error (its `code` is an SQLSTATE): which constraint of which table. Its `detail` is left out, because it
+   * holds data: `Key (email)=(ada@example.com) already exists`.
+   */
+  constraint?: string;
+  table?: string;
   cause?: ErrorDescription;
   /** The first errors of an `AggregateError`, as a connection that failed on several addresses throws it. */
   aggregateErrors?: ErrorDescription[];
@@ -18,6 +24,11 @@ export interface DescribeErrorOptions {
   /** `false` leaves out the stacks, which cost the most. Default: true. */
   readonly stack?: boolean;
 }
+
+/** ISO/IEC 9075-2 section 24.1: two characters of class, three of subclass. */
+const sqlState = /^[0-9A-Z]{5}$/;
+/** A name that a schema gave, plain and no longer than databases allow; anything else may be data. */
+const schemaName = /^[A-Za-z_][\w$.-]{0,127}$/;
 
 const longestName = 128;
 const longestMessage = 1_024;
@@ -51,6 +62,12 @@ function describe(error: unknown, withStack: boolean, outer: readonly object[]):
   const code = read(error, "code");
   if (typeof code === "number") description.code = code;
   if (typeof code === "string") description.code = redactSecrets(code, longestName);
+  if (typeof code === "string" && sqlState.test(code)) {
+    for (const key of ["constraint", "table"] as const) {
+      const name = text(error, key);
+      if (name !== undefined && schemaName.test(name)) description[key] = redactSecrets(name, longestName);
+    }
+  }
   const stack = withStack ? text(error, "stack") : undefined;
   if (stack !== undefined) description.stack = redactSecrets(stack, longestStack);
 

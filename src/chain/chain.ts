@@ -70,6 +70,7 @@ export class Chain implements ChainServices {
   readonly #joinedPlans: WeakMap<Plan, Plan> = new WeakMap();
   readonly #learns: boolean;
   #codecFailure: unknown = undefined;
+  #cutsCalls = false;
   readonly road: Road;
   readonly recovery: Recovery;
   readonly #checkTimeoutMs: number;
@@ -202,6 +203,15 @@ export class Chain implements ChainServices {
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
       countsBytes: layers.some((layer) => layer.readsSizes === true),
     };
+  }
+
+  get cutsCalls(): boolean {
+    return this.#cutsCalls;
+  }
+
+  /** From here on a call that loses its connection was cut by the server's shutdown. */
+  cutCalls(): void {
+    this.#cutsCalls = true;
   }
 
   /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */

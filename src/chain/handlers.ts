@@ -36,7 +36,7 @@ export function guardHandler(
 ): UntypedHandleCall {
   const inner = handler as unknown as Handler;
   const answersByCallback = kind === "unary" || kind === "client_stream";
-  const guarded = answersByCallback ? guardAnswering(inner, takesNothing(written)) : guardStreaming(inner);
+  const guarded = answersByCallback ? guardAnswering(inner, cannotCallBack(written)) : guardStreaming(inner);
   return guarded as unknown as UntypedHandleCall;
 }
 
@@ -72,23 +72,24 @@ function guardAnswering(handler: Handler, neverCallsBack: boolean): Handler {
       },
       fail,
     );
-    if (neverCallsBack && !waits && !secured.replied)
+    if (neverCallsBack && !waits && !secured.replied && !secured.ended)
       fail(new Error("the handler returned a value, and not a promise of it; make it async"));
   };
 }
 
 /**
- * Can the handler reach neither call nor callback? `length` alone does not tell: it is 0 for `(...args) => inner(...args)`
- * too, which wraps a handler that calls back. So its text must have an empty list of parameters and no `arguments`.
+ * Is the callback out of the handler's reach? `length` alone does not tell: it is 0 for `(...args) => inner(...args)` too,
+ * which wraps a handler that calls back, and 1 for `(call, ...rest)`. So its text must have a list of plain parameters, and
+ * no `arguments`. What is only not understood is left alone.
  */
-function takesNothing(handler: UntypedHandleCall): boolean {
-  if (handler.length > 0) return false;
+function cannotCallBack(handler: UntypedHandleCall): boolean {
+  if (handler.length > 1) return false;
   const text = Function.prototype.toString.call(handler);
-  return emptyParameters.test(text) && !/\barguments\b|\[native code\]/.test(text);
+  return plainParameters.test(text) && !/\barguments\b|\[native code\]/.test(text);
 }
 
-/** `() =>`, `async () =>`, `function ()`, `async function name()`, `name()`, `async name()`. */
-const emptyParameters = /^(?:async\s+)?(?:function\s*)?[\w$]*\s*\(\s*\)/;
+/** `call =>`, `() =>`, `async ({ request }) =>`, `function (call)`, `name(call)`: neither rest nor default in it. */
+const plainParameters = /^(?:async\s+)?(?:[\w$]+\s*=>|(?:function\b\s*)?[\w$]*\s*\([^().=]*\))/;
 
 function guardStreaming(handler: Handler): Handler {
   return function guardedHandler(call) {

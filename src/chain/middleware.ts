@@ -41,6 +41,10 @@ export interface Outcome {
   readonly sentBytes?: number;
   /** What went wrong, for the log; never for the caller. */
   readonly cause?: unknown;
+  /** Why the call ended, for the log, where `cause` does not tell: `the handler had not answered`. Never the caller's words. */
+  readonly reason?: string;
+  /** What whoever wrote the handler can do about it, for the log. */
+  readonly hint?: string;
   /** The id in the caller's text, where the text is `internal error (id …)`. */
   readonly errorId?: string;
 }

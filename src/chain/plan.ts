@@ -40,6 +40,8 @@ export interface ChainServices extends ListenerGuard {
   readonly logger: Logger;
   /** Who is behind the connection on this call, where a proxy tells; undefined where it is always the connection's peer. */
   readonly peerOf: PeerOf | undefined;
+  /** Does the server's shutdown cut what is still open? */
+  readonly cutsCalls: boolean;
   /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
   reportLayerFailure(layer: Middleware, error: unknown): void;
   /** A handler failed after its call had ended: too late for the caller, not for the log. */

@@ -22,6 +22,10 @@ export interface PublicStatus {
   readonly metadata?: Metadata;
   /** For the log only. */
   readonly cause?: unknown;
+  /** For the log only: why it ended, where there is no error that tells. */
+  readonly reason?: string;
+  /** For the log only: what whoever wrote the handler can do about it. */
+  readonly hint?: string;
   readonly errorId?: string;
 }
 

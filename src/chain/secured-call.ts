@@ -10,7 +10,7 @@ import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/gr
 import { Call } from "../call/context.ts";
 import { encodeStatusDetails } from "../call/error-details.ts";
 import { StatusError } from "../call/errors.ts";
-import { isHealthProbe, streamsResponses } from "../call/method.ts";
+import { isHealthProbe, streamsRequests, streamsResponses } from "../call/method.ts";
 import { internalErrorText, texts } from "../call/status.ts";
 import { isThenable } from "../call/thenable.ts";
 import { longestTimerMs } from "../call/timer.ts";
@@ -59,6 +59,8 @@ const longestDetails = 1024;
 const longestEncodedDetails = 3 * longestDetails;
 /** How long a status may wait for a caller who does not read, where the call has no deadline left to bound it. */
 const lingerMs = 10_000;
+/** How much earlier than ours a caller's timer for the same deadline may end the call. */
+const timersApartMs = 100;
 /** A probe names a service. Strangers may send it, past every limit, so it holds no more than that. */
 const largestProbeBytes = 1024;
 
@@ -364,16 +366,18 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   onCancel(): void {
     if (this.#state !== ENDED) {
       const byCaller = endedByCaller(this.#stream, this.#session);
-      this.#finish(
-        { code: status.CANCELLED, details: "cancelled" },
-        byCaller ? "caller" : "transport",
-        undefined,
-      );
+      if (byCaller) this.#finish(this.#cancelledByCaller(), "caller", undefined);
+      else this.#finish(this.#chain.cutsCalls ? cutByShutdown : cancelled, "transport", undefined);
     } else {
       releaseStream(this.#base);
     }
     // A handler that answered a request which was all there has nothing left to cancel. A stream may still be reading.
     if (!this.#endedByHandler || !this.#base.receivedHalfClose) this.#tellHandler();
+  }
+
+  #cancelledByCaller(): PublicStatus {
+    // The caller's own timer for the same deadline may be first.
+    return this.#msLeft() < timersApartMs ? { ...cancelled, ...this.#unanswered() } : cancelled;
   }
 
   get #endedByHandler(): boolean {
@@ -615,7 +619,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     }
     clearTimeout(this.#deadlineTimer);
     const ending = this.#ending as Ending;
-    const { code, details, cause, errorId } = ending.status;
+    const { code, details, cause, reason, hint, errorId } = ending.status;
     const outcome: { -readonly [Name in keyof Outcome]: Outcome[Name] } = {
       code,
       details,
@@ -628,6 +632,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     if (this.#sentBytes !== undefined) outcome.sentBytes = this.#sentBytes;
     if (ending.layer !== undefined) outcome.layer = ending.layer;
     if (cause !== undefined) outcome.cause = cause;
+    if (reason !== undefined) outcome.reason = reason;
+    if (hint !== undefined) outcome.hint = hint;
     if (errorId !== undefined) outcome.errorId = errorId;
     const { layers } = this.#plan;
     for (let i = this.#entered - 1; i >= 0; i--) {
@@ -685,8 +691,21 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     }
     const { timeUp } = this.context;
     if (timeUp !== undefined) this.#end(this.#recover(timeUp.error, "layer"), "layer", timeUp.layer);
-    else
-      this.#end({ code: status.DEADLINE_EXCEEDED, details: texts.deadlineExceeded }, "deadline", undefined);
+    else this.#end({ ...timeIsUp, ...this.#unanswered() }, "deadline", undefined);
+  }
+
+  /** What the handler had left undone, once its time was up. The one trace of a handler that never answers. */
+  #unanswered(): Pick<PublicStatus, "reason" | "hint"> {
+    const { method } = this.#plan;
+    if (!this.#handlerRan || isHealthProbe(method)) return {};
+    const streams = streamsResponses(method.kind);
+    const unread = streamsRequests(method.kind) && !this.#base.receivedHalfClose;
+    const reason =
+      (streams ? "the handler had not ended its call" : "the handler had not answered") +
+      (unread ? ", nor read the caller's stream to its end" : "");
+    // While its promise is pending it is at work, and may only be slow.
+    if (this.#handlerPending) return { reason };
+    return { reason, hint: streams ? howToEnd : howToAnswer };
   }
 
   #watcherFailed(layer: Middleware, error: unknown): boolean {
@@ -714,6 +733,22 @@ function onClose(this: OwnedStream): void {
 function onDeadlineTimer(call: SecuredCall): void {
   call.onDeadline();
 }
+
+const cancelled: PublicStatus = Object.freeze({ code: status.CANCELLED, details: "cancelled" });
+const cutByShutdown: PublicStatus = Object.freeze({
+  ...cancelled,
+  reason: "the server's shutdown cut it: it was still open after the grace time (graceMs)",
+});
+const timeIsUp: PublicStatus = Object.freeze({
+  code: status.DEADLINE_EXCEEDED,
+  details: texts.deadlineExceeded,
+});
+
+const howToAnswer =
+  "if it was not only slow: its callback was not called, and what it returned was no promise of an answer; " +
+  "make it async and return the answer, or call callback(null, answer)";
+const howToEnd =
+  "if more was not to come: end the stream with call.end(), or write the handler as an async generator, which ends it";
 
 const plainSuccess: PublicStatus = Object.freeze({ code: status.OK, details: "OK" });
 

@@ -2,20 +2,28 @@
 // `createSecureClient` use them, behind TLS, because loose call credentials cannot see the channel they go over.
 import { type CallCredentials, credentials, Metadata, status } from "@grpc/grpc-js";
 import { StatusError } from "../call/errors.ts";
+import type { OnCredentialFailure } from "./credential-failures.ts";
 import type { CredentialRequest, CredentialSource } from "./credential-source.ts";
 
 /** Asks all `sources` for each call, at the same time. One that fails ends the call before anything of it is sent. */
-export function callCredentials(sources: readonly CredentialSource[]): CallCredentials {
+export function callCredentials(
+  sources: readonly CredentialSource[],
+  onFailure: OnCredentialFailure,
+): CallCredentials {
   return credentials.createFromMetadataGenerator(({ method_name, service_url }, callback) => {
-    collect(sources, { method: method_name, serviceUrl: service_url }).then(
+    collect(sources, onFailure, { method: method_name, serviceUrl: service_url }).then(
       (metadata) => callback(null, metadata),
       (error: unknown) => callback(asError(error)),
     );
   });
 }
 
-async function collect(sources: readonly CredentialSource[], call: CredentialRequest): Promise<Metadata> {
-  const answers = await Promise.all(sources.map((source) => ask(source, call)));
+async function collect(
+  sources: readonly CredentialSource[],
+  onFailure: OnCredentialFailure,
+  call: CredentialRequest,
+): Promise<Metadata> {
+  const answers = await Promise.all(sources.map((source) => ask(source, onFailure, call)));
   const metadata = new Metadata();
   for (const [index, headers] of answers.entries()) {
     const source = sources[index]?.name;
@@ -36,12 +44,14 @@ async function collect(sources: readonly CredentialSource[], call: CredentialReq
 
 async function ask(
   source: CredentialSource,
+  onFailure: OnCredentialFailure,
   call: CredentialRequest,
 ): Promise<Readonly<Record<string, string>>> {
   try {
     const headers: unknown = await source.getCredentials(call);
     if (isRecord(headers)) return headers;
   } catch (error) {
+    if (!(error instanceof StatusError)) onFailure(source.name, error);
     throw failure(source.name, error);
   }
   throw unauthenticated(`credential source "${source.name}": expected an object of headers`);

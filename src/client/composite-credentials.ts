@@ -1,13 +1,16 @@
 // Channel credentials that carry call credentials, for clients that other code makes.
 import type { ChannelCredentials } from "@grpc/grpc-js";
+import type { Logger } from "pino";
 import { ConfigError } from "../call/errors.ts";
 import { type ClientTlsFiles, clientCredentials } from "../tls/client-credentials.ts";
 import { callCredentials } from "./call-credentials.ts";
+import { credentialFailures } from "./credential-failures.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 
 /**
  * TLS channel credentials with the credentials of `sources` on every call, for a client that you make yourself.
- * Plaintext cannot be asked for. What `createSecureClient` adds beyond that is missing: the default deadline.
+ * Plaintext cannot be asked for. What `createSecureClient` adds beyond that is missing: the default deadline, and a
+ * `logger`; why a source failed becomes a process warning.
  *
  * @throws ConfigError where an option is wrong; `tls.serverName` among them, because channel credentials cannot carry it
  * @example
@@ -43,6 +46,8 @@ export function compositeCredentials(
 export function withSources(
   channel: ChannelCredentials,
   sources: readonly CredentialSource[],
+  logger?: Logger | false | undefined,
 ): ChannelCredentials {
-  return sources.length === 0 ? channel : channel.compose(callCredentials(sources));
+  if (sources.length === 0) return channel;
+  return channel.compose(callCredentials(sources, credentialFailures(logger)));
 }

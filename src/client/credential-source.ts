@@ -30,7 +30,8 @@ export interface CredentialSource {
    * is answered after it is dropped.
    *
    * A throw or a rejection ends the call before anything of it is sent: UNAUTHENTICATED, with the source's name and
-   * the kind of error, but not its text, in which a secret may stand. To give a code and a text of your own, throw a
+   * the kind of error, but not its text, in which a secret may stand. That goes to the client's `logger`, without what looks
+   * like a secret. To give a code and a text of your own, throw a
    * `StatusError`; of the codes that mean the request was wrong, grpc-js makes INTERNAL.
    */
   getCredentials(

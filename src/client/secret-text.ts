@@ -8,6 +8,9 @@ export function secretProblem(value: unknown): string | undefined {
   if (typeof value !== "string") return `is not a string but ${value === null ? "null" : typeof value}`;
   if (value === "") return "is empty";
   if (/^[Bb]earer\s/.test(value)) return 'starts with the word "Bearer"; give the token alone';
+  if (/[\r\n]$/.test(value)) {
+    return "ends with a line break, as a text that was read from a file does; cut it with trim(): only printable ASCII can be sent";
+  }
   if (!/^[\x21-\x7e]+$/.test(value)) return "has characters other than printable ASCII without spaces";
   return undefined;
 }

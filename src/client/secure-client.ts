@@ -40,8 +40,8 @@ export interface SecureClientOptions {
    */
   readonly tracing?: boolean | undefined;
   /**
-   * A pino logger for what happens to the channel (certificates that change or end), or `false` for none. Default: process
-   * warnings (`PalisadeWarning`) of problems.
+   * A pino logger for what happens to the channel (certificates that change or end, credential sources that fail), or
+   * `false` for none. Default: process warnings (`PalisadeWarning`) of problems.
    */
   readonly logger?: Logger | false | undefined;
   /** grpc-js options that no option above covers. Default: none. */
@@ -142,6 +142,7 @@ export function createSecureClient<C extends GrpcClient>(
     channelCredentials,
     options: merged,
     sources: settings.credentials,
+    logger: settings.logger,
     asked: own,
   });
   if ("plaintext" in tls && tls.plaintext === "mesh") warnOfMesh(target, reporting);
@@ -171,20 +172,30 @@ interface ChannelParts {
   readonly channelCredentials: ChannelCredentials;
   readonly options: ChannelOptions;
   readonly sources: readonly CredentialSource[];
+  readonly logger: Logger | false | undefined;
   readonly asked: ClientChannelSettings;
 }
 
-function channelFor({ target, tls, channelCredentials, options, sources, asked }: ChannelParts): Channel {
+function channelFor({
+  target,
+  tls,
+  channelCredentials,
+  options,
+  sources,
+  logger,
+  asked,
+}: ChannelParts): Channel {
   if (!("plaintext" in tls)) {
     return new EncryptedChannel(
       target,
       channelCredentials,
-      withSources(channelCredentials, sources),
+      withSources(channelCredentials, sources, logger),
       options,
     );
   }
   refuseProxy(asked);
-  if (tls.plaintext === "mesh") return new Channel(target, withSources(channelCredentials, sources), options);
+  if (tls.plaintext === "mesh")
+    return new Channel(target, withSources(channelCredentials, sources, logger), options);
   return plaintextChannel(target, options, sources);
 }
 

@@ -26,6 +26,8 @@ interface CallLine {
   readonly duration_ms: number;
   /** By name: `NOT_FOUND`. */
   readonly grpc_code: string;
+  /** What the caller was told, where that is not OK; a handler's own words too, without what looks like a secret. */
+  readonly details: string | undefined;
   /** The address of the caller's end of the connection. */
   readonly peer: string;
   /** The verified subject; null where nobody was verified. */
@@ -45,12 +47,15 @@ interface CallLine {
   readonly delivered: false | undefined;
   /** What a layer that decides without enforcing would have answered: `authorization: permission denied` (Z10). */
   readonly shadow_refusal: string | undefined;
-  /** The rule that denied, and its reason. */
+  /** The rule that denied. */
   readonly rule: string | undefined;
+  /** Why it denied; or why the call ended, where that is no refusal: `the handler had not answered`. */
   readonly reason: string | undefined;
   /** The id in the caller's `internal error (id …)`. */
   readonly error_id: string | undefined;
   readonly err: ErrorDescription | undefined;
+  /** What whoever wrote the handler can do about it. */
+  readonly hint: string | undefined;
 }
 
 /**
@@ -161,6 +166,7 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
     method: method.known ? method.path : redactSecrets(method.path, longestText),
     duration_ms: roundedMs(outcome.durationMs),
     grpc_code: statusName(outcome.code),
+    details: outcome.code === status.OK ? undefined : redactSecrets(outcome.details, longestText),
     peer: call.peer.address,
     principal: principal === undefined ? null : boundedText(principal.subject, longestText),
     scheme: principal?.scheme,
@@ -173,8 +179,11 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
     delivered: outcome.delivered ? undefined : false,
     shadow_refusal: shadow === undefined ? undefined : `${shadow.layer}: ${shadow.details}`,
     rule: denial?.rule === undefined ? undefined : redactSecrets(denial.rule, longestText),
-    reason: denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText),
+    reason:
+      outcome.reason ??
+      (denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText)),
     error_id: outcome.errorId,
     err: outcome.cause === undefined ? undefined : describeError(outcome.cause, { stack: level === "error" }),
+    hint: outcome.hint,
   };
 }

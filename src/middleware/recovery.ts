@@ -16,30 +16,41 @@ export function recover(failure: unknown, source: FailureSource, call: CallConte
   if (isOutgoingCallError(failure)) {
     return failure.code === status.UNAVAILABLE
       ? { code: status.UNAVAILABLE, details: texts.temporarilyUnavailable, cause: failure }
-      : unexpected(status.INTERNAL, failure, call);
+      : { ...unexpected(status.INTERNAL, failure, call), hint: outgoingAdvice };
   }
   if (source === "given" && isStatusShaped(failure)) return onPurpose(failure, call);
-  return unexpected(status.INTERNAL, hinted(failure), call);
+  const hint = adviceFor(failure);
+  const internal = unexpected(status.INTERNAL, failure, call);
+  return hint === undefined ? internal : { ...internal, hint };
 }
 
-/** For the log: a failure that looks as if it was meant for the caller, and why it was not passed on. */
-function hinted(failure: unknown): unknown {
-  if (typeof failure !== "object" || failure === null) return failure;
-  const { code } = failure as { readonly code?: unknown };
+/** For the log: what to do where a failure looks as if it was meant for the caller, and was not passed on. */
+function adviceFor(failure: unknown): string | undefined {
+  if (typeof failure !== "object" || failure === null) return undefined;
+  const { code, details } = failure as { readonly code?: unknown; readonly details?: unknown };
   if (
     typeof code !== "number" ||
     !Number.isInteger(code) ||
     code < status.CANCELLED ||
     code > status.UNAUTHENTICATED
   ) {
-    return failure;
+    return undefined;
   }
-  return new Error(
+  if (typeof details !== "string" && isDriversOwn(failure)) return undefined;
+  return (
     `code ${code} was not passed on: only a StatusError is, or code with string details given to the callback; ` +
-      "throw new StatusError(code, text)",
-    { cause: failure },
+    "throw new StatusError(code, text)"
   );
 }
+
+/** An error of a database or of the system, whose small numbers mean something else. */
+function isDriversOwn(failure: object): boolean {
+  return failure instanceof Error && (failure.name !== "Error" || "errno" in failure);
+}
+
+const outgoingAdvice =
+  "the status of an outgoing call is not passed on by itself: its text was written for this service; to pass it on, " +
+  "throw StatusError.from(error), or give that to the callback";
 
 type Said = Pick<StatusError, "code" | "details"> &
   Partial<Pick<StatusError, "errorDetails">> & { readonly metadata?: unknown };

@@ -349,6 +349,7 @@ class PalisadeServer implements SecureServer {
           { graceMs },
           "shutdown: calls were still in flight after the grace time; they are cut",
         );
+        this.#chain.cutCalls();
         this.#connections.destroyAll();
       }, graceMs);
       this.#server.tryShutdown(() => {

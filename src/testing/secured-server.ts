@@ -1,5 +1,6 @@
 // A secured server of a service under test, in this process: real TLS, real tokens, the whole chain.
 import { Buffer } from "node:buffer";
+import { pino } from "pino";
 import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
 import { parseOptions } from "../call/options.ts";
@@ -67,7 +68,8 @@ const optionsSchema = z.looseObject({
  * Serves `services` on a free port of this machine, behind everything that `createSecureServer` puts in front of them. It
  * brings a throw-away CA, a server certificate and a token issuer. Every option of `createSecureServer` beside `tls` can be
  * given; those left out are its defaults, and beside them: tokens of `issuer` as `authentication`, `allowAuthenticated()` as
- * `authorization` (better give the policy that you deploy), no log. A client may show a certificate and need not.
+ * `authorization` (better give the policy that you deploy), and as `logger` one that writes errors alone, to standard error.
+ * A client may show a certificate and need not.
  *
  * @throws {ConfigError} for options that are wrong, {PolicyError} where the policy does not fit the services
  * @example
@@ -100,7 +102,8 @@ async function start(
   const server = createSecureServer({
     authentication: jwt({ issuer: issuer.issuer, audience, jwksUri: issuer.jwksUri }),
     authorization: allowAuthenticated(),
-    logger: false,
+    // A handler that throws is told to its caller as an id alone: the cause must be somewhere.
+    logger: pino({ level: "error" }, process.stderr),
     ...options,
     tls: {
       cert: Buffer.from(own.cert),

@@ -27,6 +27,37 @@ describe("describeError", () => {
     expect(JSON.stringify(describeError(error))).not.toContain("hunter2");
   });
 
+  /** As node-postgres throws it. */
+  const duplicate = {
+    code: "23505",
+    detail: "Key (email)=(ada@example.com) already exists.",
+    schema: "public",
+    table: "accounts",
+    constraint: "accounts_email_key",
+  };
+
+  it("U4 names the constraint and the table of a database's error, and leaves out the detail, which holds data", () => {
+    const error = Object.assign(new Error("duplicate key value"), duplicate);
+    const description = describeError(new Error("could not save", { cause: error }));
+    expect(description.cause).toMatchObject({
+      code: "23505",
+      table: "accounts",
+      constraint: "accounts_email_key",
+    });
+    expect(JSON.stringify(description)).not.toContain("ada@example.com");
+  });
+
+  it.each<readonly [string, object]>([
+    ["of an error that is no database's", { ...duplicate, code: "E_HTTP" }],
+    ["that no schema gave", { ...duplicate, table: "ada@example.com", constraint: "Key (email)=(ada)" }],
+    ["that are no text", { ...duplicate, table: { name: "accounts" }, constraint: 7 }],
+    ["without end", { ...duplicate, table: "t".repeat(500), constraint: "c".repeat(500) }],
+  ])("U4 leaves out a table and a constraint %s", (_what, carried) => {
+    const description = describeError(Object.assign(new Error("x"), carried));
+    expect(description).not.toHaveProperty("table");
+    expect(description).not.toHaveProperty("constraint");
+  });
+
   it("U4 removes secrets from message, stack, causes and names", () => {
     const cause = new Error("login: password=hunter2");
     const error = new Error("GET https://bob:hunter2@x.example", { cause });

@@ -1,9 +1,11 @@
 // Handlers that can never answer, or answer with nothing: INTERNAL at once, with what to do in the log (C4), and no handler
 // that calls back later is taken for one.
-import type { UntypedServiceImplementation } from "@grpc/grpc-js";
+import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
-import { goodHandlers, invoke } from "../harness/kinds.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import { type AnyClientCall, goodHandlers, invoke, kinds, paths } from "../harness/kinds.ts";
 import { type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
 
 type Callback = (error: null, value: unknown) => void;
@@ -27,6 +29,16 @@ const nothing: Readonly<Record<string, unknown>> = {
     return answer;
   },
   "() => a promise of nothing": () => Promise.resolve(),
+  "(call) => a value, async forgotten": (_call: unknown) => ({ ...answer }),
+  "({ request }) => a value": ({ request }: { request: unknown }) => ({ request }),
+  "function (call) { return a value }": function handler(_call: unknown) {
+    return answer;
+  },
+  "a method unary(call), which returns a value": {
+    unary(_call: unknown) {
+      return answer;
+    },
+  }.unary,
 };
 
 const calledBack: Readonly<Record<string, unknown>> = {
@@ -49,6 +61,17 @@ const calledBack: Readonly<Record<string, unknown>> = {
     if (callback !== undefined) later(callback);
   },
   "a bound (...args)": ((...args: [unknown, Callback]) => void later(args[1])).bind(undefined),
+  "(call, callback), which returns something besides": (_call: unknown, callback: Callback) =>
+    later(callback),
+  "(...args), which returns something besides": (...args: [unknown, Callback]) => later(args[1]),
+  "(call, ...rest), which returns something besides": (_call: unknown, ...rest: [Callback]) => later(rest[0]),
+  "function (call), which reads its arguments and returns something": function handler(_call: unknown) {
+    // biome-ignore lint/complexity/noArguments: what is tested
+    return later(arguments[1] as Callback);
+  },
+  "a bound function that returns something besides": ((...args: [unknown, Callback]) => later(args[1])).bind(
+    undefined,
+  ),
   "async () => its answer": async () => answer,
   "() => a promise": () => Promise.resolve(answer),
 };
@@ -74,6 +97,18 @@ describe("a handler that takes nothing", () => {
     });
   }
 
+  it("C4 (call) that emits its error and returns what emit answers is told no other", async () => {
+    const error = Object.assign(new Error("no such order"), {
+      code: status.NOT_FOUND,
+      details: "no such order",
+    });
+    await using wall = await withHandler((call: NodeJS.EventEmitter) => call.emit("error", error));
+    const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
+    expect(result).toMatchObject({ name: "NOT_FOUND", details: "no such order" });
+    await wall.callLine(() => true);
+    expect(JSON.stringify(wall.lines)).not.toContain("make it async");
+  });
+
   it("C4 its throw is told, and nothing else", async () => {
     await using wall = await withHandler(() => {
       throw new Error("out of stock");
@@ -97,5 +132,132 @@ describe("a handler that answers with nothing", () => {
     expect(JSON.stringify(await wall.callLine(() => true))).toContain(
       "the handler answered with nothing; return its answer from an async handler, or give it to callback(null, answer)",
     );
+  });
+});
+
+/** What never answers, by the kinds of method that it is a handler for. */
+const silent: readonly (readonly [how: string, kinds: readonly MethodKind[], handler: unknown])[] = [
+  ["(call) {}", kinds, (_call: unknown) => {}],
+  ["(call, callback), which returns an answer", answering, (_call: unknown, _callback: Callback) => answer],
+  ["(...args), which returns an answer", answering, (..._args: unknown[]) => answer],
+  ["async (call, callback) => {}", answering, async (_call: unknown, _callback: Callback) => {}],
+  [
+    "function* (call)",
+    ["server_stream"],
+    function* handler() {
+      yield answer;
+    },
+  ],
+];
+
+describe("a handler that never answers", () => {
+  // Nothing has to be fetched before the handler runs.
+  const short: Partial<SecuredOptions> = {
+    authentication: anonymous(),
+    authorization: rbac({ rules: Object.fromEntries(kinds.map((kind) => [paths[kind], "public" as const])) }),
+    deadline: { maxUnaryMs: 100, maxStreamMs: 100 },
+  };
+  const withSilent = (handler: unknown): Promise<Secured> =>
+    secured({
+      handlers: {
+        unary: handler,
+        clientStream: handler,
+        serverStream: handler,
+        bidiStream: handler,
+      } as never,
+      ...short,
+    });
+
+  const cases = silent.flatMap(([how, on, handler]) => on.map((kind) => [kind, how, handler] as const));
+  it.each(cases)(
+    "C4 %s: %s is DEADLINE_EXCEEDED, and the line says what it had left undone",
+    async (kind, _how, handler) => {
+      await using wall = await withSilent(handler);
+      expect(await invoke(wall.client(), kind)).toMatchObject({ name: "DEADLINE_EXCEEDED" });
+      const line = await wall.callLine(() => true);
+      expect(line).toMatchObject(
+        answering.includes(kind)
+          ? {
+              reason: expect.stringContaining("the handler had not answered"),
+              hint: expect.stringContaining(
+                "make it async and return the answer, or call callback(null, answer)",
+              ),
+            }
+          : {
+              reason: expect.stringContaining("the handler had not ended its call"),
+              hint: expect.stringContaining("call.end()"),
+            },
+      );
+    },
+  );
+
+  it.each(kinds)("C4 %s: one that is still waiting is told of, without advice", async (kind) => {
+    await using wall = await withSilent(() => new Promise(() => {}));
+    expect(await invoke(wall.client(), kind)).toMatchObject({ name: "DEADLINE_EXCEEDED" });
+    const line = await wall.callLine(() => true);
+    expect(line["reason"]).toContain("the handler had not");
+    expect(line["hint"]).toBeUndefined();
+  });
+
+  it.each(kinds)(
+    "C4 %s: whose caller gave up at the deadline, just before it, is told of as well",
+    async (kind) => {
+      let running = (): void => {};
+      const runs = new Promise<void>((resolve) => {
+        running = resolve;
+      });
+      await using wall = await withSilent(() => running());
+      let call: AnyClientCall | undefined;
+      const told = invoke(wall.client(), kind, {
+        onCall: (made) => {
+          call = made;
+        },
+      });
+      await runs;
+      call?.cancel();
+      expect(await told).toMatchObject({ name: "CANCELLED" });
+      const line = await wall.callLine(() => true);
+      expect(line["reason"]).toContain("the handler had not");
+    },
+  );
+
+  it("C4 a caller who gives up earlier gets no such line", async () => {
+    let call: AnyClientCall | undefined;
+    await using wall = await secured({
+      ...short,
+      deadline: {},
+      handlers: { unary: (_call: unknown) => void call?.cancel() } as never,
+    });
+    await invoke(wall.client(), "unary", {
+      onCall: (made) => {
+        call = made;
+      },
+    });
+    const line = await wall.callLine(() => true);
+    expect(line).toMatchObject({ grpc_code: "CANCELLED", ended_by: "caller" });
+    expect(line["reason"]).toBeUndefined();
+  });
+
+  it("C4 a caller who never ends its stream is told of too", async () => {
+    const reading = async (call: AsyncIterable<unknown>): Promise<unknown> => {
+      for await (const _ of call);
+      return answer;
+    };
+    await using wall = await secured({ handlers: { clientStream: reading } as never, ...short });
+    await invoke(wall.client(), "client_stream", { keepOpen: true });
+    expect(await wall.callLine(() => true)).toMatchObject({
+      reason: "the handler had not answered, nor read the caller's stream to its end",
+    });
+  });
+
+  it("C4 a layer that is out of time is not the handler's fault", async () => {
+    await using wall = await secured({
+      ...short,
+      middleware: [{ name: "slow", onCall: () => new Promise(() => {}) }],
+    });
+    await invoke(wall.client(), "unary");
+    const line = await wall.callLine(() => true);
+    expect(line).toMatchObject({ grpc_code: "DEADLINE_EXCEEDED" });
+    expect(line["reason"]).toBeUndefined();
   });
 });

@@ -265,7 +265,8 @@ describe("the log", () => {
     const seen = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
     expect(seen.name).toBe("INTERNAL");
     const line = await wall.callLine(({ grpc_code }) => grpc_code === "INTERNAL");
-    expect(JSON.stringify(line["err"])).toContain("throw new StatusError");
+    expect(line["hint"]).toContain("throw new StatusError");
+    expect(line["err"]).toMatchObject({ type: "Object", message: "no such order", code: 5 });
   });
 
   it("A11 names the issuer that is not ours, in the log alone", async () => {

@@ -41,6 +41,12 @@ const unsendable: readonly [string, unknown, string][] = [
   ["empty", "", "is empty"],
   ["a line break", "s3cr3t\r\nx-role: admin", "printable ASCII"],
   ["a trailing line feed", "s3cr3t\n", "printable ASCII"],
+  [
+    "a trailing line feed, as in a file",
+    "s3cr3t\n",
+    "ends with a line break, as a text that was read from a file does",
+  ],
+  ["a trailing line break of Windows", "s3cr3t\r\n", "ends with a line break"],
   ["a space", "s3cr3t s3cr3t", "printable ASCII"],
   ["a NUL", "s3cr3t\0", "printable ASCII"],
   ["a letter outside ASCII", "s3cr3té", "printable ASCII"],

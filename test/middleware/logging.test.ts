@@ -95,6 +95,22 @@ describe("logging", () => {
     });
   });
 
+  it("U4 has the text that the caller got, of a handler's own refusal too", () => {
+    const line = lineOf({}, { code: status.NOT_FOUND, details: "no such item" });
+    expect(line).toMatchObject({ level: 30, grpc_code: "NOT_FOUND", details: "no such item" });
+  });
+
+  it("U4 bounds that text, and takes out what looks like a secret or what a terminal obeys", () => {
+    const details = `no account for password=hunter2 \u009b31m${"x".repeat(2_000)}`;
+    const shown = String(lineOf({}, { code: status.INVALID_ARGUMENT, details })["details"]);
+    expect(shown).toMatch(/^no account for password=\[redacted\] \ufffd31mx+…$/);
+    expect(shown).toHaveLength(256);
+  });
+
+  it("U4 has no text where all went well", () => {
+    expect(lineOf({}, { code: status.OK, details: "OK" })).not.toHaveProperty("details");
+  });
+
   it("U4 describes an unexpected failure beside the id that the caller was told", () => {
     const cause = Object.assign(new Error("connect postgres://u:hunter2@db"), { config: { key: "hunter2" } });
     const line = lineOf({}, { code: status.INTERNAL, cause, errorId: "e-1" });

@@ -209,6 +209,43 @@ describe("A1 forged and unfit tokens", () => {
     await expectNowhere(wall, ...tried);
   });
 
+  it("A11 the audience that is named is bounded, and shows nothing that a terminal obeys", async () => {
+    const aud = ["\u009b31m", ...Array.from({ length: 100 }, (_, n) => `billing-${n}`)];
+    await invoke(wall.client(), "unary", {
+      metadata: { authorization: `Bearer ${await world.token({ aud })}`, "x-request-id": "why-2" },
+    });
+    const { err } = await wall.callLine((each) => each["request_id"] === "why-2");
+    const { message } = err as { readonly message: string };
+    expect(message).toMatch(/^the token's audience \(aud\) is \["\ufffd31m","billing-0",.+…, not "kinds"$/);
+    expect(message.length).toBeLessThan(200);
+  });
+
+  it("A11 every audience that would do is named", async () => {
+    await using several = await secured({
+      authentication: jwt({
+        issuer: world.issuer.issuer,
+        audience: ["orders", "orders-v2"],
+        jwksUri: world.issuer.jwksUri,
+      }),
+    });
+    await invoke(several.client(), "unary", { metadata: await several.authorized() });
+    expect((await several.callLine(() => true))["err"]).toMatchObject({
+      message: 'the token\'s audience (aud) is "kinds", not "orders", "orders-v2"',
+    });
+  });
+
+  it("A11 none of the reasons lost a word to the redaction", () => {
+    const reasons = new Set(
+      wall.lines.flatMap(({ err }) =>
+        err === undefined ? [] : [(err as { readonly message: string }).message],
+      ),
+    );
+    expect([...reasons]).toContain(
+      "no authenticator recognizes the credential in authorization, because the token is not a signed JSON Web Token",
+    );
+    expect([...reasons].filter((reason) => reason.includes("[redacted]"))).toEqual([]);
+  });
+
   it("A11 the reason of a refusal is in the log, at `warn`, and not in the answer", async () => {
     const result = await invoke(wall.client(), "unary", {
       metadata: { authorization: `Bearer ${await world.token({ aud: "billing" })}`, "x-request-id": "why-1" },
@@ -220,7 +257,7 @@ describe("A1 forged and unfit tokens", () => {
       layer: "authentication",
       grpc_code: "UNAUTHENTICATED",
       principal: null,
-      err: { type: "CredentialError", message: "the token is for another audience (aud)" },
+      err: { type: "CredentialError", message: 'the token\'s audience (aud) is "billing", not "kinds"' },
     });
     const entry = await wall.auditEntry(({ id }) => id === line["call_id"]);
     expect(entry).toMatchObject({ decision: "deny", rule: "authentication", caller: null });

@@ -2,7 +2,8 @@
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
-import { type AnyClientCall, invoke, kinds, type Note, type Result } from "../harness/kinds.ts";
+import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
+import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
 
 /** Handlers that note which calls they accepted, and take a moment. */
@@ -144,6 +145,37 @@ describe("shutdown", () => {
     await wall.server.shutdown({ graceMs: 100 });
     for (const { name } of await Promise.all(told)) expect(["UNAVAILABLE", "CANCELLED"]).toContain(name);
     await eventually(() => wall.audit.length === kinds.length, "an audit record of each");
+    await wall.close();
+  });
+
+  it.each(kinds)("C9 U4 %s: a call that shutdown cut is logged as that, and not as lost", async (kind) => {
+    const accepted = new Set<string>();
+    const wall = await secured({ handlers: slowHandlers(accepted, () => new Promise(() => {})) });
+    const told = invoke(wall.client(), kind, { metadata: await wall.authorized() });
+    await eventually(() => accepted.size === 1, "the handler");
+    await wall.server.shutdown({ graceMs: 50 });
+    await told;
+    expect(await wall.callLine(() => true)).toMatchObject({
+      grpc_code: "CANCELLED",
+      ended_by: "transport",
+      reason: expect.stringContaining("the server's shutdown cut it"),
+    });
+    await wall.close();
+  });
+
+  it("C9 U4 a connection that is lost while others drain within the grace is not shutdown's", async () => {
+    const accepted = new Set<string>();
+    const wall = await secured({ handlers: slowHandlers(accepted, () => new Promise(() => {})) });
+    await using connection = await RawConnection.open(wall);
+    const headers = await wall.authorized();
+    connection.call(paths.unary, { headers });
+    await eventually(() => accepted.size === 1, "the handler");
+    const shutdown = wall.server.shutdown({ graceMs: 15_000 });
+    connection.cut();
+    const line = await wall.callLine(() => true);
+    expect(line).toMatchObject({ grpc_code: "CANCELLED", ended_by: "transport" });
+    expect(line["reason"]).toBeUndefined();
+    await shutdown;
     await wall.close();
   });
 });

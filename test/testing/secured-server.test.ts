@@ -1,6 +1,6 @@
-import { Client, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { describe, expect, it } from "vitest";
-import { ConfigError, PolicyError } from "../../src/call/errors.ts";
+import { Client, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
+import { describe, expect, it, vi } from "vitest";
+import { ConfigError, PolicyError, StatusError } from "../../src/call/errors.ts";
 import { requirePrincipal, securityContext } from "../../src/chain/current-context.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { type SecuredServerOptions, startSecuredServer } from "../../src/testing/index.ts";
@@ -48,6 +48,44 @@ describe("O5 a secured server for a user's test", () => {
       ["ada", "acme", "spiffe://test.example/orders"],
       ["eve", undefined, undefined],
     ]);
+  });
+
+  describe("what a handler throws", () => {
+    const handlers = {
+      ...goodHandlers(),
+      unary(call: { request: Note }): never {
+        if (call.request.text === "lost") throw new StatusError(status.NOT_FOUND, "no such note");
+        throw new Error("out of ink");
+      },
+    } as unknown as UntypedServiceImplementation;
+
+    async function saidOf(text: string, options: Partial<SecuredServerOptions>): Promise<string> {
+      const write = vi.spyOn(process.stderr, "write").mockReturnValue(true);
+      try {
+        const server = await startSecuredServer({ services: [[kindsDefinition, handlers]], ...options });
+        const told = await invoke(server.client(Client, { as: {} }), "unary", { messages: [{ text }] });
+        await server.close();
+        return `${told.details}\n${write.mock.calls.map(([line]) => String(line)).join("")}`;
+      } finally {
+        write.mockRestore();
+      }
+    }
+
+    it("O5 is on standard error, beside the id that its caller got", async () => {
+      const [told, ...lines] = (await saidOf("hello", {})).trim().split("\n");
+      const [, id] = /^internal error \(id (.+)\)$/.exec(told ?? "") ?? [];
+      expect(lines).toHaveLength(1);
+      expect(JSON.parse(lines[0] ?? "")).toMatchObject({
+        level: 50,
+        error_id: id,
+        err: { type: "Error", message: "out of ink", stack: expect.stringContaining("secured-server.test") },
+      });
+    });
+
+    it("O5 is not there where it is an answer, or where no log is wanted", async () => {
+      expect(await saidOf("lost", {})).toBe("no such note\n");
+      expect(await saidOf("hello", { logger: false })).toMatch(/^internal error \(id .+\)\n$/);
+    });
   });
 
   it("O5 after close nobody answers, and closing twice is fine", async () => {

@@ -13,7 +13,7 @@ import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
-import { type ClaimRules, checkTimes, readClaims } from "./token-claims.ts";
+import { type ClaimRules, checkTimes, readClaims, shownClaim } from "./token-claims.ts";
 import {
   keysFrom,
   type SignatureAlgorithm,
@@ -213,9 +213,6 @@ interface JwtRules {
   readonly claims: ClaimRules;
 }
 
-/** A stranger may write anything there. */
-const longestShownIssuer = 128;
-
 class JwtAuthenticator implements Authenticator {
   readonly name = "jwt";
   readonly source = "metadata";
@@ -241,15 +238,15 @@ class JwtAuthenticator implements Authenticator {
 
   explain(call: CallContext): string | undefined {
     const token = bearerToken(call);
-    if (token === undefined) return "it is no bearer token";
-    if (token.unverified === undefined) return "the bearer token is not a signed JSON Web Token";
-    const issuer = JSON.stringify(token.unverified.payload["iss"])?.slice(0, longestShownIssuer) ?? "missing";
-    return `the token's issuer (iss) is ${issuer}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
+    // The redaction takes whatever stands behind the word Bearer for a token.
+    if (token === undefined) return "it has no token of a fit length behind the scheme Bearer";
+    if (token.unverified === undefined) return "the token is not a signed JSON Web Token";
+    return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
     const token = bearerToken(call);
-    if (token === undefined) throw new CredentialError("missing", "no bearer token");
+    if (token === undefined) throw new CredentialError("missing", "no token was presented");
     const { cache, keys } = this.#rules;
     const verified = cache.get(token.digest);
     if (verified === undefined) return this.#verify(token, call);
@@ -276,7 +273,7 @@ class JwtAuthenticator implements Authenticator {
 
   async #verifyAlone(token: BearerToken, call: CallContext): Promise<VerifiedToken> {
     const jws = token.unverified;
-    if (jws === undefined) throw invalid("the bearer token is not a signed JSON Web Token");
+    if (jws === undefined) throw invalid("the token is not a signed JSON Web Token");
     const alg = this.#checkHeader(jws.header);
     const kid = jws.header["kid"];
     if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");

@@ -4,6 +4,7 @@
 import { CredentialError } from "../../call/errors.ts";
 import { FrozenSet } from "../../call/frozen-set.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
+import { boundedText } from "../../call/redaction.ts";
 import { boundCertificate, type CertificateBound } from "./certificate-binding.ts";
 import { isObject } from "./compact-jws.ts";
 
@@ -85,8 +86,17 @@ function checkAudience(aud: unknown, accepted: ReadonlySet<string>): void {
   const audiences: readonly unknown[] = Array.isArray(aud) ? aud : [aud];
   if (!audiences.every((audience) => typeof audience === "string"))
     throw invalid("aud is missing or not text");
-  if (!audiences.some((audience) => accepted.has(audience)))
-    throw invalid("the token is for another audience (aud)");
+  if (audiences.some((audience) => accepted.has(audience))) return;
+  const ours = [...accepted].map((audience) => JSON.stringify(audience)).join(", ");
+  throw invalid(`the token's audience (aud) is ${shownClaim(aud)}, not ${boundedText(ours, longestShown)}`);
+}
+
+/** Whoever issued the token may write anything there. */
+const longestShown = 128;
+
+/** A claim as a reason may show it. Not for one that holds a secret, or data of whoever the token is about. */
+export function shownClaim(value: unknown): string {
+  return boundedText(JSON.stringify(value) ?? "missing", longestShown);
 }
 
 /** A NumericDate may have a fraction (RFC 7519 section 2); it is a number, and a time that exists. */
