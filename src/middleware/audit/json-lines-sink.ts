@@ -63,7 +63,7 @@ function openOnce(path: string): void {
 class JsonLinesSink implements AuditSink {
   readonly name = "json-lines";
   readonly #path: string;
-  #file: FileHandle | undefined = undefined;
+  #file: OpenFile | undefined = undefined;
   /** The file may end within a line: it was just opened, or the last write did not finish. */
   #mayBeTorn = true;
   /** One after the other, also where two audit layers share the sink. */
@@ -90,22 +90,30 @@ class JsonLinesSink implements AuditSink {
   async #append(lines: string): Promise<void> {
     if (this.#file !== undefined && !(await this.#isAtPath(this.#file))) await this.#release();
     this.#file ??= await this.#open();
-    const start = this.#mayBeTorn && (await endsWithinLine(this.#file)) ? "\n" : "";
+    const { handle } = this.#file;
+    const start = this.#mayBeTorn && (await endsWithinLine(handle)) ? "\n" : "";
     this.#mayBeTorn = true;
-    await this.#file.appendFile(start + lines, "utf8");
+    await handle.appendFile(start + lines, "utf8");
     this.#mayBeTorn = false;
   }
 
-  #open(): Promise<FileHandle> {
+  async #open(): Promise<OpenFile> {
     this.#mayBeTorn = true;
-    return open(this.#path, flags, ownerOnly);
+    const handle = await open(this.#path, flags, ownerOnly);
+    try {
+      const { ino, dev } = await handle.stat();
+      return { handle, ino, dev };
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
   }
 
   /** Is the open file still the one that the path names? */
-  async #isAtPath(file: FileHandle): Promise<boolean> {
+  async #isAtPath({ ino, dev }: OpenFile): Promise<boolean> {
     try {
-      const [opened, named] = await Promise.all([file.stat(), stat(this.#path)]);
-      return opened.ino === named.ino && opened.dev === named.dev;
+      const named = await stat(this.#path);
+      return ino === named.ino && dev === named.dev;
     } catch {
       return false;
     }
@@ -114,8 +122,15 @@ class JsonLinesSink implements AuditSink {
   async #release(): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
-    await file?.close();
+    await file?.handle.close();
   }
+}
+
+/** A file and what it is known by, as long as it is open. */
+interface OpenFile {
+  readonly handle: FileHandle;
+  readonly ino: number;
+  readonly dev: number;
 }
 
 async function endsWithinLine(file: FileHandle): Promise<boolean> {

@@ -6,7 +6,7 @@ import type { AuditSink } from "./audit-sink.ts";
 
 /** A batch gathers entries this long, in milliseconds: what a crash of the process can lose. */
 const gatherMs = 100;
-const largestBatch = 256;
+const largestBatch = 1024;
 /** Pauses before the second and the third attempt, in milliseconds. */
 const retryPausesMs: readonly number[] = [100, 1_000];
 /** After this long without an answer a write is reported, in milliseconds. */
