@@ -1024,4 +1024,12 @@ export const removals: readonly Removal[] = [
     replace: "    await this.#drain(0);\n",
     tests: ["test/server/shutdown.test.ts"],
   },
+  {
+    requirement: "A5",
+    what: "the look for client certificates that can never come",
+    file: "src/server/options.ts",
+    find: "readsClientCertificates(authentication) ?",
+    replace: "readsClientCertificates(authentication) && false ?",
+    tests: ["test/server/client-certificates-at-start.test.ts"],
+  },
 ];
