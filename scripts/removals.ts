@@ -1032,4 +1032,12 @@ export const removals: readonly Removal[] = [
     replace: "readsClientCertificates(authentication) && false ?",
     tests: ["test/server/client-certificates-at-start.test.ts"],
   },
+  {
+    requirement: "T1",
+    what: "the look at what a certificate is for",
+    file: "src/tls/load-pem.ts",
+    find: "  checkPurpose(leaf, use, ",
+    replace: "  if (false) checkPurpose(leaf, use, ",
+    tests: ["test/tls/server-options.test.ts", "test/tls/client-credentials.test.ts", reloadTests],
+  },
 ];

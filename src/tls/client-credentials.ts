@@ -189,5 +189,5 @@ function encrypted(settings: ClientTlsSettings, reporting: CertificateReporting)
 }
 
 function ownKeyPair({ cert, key }: ClientTlsSettings): Partial<KeyPair> {
-  return cert === undefined || key === undefined ? {} : loadKeyPair({ cert, key }, "tls");
+  return cert === undefined || key === undefined ? {} : loadKeyPair({ cert, key }, "tls", "client");
 }

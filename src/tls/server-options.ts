@@ -51,7 +51,7 @@ export interface ServerTlsOptions {
   readonly ciphers?: string;
   /**
    * Watch the files, and use what they hold by then for new connections; open ones go on. What cannot be used (half
-   * written, not a pair, expired, gone) is refused and said once, and the last good one stays. TLS sessions from before a
+   * written, not a pair, expired, for clients only, gone) is refused and said once, and the last good one stays. TLS sessions from before a
    * change are not resumed. Default: `true` where a path is given.
    */
   readonly reload?: boolean;
@@ -240,7 +240,7 @@ export function readServerTls(
   where: string,
 ): ServerTls {
   const { pair, trusted } = loadAll({
-    pair: () => loadKeyPair({ cert, key }, where),
+    pair: () => loadKeyPair({ cert, key }, where, "server"),
     trusted: () =>
       clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) },
   });

@@ -40,9 +40,9 @@ describe("O4 development certificates", () => {
   it("O4 are what their names say", async () => {
     await writeDevelopmentCertificates(directory);
     const [ca, foreignCa] = [await certificate("ca.crt"), await certificate("foreign-ca.crt")];
-    for (const side of ["server", "client"]) {
+    for (const side of ["server", "client"] as const) {
       const paths = { cert: join(directory, `${side}.crt`), key: join(directory, `${side}.key`) };
-      expect(() => loadKeyPair(paths, "tls")).not.toThrow();
+      expect(() => loadKeyPair(paths, "tls", side)).not.toThrow();
       expect((await certificate(`${side}.crt`)).verify(ca.publicKey)).toBe(true);
       expect((await certificate(`expired-${side}.crt`)).verify(ca.publicKey)).toBe(true);
       expect(Date.parse((await certificate(`expired-${side}.crt`)).validTo)).toBeLessThan(Date.now());
