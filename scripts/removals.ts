@@ -483,8 +483,8 @@ export const removals: readonly Removal[] = [
     requirement: "C8",
     what: "the report of what is refused below the chain",
     file: server,
-    find: "const onRefusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });",
-    replace: "const onRefusedBelow = () => void refusedBelowReporter(logger, { metrics: settings.metrics });",
+    find: "const onRefusedBelow = this.#refusedBelow.report;",
+    replace: "const onRefusedBelow = () => {};",
     tests: ["test/chain/refused-below.test.ts"],
   },
   {
