@@ -243,10 +243,10 @@ class PalisadeServer implements SecureServer {
       throw new ConfigError(
         `listen: this server failed to listen before, and is closed; make a new one (before: ${this.#failure})`,
       );
-    if (this.#listening)
-      throw new ConfigError("listen: this server listens already; give all addresses at once");
     if (this.#shutdown !== undefined)
       throw new ConfigError("listen: this server was shut down; make a new one");
+    if (this.#listening)
+      throw new ConfigError("listen: this server listens already; give all addresses at once");
     this.#reflection?.addTo(this.#server, this.#logger);
     const methods = this.#server.methods;
     checkValidatedMethods(this.#settings.validation, methods);
