@@ -21,16 +21,30 @@ export interface KeyPair {
 /** What a side proves with its certificate. RFC 5280 section 4.2.1.12: `serverAuth`, `clientAuth`. */
 export type KeyPairUse = "server" | "client";
 
+/** What is said where a source that must be there is not. */
+export const expectedPem = "expected the path of a PEM file or a Buffer";
+
+/** A source that must be there. */
+export const neededPemSchema: z.ZodType<PemSource, PemSource> = pemSource("");
+
+/** A source that may be left out. */
+export const pemSourceSchema: z.ZodType<PemSource, PemSource> = pemSource(
+  "; leave the option out where there is none",
+);
+
 /** A path or a Buffer. PEM text in a string is refused: the next step would take it for a path and show it. */
-export const pemSourceSchema: z.ZodType<PemSource, PemSource> = z
-  .custom<PemSource>((value) => Buffer.isBuffer(value) || typeof value === "string", {
-    error: "expected the path of a PEM file or a Buffer; leave the option out where there is none",
-    abort: true,
-  })
-  .refine((value) => typeof value !== "string" || value.trim() !== "", { error: "the path is empty" })
-  .refine((value) => typeof value !== "string" || !looksLikePem(value), {
-    error: "this is PEM text, not a path; wrap it in Buffer.from(…)",
-  });
+function pemSource(advice: string): z.ZodType<PemSource, PemSource> {
+  return z
+    .custom<PemSource>((value) => Buffer.isBuffer(value) || typeof value === "string", {
+      error: ({ input }) =>
+        `${expectedPem}${input === undefined ? ", not undefined: is a variable not set?" : ""}${advice}`,
+      abort: true,
+    })
+    .refine((value) => typeof value !== "string" || value.trim() !== "", { error: "the path is empty" })
+    .refine((value) => typeof value !== "string" || !looksLikePem(value), {
+      error: "this is PEM text, not a path; wrap it in Buffer.from(…)",
+    });
+}
 
 function looksLikePem(text: string): boolean {
   return text.includes("-----BEGIN") || text.includes("\n");
