@@ -53,6 +53,17 @@ export class LogThrottle {
     return said?.leftOut ?? 0;
   }
 
+  /**
+   * How many of each key were left out since it was last said or asked here; the key is undefined for those that share one.
+   * Whoever says it now says it once: the counts begin anew.
+   */
+  takeLeftOut(): readonly (readonly [key: string | undefined, leftOut: number])[] {
+    const counted: (readonly [string | undefined, Said])[] = [...this.#said, [undefined, this.#rest]];
+    const left = counted.flatMap(([key, said]) => (said.leftOut > 0 ? [[key, said.leftOut] as const] : []));
+    for (const [, said] of counted) said.leftOut = 0;
+    return left;
+  }
+
   /** Forgets the oldest where its period is over; what it left out goes to the shared count. */
   #hasRoom(now: number): boolean {
     if (this.#said.size < this.#maxKeys) return true;

@@ -20,6 +20,9 @@ export function methodInfo(path: string, kind: MethodKind, known: boolean): Meth
   return Object.freeze({ path, service, name, kind, known });
 }
 
+/** The standard health service, which brings its own rules (A10). */
+export const healthServiceName = "grpc.health.v1.Health";
+
 /** The methods a health probe calls: exactly these need no credentials and skip the limits (A10). */
 const probes: ReadonlySet<string> = new Set(["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]);
 

@@ -21,7 +21,7 @@ export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Opti
  * option may be a secret. The name of an unknown option is told with the nearest one that there is.
  */
 export function parseOptions<S extends z.ZodType>(schema: S, options: unknown, where: string): z.output<S> {
-  const result = schema.safeParse(options, { error: unknownOptions });
+  const result = schema.safeParse(options, { error: inOurWords });
   if (result.success) return result.data;
   throw new ConfigError(
     result.error.issues.flatMap((issue) => describeIssue(issue, where)),
@@ -37,12 +37,99 @@ export function withoutUndefined<Options extends object>(options: OrUndefined<Op
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options;
 }
 
+/** What an issue says where its schema says nothing of its own. Undefined: what zod says. */
+function inOurWords(issue: z.core.$ZodRawIssue): string | undefined {
+  switch (issue.code) {
+    case "unrecognized_keys":
+      return unknownOptions(issue);
+    case "invalid_type":
+      return `expected ${kinds.get(issue.expected) ?? issue.expected}${insteadOf(issue.expected, issue.input)}`;
+    case "invalid_value":
+      return expectedValue(issue.values, issue.input);
+    case "too_small":
+      return tooSmall(issue);
+    case "too_big":
+      return tooBig(issue);
+    default:
+      return undefined;
+  }
+}
+
+/** By zod's names and those of `typeof`. */
+const kinds: ReadonlyMap<string, string> = new Map([
+  ["array", "a list"],
+  ["boolean", "true or false"],
+  ["date", "a Date"],
+  ["function", "a function"],
+  ["int", "a whole number"],
+  ["nan", "NaN"],
+  ["null", "null"],
+  ["number", "a number"],
+  ["object", "an object"],
+  ["record", "an object"],
+  ["string", "text"],
+  ["tuple", "a list"],
+]);
+
+/** The kind of what was given, never the value. */
+function insteadOf(expected: string, input: unknown): string {
+  if (input === undefined) return "; it is missing";
+  // Of the right kind all the same: 1.5 in place of a whole number, a date that is none.
+  const kind = kindOf(input);
+  if (kind === expected || (kind === "number" && expected === "int")) return "";
+  const advice = expected === "array" && kind === "string" ? ': write ["…"]' : "";
+  return `, not ${kinds.get(kind) ?? `a ${kind}`}${advice}`;
+}
+
+function kindOf(input: unknown): string {
+  if (input === null) return "null";
+  if (Array.isArray(input)) return "array";
+  if (Number.isNaN(input)) return "nan";
+  return input instanceof Date ? "date" : typeof input;
+}
+
+function expectedValue(values: readonly unknown[], input: unknown): string {
+  const named = values.map((value) => JSON.stringify(value));
+  const hint =
+    typeof input === "string"
+      ? didYouMean(
+          input,
+          values.filter((value) => typeof value === "string"),
+        )
+      : "";
+  return `expected ${named.length === 1 ? "" : "one of "}${named.join(", ")}${hint}`;
+}
+
+type RawIssue<Code extends z.core.$ZodRawIssue["code"]> = Extract<
+  z.core.$ZodRawIssue,
+  { readonly code: Code }
+>;
+
+function tooSmall({ origin, minimum, inclusive }: RawIssue<"too_small">): string {
+  if (origin === "string" && Number(minimum) === 1) return "expected text that is not empty";
+  const unit = unitOf(origin, minimum);
+  if (unit !== undefined) return `expected at least ${minimum} ${unit}`;
+  return inclusive === false ? `must be more than ${minimum}` : `must be at least ${minimum}`;
+}
+
+function tooBig({ origin, maximum, inclusive }: RawIssue<"too_big">): string {
+  const unit = unitOf(origin, maximum);
+  if (unit !== undefined) return `expected at most ${maximum} ${unit}`;
+  return inclusive === false ? `must be less than ${maximum}` : `must be at most ${maximum}`;
+}
+
+/** Undefined for a number. */
+function unitOf(origin: string, count: number | bigint): string | undefined {
+  if (origin === "string") return Number(count) === 1 ? "character" : "characters";
+  if (origin === "array") return Number(count) === 1 ? "entry" : "entries";
+  return undefined;
+}
+
 /**
  * zod's message for unknown keys, one line for each of them. Written here because the schema, which knows the names that
  * there are, is at hand only while zod makes the issue.
  */
-function unknownOptions(issue: z.core.$ZodRawIssue): string | undefined {
-  if (issue.code !== "unrecognized_keys") return undefined;
+function unknownOptions(issue: RawIssue<"unrecognized_keys">): string {
   const known = issue.inst instanceof z.ZodObject ? acceptedIn(issue.inst) : [];
   return issue.keys.map((key) => `unknown option${didYouMean(key, known)}`).join("\n");
 }

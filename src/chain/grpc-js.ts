@@ -35,7 +35,7 @@ import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
 import { longestTimerMs } from "../call/timer.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
-import type { RefusedBelow } from "./refused-below.ts";
+import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "./refused-below.ts";
 import { sendPlainSuccess, takeShorterWayIn, takesShorterWay } from "./shorter-way.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
@@ -450,13 +450,15 @@ export interface ConnectionEvents {
   /** Why the connection is refused before any HTTP/2 is spoken on it, or undefined. */
   readonly refuse: (socket: Socket) => RefusedConnection | undefined;
   /** Something was refused before a call existed: TLS, HTTP/2, content type (C8). */
-  readonly onRefusedBelow: (reason: RefusedBelow, address: string, detail: string) => void;
+  readonly onRefusedBelow: OnRefusedBelow;
 }
 
 export interface RefusedConnection {
   readonly reason: Extract<RefusedBelow, "certificate" | "untrusted_peer">;
   /** For the log. */
   readonly detail: string;
+  /** The one that it was refused for. */
+  readonly certificate?: CertificateNames | undefined;
 }
 
 /** The open connections of a server. */
@@ -524,7 +526,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   emitter.on(accepted, (socket: Socket) => {
     const refused = events.refuse(socket);
     if (refused !== undefined) {
-      events.onRefusedBelow(refused.reason, addressOf(socket), refused.detail);
+      events.onRefusedBelow(refused.reason, addressOf(socket), refused.detail, refused.certificate);
       socket.destroy();
       return;
     }
@@ -574,11 +576,8 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   emitter.on("tlsClientError", (error: Error & { code?: string }, socket: TLSSocket) => {
     // Ended by the gate, which has said so.
     if (events.gate?.gaveUpOn(underlying(socket)) === true) return;
-    const reason = socket.authorizationError;
-    const detail = reason
-      ? String(reason instanceof Error ? reason.message : reason)
-      : (error.code ?? error.message);
-    events.onRefusedBelow(reason ? "certificate" : "tls_handshake", addressOf(socket), detail);
+    const { reason, detail } = handshakeFailure(error, socket);
+    events.onRefusedBelow(reason, addressOf(socket), detail);
   });
   emitter.on("unknownProtocol", (socket: Socket) => {
     events.onRefusedBelow(
@@ -591,6 +590,22 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   emitter.on("sessionError", () => {
     // Each session's own listener has reported it; without a listener here Node has nothing else to do with it either.
   });
+}
+
+/** A certificate that Node refused cannot be read any more: the connection is closed already. */
+function handshakeFailure(error: Error & { code?: string }, socket: TLSSocket): RefusedHandshake {
+  const verdict: unknown = socket.authorizationError;
+  if (verdict)
+    return { reason: "certificate", detail: verdict instanceof Error ? verdict.message : String(verdict) };
+  const detail = error.code ?? error.message;
+  if (detail === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE")
+    return { reason: "certificate", detail: `the client showed none (${detail})` };
+  return { reason: "tls_handshake", detail };
+}
+
+interface RefusedHandshake {
+  readonly reason: Extract<RefusedBelow, "certificate" | "tls_handshake">;
+  readonly detail: string;
 }
 
 /** A connection does not outlive its client certificate: it takes no new calls, and ends with those that it has (T7). */

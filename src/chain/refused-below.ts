@@ -10,7 +10,7 @@ export const reasonsBelow = [
   "handshake_timeout",
   /** Pings more often than allowed. */
   "too_many_pings",
-  /** The TLS handshake failed: protocol, cipher, or no certificate where one is required. */
+  /** The TLS handshake failed: protocol, cipher, or no TLS at all. */
   "tls_handshake",
   /** The client's certificate is missing or does not verify. */
   "certificate",
@@ -25,3 +25,17 @@ export const reasonsBelow = [
 ] as const;
 
 export type RefusedBelow = (typeof reasonsBelow)[number];
+
+/** Whom a certificate is for, and who signed it, as Node tells it: of an untrusted one these are a stranger's words. */
+export interface CertificateNames {
+  readonly subject: string | undefined;
+  readonly issuer: string | undefined;
+}
+
+/** Told of each refusal; of the certificate, where it was refused for one that can be read. */
+export type OnRefusedBelow = (
+  reason: RefusedBelow,
+  address: string,
+  detail: string,
+  certificate?: CertificateNames | undefined,
+) => void;

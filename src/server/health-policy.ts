@@ -1,7 +1,6 @@
 // Who may ask the health service what: probes pass without credentials (A10); listing every service's status needs some.
-import type { MethodInfo } from "../call/method.ts";
+import { healthServiceName, type MethodInfo } from "../call/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
-import { healthServiceName } from "./health.ts";
 
 const listPath = "/grpc.health.v1.Health/List";
 

@@ -21,7 +21,7 @@ import {
   watchConnections,
 } from "../chain/grpc-js.ts";
 import { PingPolicy } from "../chain/ping-policy.ts";
-import type { RefusedBelow } from "../chain/refused-below.ts";
+import type { OnRefusedBelow } from "../chain/refused-below.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { addressKey } from "../middleware/rate-limit/peer-key.ts";
@@ -35,7 +35,7 @@ export interface HealthPortsParts {
   readonly settings: HealthSettings;
   readonly health: HealthService;
   readonly logger: Logger;
-  readonly onRefusedBelow: (reason: RefusedBelow, address: string, detail: string) => void;
+  readonly onRefusedBelow: OnRefusedBelow;
 }
 
 const maxConnections = 100;

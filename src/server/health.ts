@@ -9,12 +9,11 @@ import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, st
 import { fromJSON } from "@grpc/proto-loader";
 import { z } from "zod";
 import { StatusError } from "../call/errors.ts";
+import { healthServiceName } from "../call/method.ts";
 import { texts } from "../call/status.ts";
 import { securityContext } from "../chain/current-context.ts";
 import { peerKey } from "../middleware/rate-limit/peer-key.ts";
 import { hostAndPortOf, isListenAddress } from "./listen-address.ts";
-
-export const healthServiceName = "grpc.health.v1.Health";
 
 export type ServingStatus = "UNKNOWN" | "SERVING" | "NOT_SERVING" | "SERVICE_UNKNOWN";
 

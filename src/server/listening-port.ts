@@ -53,6 +53,7 @@ function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): Lis
         ? {
             reason: "certificate",
             detail: String(socket.authorizationError ?? "the certificate is outside of its time"),
+            certificate: socket.getPeerX509Certificate(),
           }
         : undefined,
     close: () => credentials.stopWatching(),

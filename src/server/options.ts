@@ -11,6 +11,7 @@ import type { Middleware } from "../chain/middleware.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
 import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
+import { readsClientCertificates } from "../middleware/authentication/mtls.ts";
 import type { Authorizer } from "../middleware/authorization/authorizer.ts";
 import { type DeadlineLimits, type DeadlineOptions, deadlineSchema } from "../middleware/deadline.ts";
 import { maxMetadataBytesSchema } from "../middleware/metadata-limit.ts";
@@ -278,14 +279,29 @@ const layerShape = {
 };
 
 /** The whole. Every option object is strict: an option that does not exist is an error. */
-export const serverSchema: z.ZodType<SecureServerSettings> = z.strictObject({
-  tls: serverTlsSchema,
-  ...layerShape,
-  limits: limitsSchema.prefault({}),
-  health: z.union([healthSchema, z.literal(false)]).prefault({}),
-  reflection: z.union([reflectionSchema, z.literal(false)]).default(false),
-  channelOptions: serverChannelOptionsSchema.default({}),
-});
+export const serverSchema: z.ZodType<SecureServerSettings> = z
+  .strictObject({
+    tls: serverTlsSchema,
+    ...layerShape,
+    limits: limitsSchema.prefault({}),
+    health: z.union([healthSchema, z.literal(false)]).prefault({}),
+    reflection: z.union([reflectionSchema, z.literal(false)]).default(false),
+    channelOptions: serverChannelOptionsSchema.default({}),
+  })
+  .superRefine(({ tls, authentication }, context) => {
+    const problem = readsClientCertificates(authentication) ? noClientCertificates(tls) : undefined;
+    if (problem !== undefined)
+      context.addIssue({ code: "custom", path: ["authentication"], message: problem });
+  });
+
+/** Why no client can ever show a certificate. Undefined where it can, or a sidecar forwards the one that it saw. */
+function noClientCertificates(tls: ServerTlsSettings | ServerPlaintextSettings): string | undefined {
+  if (tls.plaintext === "mesh") return undefined;
+  if (tls.plaintext === "loopback")
+    return 'mtls reads client certificates, and with tls.plaintext "loopback" there are none; use TLS with tls.clientCa, or leave mtls out';
+  if (tls.clientCa !== undefined) return undefined;
+  return "mtls needs tls.clientCa, the roots that client certificates are verified against: without it no client is asked for one";
+}
 
 const ownServer = "that is your server's own";
 

@@ -9,10 +9,9 @@ import type { ReflectionService } from "@grpc/reflection";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
-import type { MethodInfo } from "../call/method.ts";
+import { healthServiceName, type MethodInfo } from "../call/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
 import type { GuardedServer } from "./guarded-server.ts";
-import { healthServiceName } from "./health.ts";
 
 export interface ReflectionOptions {
   /** A verified caller with any of these roles may ask; nobody else. */

@@ -1,9 +1,9 @@
-// What TLS, HTTP/2 or grpc-js refused before there was a call: counted, and logged once per peer and reason and period,
-// because strangers cause it (C8).
+// What TLS, HTTP/2 or grpc-js refused before there was a call: counted, and logged once per peer, reason, detail and
+// period, because strangers cause it (C8).
 import type { Logger } from "pino";
 import { LogThrottle } from "../call/log-throttle.ts";
-import { longestText } from "../call/redaction.ts";
-import type { RefusedBelow } from "../chain/refused-below.ts";
+import { longestText, redactSecrets } from "../call/redaction.ts";
+import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "../chain/refused-below.ts";
 import { countConnectionRefusal } from "../middleware/metrics.ts";
 
 const messages: Readonly<Record<RefusedBelow, string>> = {
@@ -22,19 +22,74 @@ const messages: Readonly<Record<RefusedBelow, string>> = {
   content_type: "refused a request: it is no gRPC call",
 };
 
+/** Said where more were refused than were logged, and nobody came who could be told with the next one. */
+const andMore = "refused or ended more like one that was logged before: left_out says how many";
+
+/** How long one is not repeated, and how long the count of what was left out may wait. */
+const periodMs = 10_000;
+
+export interface RefusedBelowReporter {
+  readonly report: OnRefusedBelow;
+  /** Says what is left out still. */
+  close(): void;
+}
+
 export function refusedBelowReporter(
   logger: Logger | undefined,
   options: { readonly metrics: boolean },
-): (reason: RefusedBelow, address: string, detail: string) => void {
-  const throttle = new LogThrottle();
-  return (reason, address, detail) => {
-    if (options.metrics) countConnectionRefusal(reason);
-    if (logger === undefined) return;
-    const leftOut = throttle.admit(`${reason} ${address}`);
-    if (leftOut === undefined) return;
-    logger.warn(
-      { peer: address, reason, detail: detail.slice(0, longestText), left_out: leftOut },
-      messages[reason],
-    );
+): RefusedBelowReporter {
+  const throttle = new LogThrottle({ periodMs });
+  let waiting: NodeJS.Timeout | undefined;
+  const say = (fields: Readonly<Record<string, unknown>>, message: string): void => {
+    try {
+      logger?.warn(fields, message);
+    } catch {
+      // A logger that throws has nobody left to tell, and this runs in listeners and timers.
+    }
   };
+  const sayLeftOut = (): void => {
+    clearTimeout(waiting);
+    waiting = undefined;
+    for (const [key, leftOut] of throttle.takeLeftOut())
+      say({ ...(key === undefined ? {} : fieldsOf(key)), left_out: leftOut }, andMore);
+  };
+  return {
+    report(reason, address, detail, certificate) {
+      if (options.metrics) countConnectionRefusal(reason);
+      if (logger === undefined) return;
+      const leftOut = throttle.admit(keyOf(reason, address, detail));
+      if (leftOut === undefined) {
+        waiting ??= setTimeout(sayLeftOut, periodMs).unref();
+        return;
+      }
+      const names = certificate === undefined ? {} : namesOf(certificate);
+      say(
+        { peer: address, reason, detail: detail.slice(0, longestText), ...names, left_out: leftOut },
+        messages[reason],
+      );
+    },
+    close: sayLeftOut,
+  };
+}
+
+/**
+ * What is told apart (L10): one misconfigured client must not hide another's mistake, and no stranger may make up what is
+ * told apart. Every detail is one of a few, but that of a broken HTTP/2 has an error code in it, which the client chooses.
+ */
+function keyOf(reason: RefusedBelow, address: string, detail: string): string {
+  return JSON.stringify([reason, address, reason === "http2_error" ? "" : detail.slice(0, longestText)]);
+}
+
+function fieldsOf(key: string): Readonly<Record<string, unknown>> {
+  const [reason, peer, detail]: unknown[] = JSON.parse(key);
+  return { peer, reason, ...(detail === "" ? {} : { detail }) };
+}
+
+function namesOf({ subject, issuer }: CertificateNames): Readonly<Record<string, string>> {
+  return { subject: oneLine(subject), issuer: oneLine(issuer) };
+}
+
+/** Node puts each part of a name on a line of its own. */
+function oneLine(name: string | undefined): string {
+  return redactSecrets((name ?? "").replaceAll("\n", ", "), longestText);
 }

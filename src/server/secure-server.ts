@@ -46,7 +46,7 @@ import {
   serverSchema,
 } from "./options.ts";
 import { Reflection } from "./reflection.ts";
-import { refusedBelowReporter } from "./refused-below.ts";
+import { type RefusedBelowReporter, refusedBelowReporter } from "./refused-below.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
 export interface ShutdownOptions {
@@ -133,6 +133,7 @@ class PalisadeServer implements SecureServer {
   readonly #chain: Chain;
   readonly #server: GuardedServer;
   readonly #connections: Connections;
+  readonly #refusedBelow: RefusedBelowReporter;
   readonly #health: HealthService | undefined;
   readonly #reflection: Reflection | undefined;
   #listening = false;
@@ -176,7 +177,8 @@ class PalisadeServer implements SecureServer {
       maxHeaderListBytes: 2 * settings.limits.maxMetadataBytes,
     });
     handleUnknownMethods(this.#server, unknownMethodHandler);
-    const onRefusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
+    this.#refusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
+    const onRefusedBelow = this.#refusedBelow.report;
     this.#connections = watchConnections(this.#server, {
       gate: connectionGate(settings),
       pings: new PingPolicy({ minIntervalMs: settings.limits.minPingIntervalMs }),
@@ -241,10 +243,10 @@ class PalisadeServer implements SecureServer {
       throw new ConfigError(
         `listen: this server failed to listen before, and is closed; make a new one (before: ${this.#failure})`,
       );
-    if (this.#listening)
-      throw new ConfigError("listen: this server listens already; give all addresses at once");
     if (this.#shutdown !== undefined)
       throw new ConfigError("listen: this server was shut down; make a new one");
+    if (this.#listening)
+      throw new ConfigError("listen: this server listens already; give all addresses at once");
     this.#reflection?.addTo(this.#server, this.#logger);
     const methods = this.#server.methods;
     checkValidatedMethods(this.#settings.validation, methods);
@@ -336,6 +338,7 @@ class PalisadeServer implements SecureServer {
     this.#port.close();
     await this.#drain(graceMs);
     await this.#healthPorts?.close();
+    this.#refusedBelow.close();
     await this.#audit?.close();
     await closeAuthenticator(this.#settings.authentication).catch((error: unknown) =>
       this.#logger.warn({ err: describeError(error) }, "shutdown: an authenticator could not be closed"),

@@ -114,7 +114,7 @@ interface Signer {
 export async function createCertificateAuthority(
   options: CertificateAuthorityOptions = {},
 ): Promise<CertificateAuthority> {
-  const { name } = parseOptions(authoritySchema, options, "");
+  const { name } = parseOptions(authoritySchema, options, "createCertificateAuthority");
   const keys = await newKeys(false);
   const certificate = await X509CertificateGenerator.createSelfSigned(
     {
@@ -134,12 +134,12 @@ export async function createCertificateAuthority(
 function authority(signer: Signer, caPem: string): CertificateAuthority {
   return Object.freeze({
     caPem,
-    issue: (request: CertificateRequest = {}) => issue(signer, parseOptions(requestSchema, request, "")),
+    issue: (request: CertificateRequest = {}) => issue(signer, parseOptions(requestSchema, request, "issue")),
     intermediate: async (options: CertificateAuthorityOptions = {}) => {
       const { name } = parseOptions(
         authoritySchema,
         { name: "Palisade test intermediate CA", ...options },
-        "",
+        "intermediate",
       );
       return authority(await issueIntermediate(signer, name), caPem);
     },

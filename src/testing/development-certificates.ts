@@ -3,6 +3,8 @@ import type { Buffer } from "node:buffer";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { z } from "zod";
+import { parseOptions } from "../call/options.ts";
 import { createCertificateAuthority } from "./certificate-authority.ts";
 
 /** Every name that `writeDevelopmentCertificates` writes: the good ones, and those to be refused. */
@@ -41,17 +43,26 @@ export interface DevelopmentCertificatesOptions {
   readonly renew?: "when-needed" | "always" | undefined;
 }
 
+const directorySchema = z.string({ error: "expected the path of a directory" }).min(1);
+
+const optionsSchema: z.ZodType<{ readonly renew: "when-needed" | "always" }> = z.strictObject({
+  renew: z.enum(["when-needed", "always"]).default("when-needed"),
+});
+
 /**
  * Fills `directory` with a CA, certificates of a server and a client, and the same expired and from a foreign CA, valid
  * for a year. The private keys of the CAs are not kept, so all are made together or not at all: by default where one is
  * missing, or a good one ends within a day. Keys are readable by their owner only.
  *
+ * @throws {ConfigError} for options that are wrong
  * @returns the names of the files written; none where those present are good
  */
 export async function writeDevelopmentCertificates(
   directory: string,
-  { renew = "when-needed" }: DevelopmentCertificatesOptions = {},
+  options: DevelopmentCertificatesOptions = {},
 ): Promise<readonly string[]> {
+  parseOptions(directorySchema, directory, "writeDevelopmentCertificates: directory");
+  const { renew } = parseOptions(optionsSchema, options, "writeDevelopmentCertificates");
   if (renew === "when-needed" && areUsable(directory)) return [];
   const files = await issueAll();
   mkdirSync(directory, { recursive: true });

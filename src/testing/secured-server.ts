@@ -2,8 +2,7 @@
 import { Buffer } from "node:buffer";
 import { pino } from "pino";
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
-import { parseOptions } from "../call/options.ts";
+import { parseOptions, refused } from "../call/options.ts";
 import { bearerToken } from "../client/bearer-token.ts";
 import { isCredentialSource } from "../client/credential-source.ts";
 import {
@@ -21,7 +20,7 @@ import {
   createCertificateAuthority,
   type IssuedCertificate,
 } from "./certificate-authority.ts";
-import { createTokenIssuer, type TokenIssuer } from "./token-issuer.ts";
+import { claimsSchema, createTokenIssuer, type TokenIssuer } from "./token-issuer.ts";
 
 export interface SecuredServerOptions extends Partial<Omit<SecureServerOptions, "tls">> {
   /** What the server serves: each service's definition and its handlers, as for `addService`. */
@@ -46,7 +45,10 @@ export interface SecuredServer extends AsyncDisposable {
   readonly issuer: TokenIssuer;
   /** A token with these claims; `sub`, `exp` and the rest have good values where you say nothing. */
   token(claims?: Readonly<Record<string, unknown>>): Promise<string>;
-  /** A client of the server, with a connection of its own. Closed with the server. */
+  /**
+   * A client of the server, with a connection of its own. Closed with the server.
+   * @throws {ConfigError} for options that are wrong
+   */
   client<C extends GrpcClient>(ClientConstructor: SecureClientConstructor<C>, options?: TestClientOptions): C;
   /** Closes the clients, the server and the issuer. Safe to call twice. */
   close(): Promise<void>;
@@ -61,8 +63,34 @@ const optionsSchema = z.looseObject({
       error: "expected a list of [definition, handlers]",
     })
     .min(1, { error: "expected at least one [definition, handlers]" }),
-  tls: z.never({ error: "startSecuredServer brings its own certificates; leave it out" }).optional(),
+  tls: refused("the server brings its own certificates; leave it out"),
 });
+
+/** Paths and promises are what is given by mistake: certificate and key are here as `issue` answers with them. */
+function isCertificate(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { cert, key } = value as { readonly cert?: unknown; readonly key?: unknown };
+  return [cert, key].every((pem) => typeof pem === "string" && pem.includes("-----BEGIN"));
+}
+
+// What the others are is for createSecureClient, which knows all of its options.
+const anything = z.unknown().optional();
+
+const clientSchema = z.strictObject({
+  as: claimsSchema.optional(),
+  certificate: z
+    .custom<NonNullable<TestClientOptions["certificate"]>>(isCertificate, {
+      error:
+        'expected certificate and key as PEM, { cert, key }, such as await server.ca.issue({ commonName: "shop", usage: "client" })',
+    })
+    .optional(),
+  credentials: anything,
+  deadlineMs: anything,
+  tracing: anything,
+  logger: anything,
+  channelOptions: anything,
+  tls: refused("the client trusts the server's CA; leave it out, and give a certificate as `certificate`"),
+} satisfies Readonly<Record<keyof TestClientOptions | "tls", z.ZodType>>);
 
 /**
  * Serves `services` on a free port of this machine, behind everything that `createSecureServer` puts in front of them. It
@@ -78,7 +106,7 @@ const optionsSchema = z.looseObject({
  * const stranger = server.client(OrdersClient);
  */
 export async function startSecuredServer(options: SecuredServerOptions): Promise<SecuredServer> {
-  parseOptions(optionsSchema, options, "");
+  parseOptions(optionsSchema, options, "startSecuredServer");
   const { services, ...serverOptions } = options;
   const [ca, issuer] = await Promise.all([
     createCertificateAuthority({ name: "Palisade test CA" }),
@@ -130,8 +158,8 @@ async function start(
     issuer,
     token,
     client(ClientConstructor, options = {}) {
+      parseOptions(clientSchema, options, "client");
       const { as: claims, certificate, credentials = [], ...clientOptions } = options;
-      if ("tls" in clientOptions) throw new ConfigError("tls: brought by startSecuredServer; leave it out");
       const given = isCredentialSource(credentials) ? [credentials] : credentials;
       const client = createSecureClient(ClientConstructor, address, {
         ...clientOptions,

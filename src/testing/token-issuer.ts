@@ -93,6 +93,19 @@ export const signSchema: z.ZodType<{
   header: z.record(z.string(), z.unknown()).default({}),
 });
 
+/** Spread into a token, a text would become a claim for each of its letters, and a promise none. */
+export const claimsSchema: z.ZodType<Readonly<Record<string, unknown>>> = z.record(z.string(), z.unknown(), {
+  error: 'expected the claims of a token, such as { sub: "ada", roles: ["viewer"] }',
+});
+
+const behaviourSchema: z.ZodType<TokenIssuerBehaviour> = z.enum([
+  "up",
+  "unavailable",
+  "garbage",
+  "disconnect",
+  "hang",
+]);
+
 interface SigningKey {
   readonly alg: TokenAlgorithm;
   readonly kid: string;
@@ -111,7 +124,7 @@ interface SigningKey {
  * await issuer.close();
  */
 export async function createTokenIssuer(options: TokenIssuerOptions = {}): Promise<TokenIssuer> {
-  const settings = parseOptions(issuerSchema, options, "");
+  const settings = parseOptions(issuerSchema, options, "createTokenIssuer");
   const issuer = new LocalTokenIssuer(settings.algorithms, settings.audience);
   await issuer.rotate();
   await issuer.start(settings.issuer);
@@ -160,7 +173,8 @@ class LocalTokenIssuer implements TokenIssuer {
   }
 
   async sign(claims: Readonly<Record<string, unknown>> = {}, options: SignOptions = {}): Promise<string> {
-    const { alg, kid, typ, expiresInSec, header } = parseOptions(signSchema, options, "");
+    const { alg, kid, typ, expiresInSec, header } = parseOptions(signSchema, options, "sign");
+    parseOptions(claimsSchema, claims, "sign.claims");
     const key = this.#key(alg ?? this.#algorithms[0] ?? "ES256");
     const nowSec = Math.floor(Date.now() / 1_000);
     const payload = {
@@ -198,7 +212,7 @@ class LocalTokenIssuer implements TokenIssuer {
   }
 
   behave(behaviour: TokenIssuerBehaviour): void {
-    this.#behaviour = behaviour;
+    this.#behaviour = parseOptions(behaviourSchema, behaviour, "behave");
     const waiting = this.#hanging;
     this.#hanging = [];
     for (const response of waiting) this.#answer(response);

@@ -77,23 +77,31 @@ export interface ClientTlsSettings {
 
 /** The shape of the client's `tls` option, and what its parts demand of each other. */
 export const clientTlsSchema: z.ZodType<ClientTlsSettings> = z
-  .strictObject({
-    plaintext: z
-      .enum(["loopback", "mesh"], { error: 'expected "loopback" or "mesh", or leave the option out' })
-      .exactOptional(),
-    ca: pemSourceSchema.exactOptional(),
-    cert: pemSourceSchema.exactOptional(),
-    key: pemSourceSchema.exactOptional(),
-    serverName: z
-      .string()
-      .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$/, {
-        error: "expected a host name, without scheme and port",
-      })
-      .exactOptional(),
-    minVersion: minVersionSchema.exactOptional(),
-    ciphers: ciphersSchema.exactOptional(),
-    reload: z.boolean().exactOptional(),
-  })
+  .strictObject(
+    {
+      plaintext: z
+        .enum(["loopback", "mesh"], { error: 'expected "loopback" or "mesh", or leave the option out' })
+        .exactOptional(),
+      ca: pemSourceSchema.exactOptional(),
+      cert: pemSourceSchema.exactOptional(),
+      key: pemSourceSchema.exactOptional(),
+      serverName: z
+        .string()
+        .regex(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}$/, {
+          error: "expected a host name, without scheme and port",
+        })
+        .exactOptional(),
+      minVersion: minVersionSchema.exactOptional(),
+      ciphers: ciphersSchema.exactOptional(),
+      reload: z.boolean().exactOptional(),
+    },
+    {
+      error: ({ code }) =>
+        code === "invalid_type"
+          ? 'expected {} for the roots of this system, { ca } for your own, or without TLS { plaintext: "loopback" }'
+          : undefined,
+    },
+  )
   .superRefine((tls, context) => {
     for (const [option, problem] of problemsOf(tls)) {
       context.addIssue({ code: "custom", path: [option], message: problem });
@@ -189,5 +197,5 @@ function encrypted(settings: ClientTlsSettings, reporting: CertificateReporting)
 }
 
 function ownKeyPair({ cert, key }: ClientTlsSettings): Partial<KeyPair> {
-  return cert === undefined || key === undefined ? {} : loadKeyPair({ cert, key }, "tls");
+  return cert === undefined || key === undefined ? {} : loadKeyPair({ cert, key }, "tls", "client");
 }

@@ -18,16 +18,33 @@ export interface KeyPair {
   readonly key: Buffer;
 }
 
+/** What a side proves with its certificate. RFC 5280 section 4.2.1.12: `serverAuth`, `clientAuth`. */
+export type KeyPairUse = "server" | "client";
+
+/** What is said where a source that must be there is not. */
+export const expectedPem = "expected the path of a PEM file or a Buffer";
+
+/** A source that must be there. */
+export const neededPemSchema: z.ZodType<PemSource, PemSource> = pemSource("");
+
+/** A source that may be left out. */
+export const pemSourceSchema: z.ZodType<PemSource, PemSource> = pemSource(
+  "; leave the option out where there is none",
+);
+
 /** A path or a Buffer. PEM text in a string is refused: the next step would take it for a path and show it. */
-export const pemSourceSchema: z.ZodType<PemSource, PemSource> = z
-  .custom<PemSource>((value) => Buffer.isBuffer(value) || typeof value === "string", {
-    error: "expected the path of a PEM file or a Buffer; leave the option out where there is none",
-    abort: true,
-  })
-  .refine((value) => typeof value !== "string" || value.trim() !== "", { error: "the path is empty" })
-  .refine((value) => typeof value !== "string" || !looksLikePem(value), {
-    error: "this is PEM text, not a path; wrap it in Buffer.from(…)",
-  });
+function pemSource(advice: string): z.ZodType<PemSource, PemSource> {
+  return z
+    .custom<PemSource>((value) => Buffer.isBuffer(value) || typeof value === "string", {
+      error: ({ input }) =>
+        `${expectedPem}${input === undefined ? ", not undefined: is a variable not set?" : ""}${advice}`,
+      abort: true,
+    })
+    .refine((value) => typeof value !== "string" || value.trim() !== "", { error: "the path is empty" })
+    .refine((value) => typeof value !== "string" || !looksLikePem(value), {
+      error: "this is PEM text, not a path; wrap it in Buffer.from(…)",
+    });
+}
 
 function looksLikePem(text: string): boolean {
   return text.includes("-----BEGIN") || text.includes("\n");
@@ -98,14 +115,15 @@ export function loadTrustedCertificates(source: PemSource, where: string): Buffe
 
 /**
  * A certificate and its private key. Throws `ConfigError` where one is missing, of the wrong kind, encrypted, not a
- * pair, or where the certificate is not valid at this moment. The options are `where.cert` and `where.key`.
+ * pair, or where the certificate is not valid at this moment or not for this `use`. The options are `where.cert` and
+ * `where.key`.
  */
-export function loadKeyPair(sources: KeyPairSources, where: string): KeyPair {
+export function loadKeyPair(sources: KeyPairSources, where: string, use: KeyPairUse): KeyPair {
   try {
-    return readKeyPair(sources, where);
+    return readKeyPair(sources, where, use);
   } catch {
     // Where a mount was swapped between the two files, both are there now, of one kind.
-    return readKeyPair(sources, where);
+    return readKeyPair(sources, where, use);
   }
 }
 
@@ -114,7 +132,7 @@ interface KeyPairSources {
   readonly key: PemSource;
 }
 
-function readKeyPair(sources: KeyPairSources, where: string): KeyPair {
+function readKeyPair(sources: KeyPairSources, where: string, use: KeyPairUse): KeyPair {
   const { chain, key } = loadAll({
     chain: () => parseCertificates(loadPem(sources.cert, `${where}.cert`), sources.cert, `${where}.cert`),
     key: () => parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`),
@@ -127,6 +145,7 @@ function readKeyPair(sources: KeyPairSources, where: string): KeyPair {
     );
   }
   checkValidity(leaf, sources.cert, `${where}.cert`);
+  checkPurpose(leaf, use, sources.cert, `${where}.cert`);
   const pair: KeyPair = { cert: pemOf(chain), key: Buffer.from(`${key.text}\n`, "latin1") };
   checkUsable(pair, sources.cert, `${where}.cert`);
   return pair;
@@ -157,6 +176,31 @@ function checkValidity(certificate: X509Certificate, source: PemSource, where: s
       `${where}: ${describe(source)} expired on ${certificate.validTo}; renew the certificate`,
     );
   }
+}
+
+const purposes: Readonly<Record<KeyPairUse, { readonly oid: string; readonly name: string }>> = {
+  server: { oid: "1.3.6.1.5.5.7.3.1", name: "serverAuth" },
+  client: { oid: "1.3.6.1.5.5.7.3.2", name: "clientAuth" },
+};
+const anyPurpose = "2.5.29.37.0";
+
+function nameOf(usage: string): string {
+  return Object.values(purposes).find(({ oid }) => oid === usage)?.name ?? usage;
+}
+
+/**
+ * RFC 5280 section 4.2.1.12: a certificate that says what it is for must not be used for anything else, and the other side
+ * of the handshake holds to that. One that does not say is for everything.
+ */
+function checkPurpose(certificate: X509Certificate, use: KeyPairUse, source: PemSource, where: string): void {
+  // Node's name for the extended key usages; undefined where the certificate has none, whatever the type says.
+  const usages: readonly string[] | undefined = certificate.keyUsage;
+  const { oid, name } = purposes[use];
+  if (usages === undefined || usages.includes(oid) || usages.includes(anyPurpose)) return;
+  throw new ConfigError(
+    `${where}: ${describe(source)} is no certificate for a ${use}: its extended key usages (${usages.map(nameOf).join(", ")}) ` +
+      `lack ${name}; give one that was issued for a ${use}`,
+  );
 }
 
 /** From when until when a certificate is valid, in milliseconds since the epoch; NaN where a date cannot be read. */

@@ -5,10 +5,12 @@ import { type AddressSet, addressProblem, addressSet } from "../call/address-set
 import { ConfigError } from "../call/errors.ts";
 import { parseOptions } from "../call/options.ts";
 import {
+  expectedPem,
   type KeyPair,
   loadAll,
   loadKeyPair,
   loadTrustedCertificates,
+  neededPemSchema,
   type PemSource,
   pemSourceSchema,
 } from "./load-pem.ts";
@@ -51,7 +53,7 @@ export interface ServerTlsOptions {
   readonly ciphers?: string;
   /**
    * Watch the files, and use what they hold by then for new connections; open ones go on. What cannot be used (half
-   * written, not a pair, expired, gone) is refused and said once, and the last good one stays. TLS sessions from before a
+   * written, not a pair, expired, for clients only, gone) is refused and said once, and the last good one stays. TLS sessions from before a
    * change are not resumed. Default: `true` where a path is given.
    */
   readonly reload?: boolean;
@@ -123,25 +125,33 @@ interface ServerTlsInput {
 
 /** The shape of the server's `tls` option, and what its parts demand of each other. */
 export const serverTlsSchema: z.ZodType<ServerTlsSettings | ServerPlaintextSettings> = z
-  .strictObject({
-    plaintext: z
-      .enum(["loopback", "mesh"], { error: 'expected "loopback" or "mesh", or leave the option out' })
-      .exactOptional(),
-    trustForwardedClientCertFrom: z
-      .array(z.string({ error: "expected text" }), {
-        error: 'expected a list of IP addresses, networks in CIDR notation, or "unix"',
-      })
-      .min(1, { error: "expected at least one peer; without any nobody could connect" })
-      .exactOptional(),
-    cert: pemSourceSchema.exactOptional(),
-    key: pemSourceSchema.exactOptional(),
-    // Not `optional`: a `clientCa` that is undefined by mistake (an unset variable) must not end in no client checks.
-    clientCa: pemSourceSchema.exactOptional(),
-    clientAuth: z.enum(["none", "request", "require"]).exactOptional(),
-    minVersion: minVersionSchema.exactOptional(),
-    ciphers: ciphersSchema.exactOptional(),
-    reload: z.boolean().exactOptional(),
-  })
+  .strictObject(
+    {
+      plaintext: z
+        .enum(["loopback", "mesh"], { error: 'expected "loopback" or "mesh", or leave the option out' })
+        .exactOptional(),
+      trustForwardedClientCertFrom: z
+        .array(z.string({ error: "expected text" }), {
+          error: 'expected a list of IP addresses, networks in CIDR notation, or "unix"',
+        })
+        .min(1, { error: "expected at least one peer; without any nobody could connect" })
+        .exactOptional(),
+      cert: neededPemSchema.exactOptional(),
+      key: neededPemSchema.exactOptional(),
+      // Not `optional`: a `clientCa` that is undefined by mistake (an unset variable) must not end in no client checks.
+      clientCa: pemSourceSchema.exactOptional(),
+      clientAuth: z.enum(["none", "request", "require"]).exactOptional(),
+      minVersion: minVersionSchema.exactOptional(),
+      ciphers: ciphersSchema.exactOptional(),
+      reload: z.boolean().exactOptional(),
+    },
+    {
+      error: ({ code }) =>
+        code === "invalid_type"
+          ? 'expected { cert, key }, each the path of a PEM file or a Buffer; without TLS { plaintext: "loopback" }, or "mesh" behind a sidecar'
+          : undefined,
+    },
+  )
   .superRefine((tls, context) => {
     for (const [option, problem] of problemsOf(tls)) {
       context.addIssue({ code: "custom", path: [option], message: problem });
@@ -174,9 +184,8 @@ function* problemsOf(tls: ServerTlsInput): Generator<readonly [option: string, p
     yield* plaintextProblems(tls);
     return;
   }
-  const missing = "expected the path of a PEM file or a Buffer";
-  if (tls.cert === undefined) yield ["cert", missing];
-  if (tls.key === undefined) yield ["key", missing];
+  if (tls.cert === undefined) yield ["cert", expectedPem];
+  if (tls.key === undefined) yield ["key", expectedPem];
   if (tls.trustForwardedClientCertFrom !== undefined) {
     yield [
       "trustForwardedClientCertFrom",
@@ -240,7 +249,7 @@ export function readServerTls(
   where: string,
 ): ServerTls {
   const { pair, trusted } = loadAll({
-    pair: () => loadKeyPair({ cert, key }, where),
+    pair: () => loadKeyPair({ cert, key }, where, "server"),
     trusted: () =>
       clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) },
   });

@@ -11,7 +11,7 @@ import { createCertificateAuthority } from "../../src/testing/certificate-author
 import { type KeptMetrics, keepMetrics } from "../harness/kept-metrics.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
-import { eventually, type Secured, secured } from "../harness/secured.ts";
+import { eventually, type Secured, secured, theWorld } from "../harness/secured.ts";
 import { fixedHeaders, forgeHeaders, openWire } from "../harness/wire.ts";
 
 let kept: KeptMetrics;
@@ -87,7 +87,7 @@ const attacks: readonly Attack[] = [
   },
   {
     title: "a client without a certificate",
-    reason: "tls_handshake",
+    reason: "certificate",
     run: (wall) => tls(wall, { cert: undefined, key: undefined } as ConnectionOptions),
   },
   {
@@ -162,6 +162,53 @@ it("C8 one who is refused often does not fill the log, and another reason is sti
     "the other reason",
   );
   expect(wall.lines.filter((line) => line["reason"] === "tls_handshake")).toHaveLength(1);
+});
+
+it("C8 a client with a certificate of another CA does not hide one from the same address that has none", async () => {
+  await using wall = await secured();
+  const { cert, key } = await strange;
+  await tls(wall, { cert, key });
+  await tls(wall, { cert, key });
+  await tls(wall, { cert: undefined, key: undefined } as ConnectionOptions);
+  const lines = () => wall.lines.filter((line) => line["reason"] === "certificate");
+  await eventually(() => lines().length === 2, "both lines");
+  expect(lines().map(({ detail }) => detail)).toEqual([
+    expect.stringMatching(/^[A-Z_]+$/),
+    "the client showed none (ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE)",
+  ]);
+});
+
+it("C8 what was left out is told at the end of the server at the latest", async () => {
+  const wall = await secured();
+  for (let i = 0; i < 3; i++) await tcp(wall, "not TLS");
+  const lines = () => wall.lines.filter((line) => line["reason"] === "tls_handshake");
+  await eventually(() => lines().length === 1, "the first line");
+  await wall.close();
+  const [first, last, ...more] = lines();
+  expect(last).toMatchObject({ level: 40, peer: "127.0.0.1", detail: first?.["detail"], left_out: 2 });
+  expect(more).toEqual([]);
+});
+
+it("C8 T2 the line names the certificate that is refused, made fit for a log", async () => {
+  const all = await theWorld();
+  const odd = await (await createCertificateAuthority({ name: "An odd CA" })).issue({
+    commonName: ["billing\u202e", "password=hunter2"],
+    usage: "client",
+  });
+  await using wall = await secured({
+    tls: {
+      cert: Buffer.from(all.server.cert),
+      key: Buffer.from(all.server.key),
+      clientCa: Buffer.from(all.ca.caPem),
+      clientAuth: "request",
+    },
+  });
+  await tls(wall, { cert: odd.cert, key: odd.key });
+  const line = await eventually(() => wall.lines.find(({ reason }) => reason === "certificate"), "the line");
+  expect(line).toMatchObject({
+    subject: "CN=billing\ufffd, CN=password=[redacted]",
+    issuer: "CN=An odd CA",
+  });
 });
 
 interface NoCall {

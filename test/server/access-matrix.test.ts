@@ -1,7 +1,9 @@
 // The policy in force, read from a server (Z3).
+
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/call/errors.ts";
+import type { AccessSummary } from "../../src/middleware/authorization/access-matrix.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
@@ -72,6 +74,7 @@ describe("Z3 accessMatrix()", () => {
         msg: "access policy in force",
         access: {
           methods: 7,
+          probes: 2,
           public: 1,
           authenticated: 2,
           restricted: 2,
@@ -81,5 +84,8 @@ describe("Z3 accessMatrix()", () => {
         },
       }),
     ]);
+    const access = lines[0]?.["access"];
+    const { methods, by_role: _, ...byAccess } = access as AccessSummary;
+    expect(Object.values(byAccess).reduce((sum, count) => sum + count, 0)).toBe(methods);
   });
 });

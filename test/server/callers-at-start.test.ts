@@ -51,7 +51,11 @@ const own = (told: Partial<Authenticator> = {}): Authenticator => ({
 
 async function problemsOf(authentication: Authenticator, rule: Rule): Promise<readonly string[]> {
   const server = createSecureServer({
-    tls: { cert: Buffer.from(world.server.cert), key: Buffer.from(world.server.key) },
+    tls: {
+      cert: Buffer.from(world.server.cert),
+      key: Buffer.from(world.server.key),
+      clientCa: Buffer.from(world.ca.caPem),
+    },
     authentication,
     authorization: policy(rule),
     logger: false,

@@ -195,6 +195,14 @@ describe("T4 what cannot be used is refused, and the last good one stays", () =>
       because: /expired on/,
     },
     {
+      what: "a certificate for clients",
+      spoil: async (files) => {
+        const forClient = await world.ca.issue({ ...forServer, usage: "client" });
+        await renameOver(files, contents(forClient, world.ca.caPem));
+      },
+      because: /is no certificate for a server: .* lack serverAuth/,
+    },
+    {
       what: "all of them gone",
       spoil: ({ directory }) => rm(directory, { recursive: true }),
       because: /ENOENT/,

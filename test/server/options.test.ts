@@ -968,7 +968,7 @@ describe("the options of a server", () => {
     [
       "the form that was meant",
       { rateLimit: { perPeer: { points: 1, durationSec: 0 } } },
-      ["rateLimit.perPeer.durationSec: Too small: expected number to be >0"],
+      ["rateLimit.perPeer.durationSec: must be more than 0"],
     ],
     [
       "every form where none was",

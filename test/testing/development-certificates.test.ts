@@ -3,6 +3,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ConfigError } from "../../src/call/errors.ts";
 import {
   developmentCertificates,
   developmentClientId,
@@ -37,12 +38,33 @@ describe("O4 development certificates", () => {
     expect(developmentCertificates.filter((name) => name.includes("ca.key"))).toEqual([]);
   });
 
+  it.each<readonly [what: string, attempt: () => Promise<unknown>, problem: string]>([
+    [
+      "a misspelt option",
+      () => writeDevelopmentCertificates(directory, { renews: "always" } as never),
+      'writeDevelopmentCertificates.renews: unknown option; did you mean "renew"?',
+    ],
+    [
+      "another time to renew",
+      () => writeDevelopmentCertificates(directory, { renew: "allways" as never }),
+      'writeDevelopmentCertificates.renew: expected one of "when-needed", "always"; did you mean "always"?',
+    ],
+    [
+      "no directory",
+      () => writeDevelopmentCertificates(undefined as never),
+      "writeDevelopmentCertificates: directory: expected the path of a directory",
+    ],
+  ])("O4 %s is a ConfigError, and nothing is written", async (_what, attempt, problem) => {
+    await expect(attempt()).rejects.toThrow(new ConfigError(problem));
+    await expect(readdir(directory)).rejects.toThrow("ENOENT");
+  });
+
   it("O4 are what their names say", async () => {
     await writeDevelopmentCertificates(directory);
     const [ca, foreignCa] = [await certificate("ca.crt"), await certificate("foreign-ca.crt")];
-    for (const side of ["server", "client"]) {
+    for (const side of ["server", "client"] as const) {
       const paths = { cert: join(directory, `${side}.crt`), key: join(directory, `${side}.key`) };
-      expect(() => loadKeyPair(paths, "tls")).not.toThrow();
+      expect(() => loadKeyPair(paths, "tls", side)).not.toThrow();
       expect((await certificate(`${side}.crt`)).verify(ca.publicKey)).toBe(true);
       expect((await certificate(`expired-${side}.crt`)).verify(ca.publicKey)).toBe(true);
       expect(Date.parse((await certificate(`expired-${side}.crt`)).validTo)).toBeLessThan(Date.now());

@@ -3,7 +3,11 @@ import { describe, expect, it, vi } from "vitest";
 import { ConfigError, PolicyError, StatusError } from "../../src/call/errors.ts";
 import { requirePrincipal, securityContext } from "../../src/chain/current-context.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
-import { type SecuredServerOptions, startSecuredServer } from "../../src/testing/index.ts";
+import {
+  type SecuredServerOptions,
+  startSecuredServer,
+  type TestClientOptions,
+} from "../../src/testing/index.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, type Note } from "../harness/kinds.ts";
 
 const policy = rbac({ roles: { viewer: {} }, rules: { "/test.v1.Kinds/*": { roles: ["viewer"] } } });
@@ -112,6 +116,67 @@ describe("O5 a secured server for a user's test", () => {
       PolicyError,
     ],
   ];
+
+  it.each<readonly [what: string, options: () => unknown, problem: string]>([
+    [
+      "the name of a caller",
+      () => ({ as: "ada" }),
+      'client.as: expected the claims of a token, such as { sub: "ada"',
+    ],
+    [
+      "a token that was not awaited",
+      () => ({ as: Promise.resolve("eyJ") }),
+      "client.as: expected the claims of a token",
+    ],
+    ["a list of claims", () => ({ as: [{ sub: "ada" }] }), "client.as: expected the claims of a token"],
+    [
+      "a misspelt certificate",
+      () => ({ certifcate: {} }),
+      'client.certifcate: unknown option; did you mean "certificate"?',
+    ],
+    [
+      "a misspelt deadline",
+      () => ({ deadlineMS: 5 }),
+      'client.deadlineMS: unknown option; did you mean "deadlineMs"?',
+    ],
+    ["a deadline that is none", () => ({ deadlineMs: "5" }), "deadlineMs: expected a number, not text"],
+    [
+      "a certificate that was not awaited",
+      () => ({ certificate: Promise.resolve({}) }),
+      "client.certificate: expected certificate and key as PEM, { cert, key }, such as await server.ca.issue(",
+    ],
+    [
+      "paths for a certificate",
+      () => ({ certificate: { cert: "client.crt", key: "client.key" } }),
+      "client.certificate: expected",
+    ],
+    [
+      "half a certificate",
+      () => ({ certificate: { cert: "-----BEGIN CERTIFICATE-----" } }),
+      "client.certificate: expected",
+    ],
+    [
+      "certificates of its own",
+      () => ({ tls: {} }),
+      "client.tls: not accepted: the client trusts the server's CA",
+    ],
+    ["options that are none", () => "ada", "client: expected an object, not text"],
+  ])("O5 a client with %s is a ConfigError that says what to give", async (_what, options, problem) => {
+    await using server = await startSecuredServer({ services: [[kindsDefinition, goodHandlers()]] });
+    const attempt = () => server.client(Client, options() as TestClientOptions);
+    expect(attempt).toThrow(ConfigError);
+    expect(attempt).toThrow(problem);
+  });
+
+  it("O5 claims that are a text are a ConfigError, and no token", async () => {
+    await using server = await startSecuredServer({ services: [[kindsDefinition, goodHandlers()]] });
+    await expect(server.token("ada" as never)).rejects.toThrow(
+      'sign.claims: expected the claims of a token, such as { sub: "ada", roles: ["viewer"] }',
+    );
+    expect(() => server.issuer.behave("away" as never)).toThrow(
+      new ConfigError('behave: expected one of "up", "unavailable", "garbage", "disconnect", "hang"'),
+    );
+  });
 
   it.each(wrong)("O5 refuses %s", async (_what, options, error) => {
     await expect(startSecuredServer(options as SecuredServerOptions)).rejects.toBeInstanceOf(error);

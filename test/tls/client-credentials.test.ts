@@ -235,6 +235,11 @@ describe("wrong options of the client", () => {
       "tls.key: the given Buffer is not the private key",
     ],
     [
+      "a certificate for servers",
+      () => ({ cert: pem(server.cert), key: pem(server.key) }),
+      "tls.cert: the given Buffer is no certificate for a client: its extended key usages (serverAuth) lack clientAuth",
+    ],
+    [
       "a CA that is undefined by mistake",
       () => ({ ca: undefined }),
       "tls.ca: expected the path of a PEM file",

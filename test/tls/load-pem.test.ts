@@ -45,7 +45,7 @@ describe("a mount that is swapped while certificate and key are read", () => {
     const files = { cert: join(mount, "..data/tls.crt"), key: join(mount, "..data/tls.key") };
     let loaded = 0;
     while (!done) {
-      for (let i = 0; i < 20; i++) loadKeyPair(files, "tls");
+      for (let i = 0; i < 20; i++) loadKeyPair(files, "tls", "server");
       loaded += 20;
       // For the worker's message.
       await new Promise((resolve) => setImmediate(resolve));

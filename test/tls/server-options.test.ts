@@ -4,7 +4,7 @@ import { generateKeyPairSync, KeyObject, webcrypto } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { X509CertificateGenerator } from "@peculiar/x509";
+import { ExtendedKeyUsageExtension, X509CertificateGenerator } from "@peculiar/x509";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/call/errors.ts";
 import {
@@ -23,6 +23,7 @@ let server: IssuedCertificate;
 let other: IssuedCertificate;
 let expired: IssuedCertificate;
 let early: IssuedCertificate;
+let forClients: IssuedCertificate;
 let encryptedKey: string;
 
 beforeAll(async () => {
@@ -36,6 +37,7 @@ beforeAll(async () => {
     notBefore: new Date(Date.now() - 2 * dayMs),
     notAfter: new Date(Date.now() - dayMs),
   });
+  forClients = await ca.issue({ ...request, usage: "client" });
   early = await ca.issue({
     ...request,
     notBefore: new Date(Date.now() + dayMs),
@@ -225,6 +227,12 @@ describe("wrong options of the server", () => {
       "tls.cert: the given Buffer is not valid before",
     ],
     [
+      "a certificate for clients",
+      () => ({ cert: pem(forClients.cert), key: pem(forClients.key) }),
+      "tls.cert: the given Buffer is no certificate for a server: its extended key usages (clientAuth) lack serverAuth; " +
+        "give one that was issued for a server",
+    ],
+    [
       "clientAuth require without a CA",
       () => ({ ...good(), clientAuth: "require" }),
       'tls.clientCa: clientAuth "require" needs clientCa',
@@ -301,6 +309,27 @@ describe("wrong options of the server", () => {
     const key = KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" });
     const attempt = () => loadServerTls({ cert: pem(small.toString("pem")), key: Buffer.from(key) });
     expect(attempt).toThrow(/tls\.cert: OpenSSL refuses .*key too small/);
+  });
+
+  const serverAuth = "1.3.6.1.5.5.7.3.1";
+  it.each<readonly [what: string, usages: readonly string[] | undefined, refused: string | undefined]>([
+    ["none, so that it is for everything", undefined, undefined],
+    ["servers", [serverAuth], undefined],
+    ["servers among others", ["1.3.6.1.5.5.7.3.9", serverAuth], undefined],
+    ["anything", ["2.5.29.37.0"], undefined],
+    ["the signing of OCSP answers", ["1.3.6.1.5.5.7.3.9"], "(1.3.6.1.5.5.7.3.9) lack serverAuth"],
+  ])("T1 looks at the extended key usage: %s (RFC 5280 section 4.2.1.12)", async (_what, usages, refused) => {
+    const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
+    const keys = await webcrypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
+    const certificate = await X509CertificateGenerator.createSelfSigned({
+      keys,
+      signingAlgorithm: algorithm,
+      extensions: usages === undefined ? [] : [new ExtendedKeyUsageExtension([...usages])],
+    });
+    const key = KeyObject.from(keys.privateKey).export({ type: "pkcs8", format: "pem" });
+    const attempt = () => loadServerTls({ cert: pem(certificate.toString("pem")), key: Buffer.from(key) });
+    if (refused === undefined) expect(attempt).not.toThrow();
+    else expect(attempt).toThrow(refused);
   });
 
   it("T1 lists every mistake at once, and shows no value", () => {

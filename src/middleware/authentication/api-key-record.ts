@@ -1,5 +1,6 @@
 // What a record of an API key must be, wherever it is kept: in memory, or in a file.
 import { z } from "zod";
+import { grantForms, isGrantablePermission } from "../../call/permission.ts";
 import { type ApiKeyRecord, digestOf } from "./api-key.ts";
 
 const text = z.string().min(1, "expected text that is not empty");
@@ -20,10 +21,28 @@ type Optional<T> = { readonly [Key in keyof T]?: T[Key] | undefined };
 export type ParsedRecord = Pick<ApiKeyRecord, "id" | "digest" | "owner"> &
   Optional<Omit<ApiKeyRecord, "id" | "digest" | "owner">>;
 
+const malformedPermission = `malformed permission, which meets no rule; write ${grantForms}`;
+
 /** What a record grants, and until when. */
 export const issueSchema: z.ZodType<
   Omit<ParsedRecord, "id" | "digest"> & { readonly id?: string | undefined }
-> = z.strictObject({ id: text.optional(), ...grants });
+> = z.strictObject({
+  id: text.optional(),
+  ...grants,
+  permissions: z.array(z.string().refine(isGrantablePermission, malformedPermission)).optional(),
+});
+
+/**
+ * The permissions that no rule of `rbac` can ever ask for, by their places. Where keys are issued they are refused; in
+ * records that are in use already they are only told: they grant nothing, and the other grants of the key stay good.
+ */
+export function malformedPermissionsIn(records: RecordsByDigest): readonly string[] {
+  return [...records.values()].flatMap(({ permissions = [] }, index) =>
+    permissions.flatMap((permission, position) =>
+      isGrantablePermission(permission) ? [] : [`${index}.permissions.${position}: ${malformedPermission}`],
+    ),
+  );
+}
 
 const recordSchema = z
   .strictObject({
@@ -53,13 +72,25 @@ function isKeyOf(digest: string, value: string): boolean {
   return looksLikeApiKey(value) || digestOf(value) === digest;
 }
 
+function isIssued(value: unknown): boolean {
+  return typeof value === "object" && value !== null && "key" in value && "record" in value;
+}
+
 export function looksLikeApiKey(value: string): boolean {
   return /plsd_[\w-]{20}/.test(value);
 }
 
 /** No id and no digest stands twice. */
 export const recordsSchema: z.ZodType<readonly ParsedRecord[]> = z
-  .array(recordSchema, "expected a list of API key records")
+  .array(
+    z
+      .custom<unknown>(
+        (value) => !isIssued(value),
+        "is key and record in one, as issueApiKey returns them; give .record",
+      )
+      .pipe(recordSchema),
+    "expected a list of API key records",
+  )
   .superRefine((records, context) => {
     reportRepeated("id", records, context);
     reportRepeated("digest", records, context);

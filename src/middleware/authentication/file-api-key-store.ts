@@ -8,7 +8,13 @@ import { LogThrottle } from "../../call/log-throttle.ts";
 import { loggerSchema } from "../../call/logger-option.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { ApiKeyRecord, ApiKeyStore } from "./api-key.ts";
-import { byDigest, looksLikeApiKey, type RecordsByDigest, recordsSchema } from "./api-key-record.ts";
+import {
+  byDigest,
+  looksLikeApiKey,
+  malformedPermissionsIn,
+  type RecordsByDigest,
+  recordsSchema,
+} from "./api-key-record.ts";
 
 export interface FileApiKeyStoreOptions {
   /** The file; a relative path starts at the working directory. A JSON list of `ApiKeyRecord`. */
@@ -29,6 +35,9 @@ export const fileApiKeyStoreSchema: z.ZodType<{
 /** A change that cannot be used is looked at once more before it is said: the file may still be being written. */
 const secondLookMs = 400;
 
+/** How many of a file's problems stand in one line of the log. */
+const mostTold = 10;
+
 /** An `ApiKeyStore` over a file. */
 export interface FileApiKeyStore extends ApiKeyStore {
   find(digest: string): ApiKeyRecord | undefined;
@@ -41,7 +50,8 @@ export interface FileApiKeyStore extends ApiKeyStore {
  * or swapped by a symbolic link. So a key is issued, rotated or revoked by changing the file: revoked or taken out, it
  * is refused from the next call on. A file that disappears or cannot be used is said once, and the records of the last
  * good one stay in use. To rotate a key put a second record of the same owner beside the first, and take the first out
- * once its key is no longer used.
+ * once its key is no longer used. A permission that is not `resource:action`, `resource:*` or `*` grants nothing, and the log
+ * says so.
  *
  * Throws `ConfigError` where the file cannot be read at the start, is not a list of records, or holds what looks like a
  * key; no value from the file is ever shown.
@@ -70,6 +80,7 @@ class WatchedFile implements FileApiKeyStore {
     this.#logger = logger;
     this.#text = read(path);
     this.#records = parse(this.#text, path);
+    this.#tellMalformed();
     this.#start();
   }
 
@@ -110,6 +121,7 @@ class WatchedFile implements FileApiKeyStore {
         this.#records = parse(text, this.#path);
         this.#text = text;
         this.#say("info", { keys: this.#records.size }, "the API key file changed; its keys are in use now");
+        this.#tellMalformed();
       } else if (this.#problem !== undefined) {
         this.#say("info", { keys: this.#records.size }, "the API key file is good again");
       }
@@ -133,7 +145,18 @@ class WatchedFile implements FileApiKeyStore {
     );
   }
 
-  #say(level: "info" | "error", facts: Readonly<Record<string, unknown>>, message: string): void {
+  /** Not an error: one permission that grants nothing must not take the other keys away. */
+  #tellMalformed(): void {
+    const malformed = malformedPermissionsIn(this.#records);
+    if (malformed.length === 0) return;
+    this.#say(
+      "warn",
+      { problems: malformed.slice(0, mostTold), left_out: Math.max(0, malformed.length - mostTold) },
+      "permissions in the API key file grant nothing; the keys are in use without them",
+    );
+  }
+
+  #say(level: "info" | "warn" | "error", facts: Readonly<Record<string, unknown>>, message: string): void {
     try {
       this.#logger?.[level]({ path: this.#path, ...facts }, message);
     } catch {

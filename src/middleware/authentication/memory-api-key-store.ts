@@ -22,7 +22,7 @@ export interface IssueApiKeyOptions {
   readonly id?: string | undefined;
   /** The principal's roles. Default: none. */
   readonly roles?: readonly string[] | undefined;
-  /** The principal's permissions, `resource:action`. Default: none. */
+  /** The principal's permissions: `resource:action`, `resource:*` or `*`; anything else is an error. Default: none. */
   readonly permissions?: readonly string[] | undefined;
   /** The principal's tenant. Default: none. */
   readonly tenant?: string | undefined;

@@ -6,7 +6,7 @@ import { FrozenSet } from "../../call/frozen-set.ts";
 import { type Filled, parseOptions } from "../../call/options.ts";
 import type { PeerCertificate } from "../../call/peer.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
-import type { Authenticator } from "./authenticator.ts";
+import { type Authenticator, singleAuthenticators } from "./authenticator.ts";
 import {
   matchesName,
   type NameKind,
@@ -70,7 +70,8 @@ export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
  * `commonName`. The identity ends when the certificate does. Behind a sidecar the certificate is the one that a trusted
  * peer forwards (`tls.trustForwardedClientCertFrom`); what the sidecar leaves out of it is empty.
  *
- * The server must ask for certificates: `tls.clientCa`. A certificate that does not verify never gets this far. One that
+ * The server must ask for certificates: without `tls.clientCa`, and on loopback without TLS, `createSecureServer` does not
+ * start with it, wherever in a combination it stands. A certificate that does not verify never gets this far. One that
  * names nobody, or two URIs, or whose DNS or common name poses as a URI, is invalid.
  *
  * Throws `ConfigError` for options that are wrong.
@@ -85,6 +86,11 @@ export function mtls(options: MtlsOptions = {}): Authenticator {
     return pattern === undefined ? [] : [{ pattern, roles: granted }];
   });
   return new MtlsAuthenticator(grants, unmatched);
+}
+
+/** Is `mtls` the authenticator, or a part of it? */
+export function readsClientCertificates(authenticator: Authenticator): boolean {
+  return singleAuthenticators(authenticator).some((single) => single instanceof MtlsAuthenticator);
 }
 
 interface Grant {

@@ -82,9 +82,11 @@ function checked(readable: ReadableRule): Omit<MethodAccess, "method" | "kind"> 
   return { access: "restricted", rule, roles, rolesWithPermissions, ...demands };
 }
 
-/** The numbers of a matrix, for one log line at start. */
+/** The numbers of a matrix, for one log line at start. Those by access add up to `methods`. */
 export interface AccessSummary {
   readonly methods: number;
+  /** Health probes, which are open to everybody. */
+  readonly probes: number;
   readonly public: number;
   readonly authenticated: number;
   readonly restricted: number;
@@ -99,6 +101,7 @@ export function summaryOf({ roles, methods }: AccessMatrix): AccessSummary {
     methods.filter((method) => method.access === access).length;
   return {
     methods: methods.length,
+    probes: count("probe"),
     public: count("public"),
     authenticated: count("authenticated"),
     restricted: count("restricted"),

@@ -1,10 +1,10 @@
 // One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing. The
 // one exception is a denial that names roles of the caller which the policy does not know.
 import type { CallContext } from "../../call/context.ts";
+import { everyPermission, wildcardOf } from "../../call/permission.ts";
 import type { Principal } from "../../call/principal.ts";
 import { redactSecrets } from "../../call/redaction.ts";
 import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
-import { everyPermission, wildcardOf } from "./permission.ts";
 import type { Roles } from "./roles.ts";
 
 /** What a rule demands of the application that speaks for the caller. Every part that is given must hold. */

@@ -4,9 +4,9 @@ import { ConfigError, PolicyError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { didYouMean } from "../../call/nearest-name.ts";
 import { parseOptions } from "../../call/options.ts";
+import { isConcretePermission } from "../../call/permission.ts";
 import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
 import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
-import { isConcretePermission } from "./permission.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
 

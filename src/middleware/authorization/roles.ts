@@ -1,6 +1,6 @@
 // Roles: what each grants, and which others it counts as because it inherits them.
 import { didYouMean } from "../../call/nearest-name.ts";
-import { covers, isGrantablePermission } from "./permission.ts";
+import { covers, grantForms, isGrantablePermission } from "../../call/permission.ts";
 
 export interface RoleDefinition {
   /** What the role grants: `resource:action`, `resource:*` (every action on it) or `*` (everything). Default: nothing. */
@@ -57,7 +57,7 @@ export class Roles {
       .filter((permission) => !isGrantablePermission(permission))
       .map(
         (permission) =>
-          `roles.${role}.permissions: malformed permission ${JSON.stringify(permission)}; write resource:action, resource:* or *`,
+          `roles.${role}.permissions: malformed permission ${JSON.stringify(permission)}; write ${grantForms}`,
       );
     const unknown = inherits
       .filter((other) => !this.has(other))

@@ -1,5 +1,5 @@
 // What a rule is about: one method, one service, one package, or everything; and which of these is the most specific.
-import type { MethodInfo } from "../../call/method.ts";
+import { healthServiceName, type MethodInfo } from "../../call/method.ts";
 import { didYouMean } from "../../call/nearest-name.ts";
 
 /** The path of a rule about every method. */
@@ -33,7 +33,9 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
     return `${rulePath}: covers only health probes, which are open to everybody; take it out`;
   known.delete(everyMethod);
   const alike = [...known].filter((path) => scopeOf(path) === scope);
-  const hint = didYouMean(rulePath, alike) || didYouMean(rulePath, known);
+  const hint = methods.some(({ service }) => service !== healthServiceName)
+    ? didYouMean(rulePath, alike) || didYouMean(rulePath, known)
+    : "; no service is registered: call addService before listen()";
   switch (scope) {
     case "method":
       return `${rulePath}: no such method${hint}`;

@@ -8,6 +8,7 @@ import {
   issueApiKey,
   memoryApiKeyStore,
 } from "../../../src/middleware/authentication/memory-api-key-store.ts";
+import { rbac } from "../../../src/middleware/authorization/rbac.ts";
 import { atOnce, incomingCall, verdict } from "./incoming-call.ts";
 
 const issued = issueApiKey({
@@ -169,6 +170,16 @@ describe("memoryApiKeyStore and issueApiKey", () => {
     expect(make).toThrow(message);
   });
 
+  it("A3 says in one line that it wants the record, where it was given what issueApiKey returns", () => {
+    const both = issueApiKey({ owner: "billing" });
+    const make = () => memoryApiKeyStore([both] as unknown as ApiKeyRecord[]);
+    expect(make).toThrow(
+      new ConfigError(
+        "memoryApiKeyStore.0: is key and record in one, as issueApiKey returns them; give .record",
+      ),
+    );
+  });
+
   it("A3 keeps a copy: a list changed afterwards changes nothing", async () => {
     const roles = ["reader"];
     const authenticator = storing({ ...issued.record, roles });
@@ -190,4 +201,24 @@ describe("memoryApiKeyStore and issueApiKey", () => {
       "issueApiKey.role: unknown option",
     );
   });
+
+  it.each(["read", "", "order read", "*:read", "order:", ":read", "order:read:all", " order:read"])(
+    "A3 Z1 refuses to issue a key whose permission meets no rule: %j",
+    (permission) => {
+      const attempt = () => issueApiKey({ owner: "a", permissions: ["order:read", permission] });
+      expect(attempt).toThrow(
+        new ConfigError(
+          "issueApiKey.permissions.1: malformed permission, which meets no rule; write resource:action, resource:* or *",
+        ),
+      );
+    },
+  );
+
+  it.each(["order:read", "order:*", "*"])(
+    "A3 Z1 issues a key for what a role may grant: %s",
+    (permission) => {
+      expect(issueApiKey({ owner: "a", permissions: [permission] }).record.permissions).toEqual([permission]);
+      expect(() => rbac({ roles: { a: { permissions: [permission] } }, rules: {} })).not.toThrow();
+    },
+  );
 });

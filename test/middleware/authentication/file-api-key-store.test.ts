@@ -111,6 +111,31 @@ describe("fileApiKeyStore", () => {
     expect(problemsOf(options).some((each) => each.startsWith(problem))).toBe(true);
   });
 
+  it("A3 a permission that meets no rule is told by its place, and its key stays good", async () => {
+    const { logger, lines } = keptLog();
+    const good = issueApiKey({ owner: "shop" });
+    const odd = { ...record, permissions: ["order:read", "read-everything"] };
+    const path = await fileWith(JSON.stringify([good.record, odd]));
+    const store = fileApiKeyStore({ path, logger });
+    const told = () => lines.filter(({ msg }) => msg?.includes("grant nothing"));
+    expect(store.find(record.digest)).toEqual(odd);
+    expect(told()).toEqual([
+      expect.objectContaining({
+        level: 40,
+        left_out: 0,
+        problems: [
+          "1.permissions.1: malformed permission, which meets no rule; write resource:action, resource:* or *",
+        ],
+      }),
+    ]);
+    expect(JSON.stringify(lines)).not.toContain("read-everything");
+    await writeFile(path, JSON.stringify([{ ...odd, permissions: Array(12).fill("read-everything") }]));
+    await eventually(() => told().length === 2, "the line about the changed file");
+    expect(store.find(record.digest)?.permissions).toHaveLength(12);
+    expect(told()[1]).toMatchObject({ left_out: 2 });
+    store.close();
+  });
+
   it("A3 what is wrong with a changed file is said once, and so is that it is good again", async () => {
     const { logger, lines } = keptLog();
     const path = await fileWith(JSON.stringify([record]));

@@ -11,7 +11,10 @@ export function isConcretePermission(permission: string): boolean {
   return concrete.test(permission);
 }
 
-/** `resource:action`, `resource:*` or `*`: what a role may grant. */
+/** What a grant may look like, for errors. */
+export const grantForms = "resource:action, resource:* or *";
+
+/** `resource:action`, `resource:*` or `*`: what a role or a credential may grant. Any other text meets no rule. */
 export function isGrantablePermission(permission: string): boolean {
   return permission === everyPermission || concrete.test(permission) || resourceWildcard.test(permission);
 }
