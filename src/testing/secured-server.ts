@@ -78,10 +78,9 @@ const optionsSchema = z.looseObject({
 export async function startSecuredServer(options: SecuredServerOptions): Promise<SecuredServer> {
   parseOptions(optionsSchema, options, "");
   const { services, ...serverOptions } = options;
-  const [ca, issuer] = await Promise.all([
-    createCertificateAuthority({ name: "Palisade test CA" }),
-    createTokenIssuer({ audience }),
-  ]);
+  // First, because it may fail, and the issuer listens.
+  const ca = await createCertificateAuthority({ name: "Palisade test CA" });
+  const issuer = await createTokenIssuer({ audience });
   try {
     return await start(services, serverOptions, ca, issuer);
   } catch (error) {
