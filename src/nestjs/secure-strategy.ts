@@ -9,6 +9,7 @@ import { ServerGrpc } from "@nestjs/microservices";
 import { catchError, type Observable, throwError } from "rxjs";
 import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
+import { didYouMean } from "../call/nearest-name.ts";
 import { parseOptions, refused } from "../call/options.ts";
 import type { SecureServerOptions } from "../server/options.ts";
 import { createSecureServer, graceMsSchema, type SecureServer } from "../server/secure-server.ts";
@@ -161,15 +162,20 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
     const root: unknown = this.loadProto();
     const problems: string[] = [];
     let served = 0;
+    let example = '"Service", "Method"';
     for (const name of this.#packages) {
       const found = packageIn(root, name);
       if (found === undefined) {
-        problems.push(`package: "${name}" is not in the loaded definitions`);
+        problems.push(
+          `package: "${name}" is not in the loaded definitions${didYouMean(name, packagesIn(root))}`,
+        );
         continue;
       }
       for (const { name: within, service: client } of this.getServiceNames(found)) {
         const definition: ServiceDefinition = client.service;
         const handlers = await this.createService(client, within);
+        const [method] = Object.values(definition);
+        if (method !== undefined) example = `"${within}", "${method.path.split("/")[2]}"`;
         problems.push(...this.#strayPatterns(definition, within));
         if (Object.keys(handlers).length === 0) continue;
         served += 1;
@@ -181,7 +187,7 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
     if (served === 0 && problems.length === 0) {
       problems.push(
         `package: no controller handles a method of ${this.#packages.join(", ")}; ` +
-          'one with @GrpcMethod("Orders", "GetOrder") must be in a module that the application imports',
+          `one with @GrpcMethod(${example}) must be in a module that the application imports`,
       );
     }
     if (problems.length > 0) throw new ConfigError(problems);
@@ -229,6 +235,16 @@ function packageIn(root: unknown, name: string): object | undefined {
     found = Reflect.get(found, part);
   }
   return typeof found === "object" && found !== null ? found : undefined;
+}
+
+/** The full names of the packages that have a service. */
+function packagesIn(root: unknown, within = ""): readonly string[] {
+  if (typeof root !== "object" || root === null) return [];
+  const inner = Object.entries(root).flatMap(([name, value]) =>
+    packagesIn(value, within === "" ? name : `${within}.${name}`),
+  );
+  const serves = Object.values(root).some((value) => typeof value === "function" && "service" in value);
+  return serves && within !== "" ? [within, ...inner] : inner;
 }
 
 function unhandled(definition: ServiceDefinition, within: string, handlers: object): readonly string[] {

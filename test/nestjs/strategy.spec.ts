@@ -672,13 +672,41 @@ describe("Z2 what does not fit does not start", () => {
 
   test("no controller at all", async () => {
     expect(await problemsOf({ controllers: [] })).toEqual([
-      expect.stringMatching(/^package: no controller handles a method of orders\.v1/),
+      expect.stringMatching(
+        /^package: no controller handles a method of orders\.v1; one with @GrpcMethod\("Orders", "GetOrder"\)/,
+      ),
     ]);
   });
 
   test("a package that the definitions do not have", async () => {
     expect(await problemsOf({ options: { package: ["orders.v1", "orders.v2.sub"] } })).toEqual([
       'package: "orders.v2.sub" is not in the loaded definitions',
+    ]);
+  });
+
+  test("no controller at all, in a package of other names", async () => {
+    const definition = (name: string): object => ({
+      [name]: {
+        path: `/till.v1.Till/${name}`,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: encode,
+        requestDeserialize: decode,
+        responseSerialize: encode,
+        responseDeserialize: decode,
+      },
+    });
+    const packageDefinition = { "till.v1.Till": definition("OpenTill") };
+    const options: object = { package: "till.v1", protoPath: undefined, packageDefinition };
+    expect(await problemsOf({ controllers: [], options })).toEqual([
+      "package: no controller handles a method of till.v1; " +
+        'one with @GrpcMethod("Till", "OpenTill") must be in a module that the application imports',
+    ]);
+  });
+
+  test("a misspelt package, with the nearest that there is", async () => {
+    expect(await problemsOf({ options: { package: "order.v1" } })).toEqual([
+      'package: "order.v1" is not in the loaded definitions; did you mean "orders.v1"?',
     ]);
   });
 
