@@ -46,11 +46,18 @@ export type BidiStreamHandler<Request, Response> = (
 // biome-ignore lint/suspicious/noExplicitAny: what a definition without types says of its messages, in grpc-js's own words
 type Untyped = any;
 
-/** For a method whose definition does not say its kind: everything that a call may have. */
+/** For a method of which neither kind nor messages are known: everything that a call may have. */
 type UntypedHandler = (
   call: ServerUnaryCall<Untyped, Untyped> & ServerDuplexStream<Untyped, Untyped>,
   callback: sendUnaryData<Untyped>,
 ) => unknown;
+
+/** For a method whose definition types its messages and does not say its kind: the same, with those messages. */
+type KindlessHandler<Request, Response> = (
+  call: ServerUnaryCall<Request, Response> & ServerDuplexStream<Request, Response>,
+  callback: sendUnaryData<Response>,
+  // biome-ignore lint/suspicious/noConfusingVoidType: a promise that a stream's handler settles when it has ended its call
+) => Answer<Promise<Response | void> | AsyncGenerator<Response, unknown, undefined>>;
 
 /** The names that stand in a type, without an index signature that says every name is there. */
 type Named<T> = keyof {
@@ -80,9 +87,9 @@ interface TypedMethod<RequestStream extends boolean, ResponseStream extends bool
 type HandlerOfMethod<Method> =
   Method extends TypedMethod<infer RequestStream, infer ResponseStream, infer Request, infer Response>
     ? boolean extends RequestStream
-      ? UntypedHandler
+      ? KindlessHandler<Request, Response>
       : boolean extends ResponseStream
-        ? UntypedHandler
+        ? KindlessHandler<Request, Response>
         : KindsOf<Request, Response>[`${RequestStream}`][`${ResponseStream}`]
     : UntypedHandler;
 
@@ -116,13 +123,21 @@ export type HandlersOf<Definition> =
       : HandlersByMethod<Definition>
     : HandlersByMethod<Definition>;
 
+/** One type for both: overloads would tell a mistake in the handlers as one of types that nobody named. */
+type HandlersFor<Service> =
+  Service extends ServiceDefinition<Untyped> ? HandlersOf<Service> : HandlersFrom<Service>;
+
 type HandlersByName<Definition, Implementation> = [Named<Implementation>] extends [never]
   ? HandlersByMethod<Definition>
   : HandlersFrom<Implementation>;
 
 type HandlersByMethod<Definition> = [Named<Definition>] extends [never]
   ? { readonly [name: string]: UntypedHandler }
-  : { [Name in Named<Definition>]: HandlerOfMethod<Definition[Name]> };
+  : string extends keyof Definition
+    ? // proto-loader's, whose names are those of the `.proto`.
+        | { [Name in Named<Definition>]: HandlerOfMethod<Definition[Name]> }
+        | { [Name in Named<Definition> as Uncapitalize<Name & string>]: HandlerOfMethod<Definition[Name]> }
+    : { [Name in Named<Definition>]: HandlerOfMethod<Definition[Name]> };
 
 /**
  * Types a service's handlers: `call`, `callback` and the answer of each method follow from the definition, and a method
@@ -130,9 +145,9 @@ type HandlersByMethod<Definition> = [Named<Definition>] extends [never]
  * by promise or, for response streams, as async generators, and not in two ways at once: a handler that is `async`
  * returns its answer.
  *
- * It reads the definitions of ts-proto, grpc-tools with `grpc_tools_node_protoc_ts`, and protobuf-ts as they are.
- * proto-loader knows its methods only at run time: give the handlers' type, which `proto-loader-gen-types` writes, as
- * `defineHandlers<OrdersHandlers>(…)`. Without either, messages are not typed.
+ * It reads the definitions of ts-proto, grpc-tools with `grpc_tools_node_protoc_ts`, and protobuf-ts as they are. Those of
+ * `proto-loader-gen-types` type the messages and not the kinds: with the type of the handlers, which it writes too, as
+ * `defineHandlers<OrdersHandlers>(…)`, a handler is checked against its kind as well. Without either, nothing is typed.
  *
  * @throws {ConfigError} where a method has no handler.
  * @example
@@ -145,16 +160,11 @@ type HandlersByMethod<Definition> = [Named<Definition>] extends [never]
  *   },
  * });
  */
-export function defineHandlers<const Definition extends ServiceDefinition<Untyped>>(
-  service: Definition,
-  handlers: NoInfer<HandlersOf<Definition>>,
-): UntypedServiceImplementation;
-export function defineHandlers<Handlers extends UntypedServiceImplementation = never>(
-  service: ServiceDefinition,
-  handlers: NoInfer<HandlersFrom<Handlers>>,
-): UntypedServiceImplementation;
-export function defineHandlers(service: ServiceDefinition, handlers: object): UntypedServiceImplementation {
-  checkHandlers(service, handlers);
+export function defineHandlers<const Service extends object = ServiceDefinition>(
+  service: Service | ServiceDefinition,
+  handlers: NoInfer<HandlersFor<Service>>,
+): UntypedServiceImplementation {
+  checkHandlers(service as ServiceDefinition, handlers);
   return handlers;
 }
 

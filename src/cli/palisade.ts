@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { issueApiKey } from "../middleware/authentication/memory-api-key-store.ts";
+import { writeDevelopmentCertificates } from "../testing/development-certificates.ts";
 
 const usage = `usage: palisade certs [directory] [--force]
        palisade api-key --owner <name> [--role <name>]... [--permission <resource:action>]... [--tenant <name>]
@@ -102,23 +103,10 @@ async function certificates(args: string[]): Promise<number> {
 }
 
 async function writeCertificates(directory: string, renew: "always" | "when-needed"): Promise<number> {
-  const { writeDevelopmentCertificates } = await loadTesting();
   const written = await writeDevelopmentCertificates(directory, { renew });
   if (written.length === 0) {
     console.log(`${directory}: the certificates are all there and valid; --force makes them anew`);
   }
   for (const name of written) console.log(`wrote ${directory}/${name}`);
   return 0;
-}
-
-async function loadTesting(): Promise<typeof import("../testing/development-certificates.ts")> {
-  try {
-    return await import("../testing/development-certificates.ts");
-  } catch (cause) {
-    if (!(cause instanceof Error && "code" in cause && cause.code === "ERR_MODULE_NOT_FOUND")) throw cause;
-    throw new Error(
-      "palisade certs needs two packages more: npm install --save-dev @peculiar/x509 reflect-metadata",
-      { cause },
-    );
-  }
 }

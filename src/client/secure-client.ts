@@ -127,6 +127,11 @@ export function createSecureClient<C extends GrpcClient>(
   options: SecureClientOptions = {},
 ): C {
   checkChannelSeam();
+  if (typeof ClientConstructor !== "function")
+    throw new ConfigError(
+      "ClientConstructor: expected the class of a client, such as Orders of loadPackageDefinition(…) or a generated " +
+        "OrdersClient; Orders.service, the definition, is for addService",
+    );
   parseOptions(targetSchema, target, "target");
   const settings = parseOptions(clientSchema, options, "");
   const { tls, deadlineMs, tracing, channelOptions } = settings;

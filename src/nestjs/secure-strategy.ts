@@ -3,15 +3,17 @@
  * here the server is one of `createSecureServer`, which is bound after the controllers' handlers are in place and the
  * policy was checked against them.
  */
-import { type MethodDefinition, type ServiceDefinition, status } from "@grpc/grpc-js";
+import type { MethodDefinition, ServiceDefinition } from "@grpc/grpc-js";
 import type { CustomTransportStrategy, GrpcOptions } from "@nestjs/microservices";
 import { ServerGrpc } from "@nestjs/microservices";
 import { catchError, type Observable, throwError } from "rxjs";
 import { z } from "zod";
-import { ConfigError, StatusError } from "../call/errors.ts";
+import { ConfigError } from "../call/errors.ts";
+import { didYouMean } from "../call/nearest-name.ts";
 import { parseOptions, refused } from "../call/options.ts";
 import type { SecureServerOptions } from "../server/options.ts";
 import { createSecureServer, graceMsSchema, type SecureServer } from "../server/secure-server.ts";
+import { failureOf, watchExceptions } from "./exceptions.ts";
 
 type NestGrpcOptions = GrpcOptions["options"];
 type Definitions = Pick<
@@ -60,7 +62,9 @@ const ownSchema = z.looseObject({
  * A service of the package for which there is no controller is not served.
  *
  * Errors: an `RpcException` with an object `{ code, message }`, `code` 1 to 16, is told to the caller; so is a
- * `StatusError` with `StatusErrorFilter`. Everything else is INTERNAL with an error id (C5). In a controller
+ * `StatusError` with `StatusErrorFilter`. A guard that says no is PERMISSION_DENIED, as is a `ForbiddenException`; an
+ * `UnauthorizedException` is UNAUTHENTICATED. Everything else is INTERNAL with an error id (C5), and the log has the
+ * exception. In a controller
  * `securityContext(call)` takes the third argument of a `@GrpcMethod`, and `currentContext()` works everywhere below,
  * guards and interceptors included.
  *
@@ -131,6 +135,7 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
 
   constructor(definitions: Definitions, serving: Serving) {
     super(definitions);
+    watchExceptions();
     this.#serving = serving;
     this.#packages = [definitions.package].flat();
     // Where NestJS itself looks: `onLoadPackageDefinition` is given it.
@@ -157,15 +162,20 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
     const root: unknown = this.loadProto();
     const problems: string[] = [];
     let served = 0;
+    let example = '"Service", "Method"';
     for (const name of this.#packages) {
       const found = packageIn(root, name);
       if (found === undefined) {
-        problems.push(`package: "${name}" is not in the loaded definitions`);
+        problems.push(
+          `package: "${name}" is not in the loaded definitions${didYouMean(name, packagesIn(root))}`,
+        );
         continue;
       }
       for (const { name: within, service: client } of this.getServiceNames(found)) {
         const definition: ServiceDefinition = client.service;
         const handlers = await this.createService(client, within);
+        const [method] = Object.values(definition);
+        if (method !== undefined) example = `"${within}", "${method.path.split("/")[2]}"`;
         problems.push(...this.#strayPatterns(definition, within));
         if (Object.keys(handlers).length === 0) continue;
         served += 1;
@@ -177,7 +187,7 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
     if (served === 0 && problems.length === 0) {
       problems.push(
         `package: no controller handles a method of ${this.#packages.join(", ")}; ` +
-          'one with @GrpcMethod("Orders", "GetOrder") must be in a module that the application imports',
+          `one with @GrpcMethod(${example}) must be in a module that the application imports`,
       );
     }
     if (problems.length > 0) throw new ConfigError(problems);
@@ -206,7 +216,7 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
   ): ReturnType<CreateServiceMethod> {
     const translated = async (...args: unknown[]): Promise<Observable<unknown>> =>
       this.transformToObservable<unknown>(await handler(...args)).pipe(
-        catchError((error: unknown) => throwError(() => onPurpose(error))),
+        catchError((error: unknown) => throwError(() => failureOf(error))),
       );
     // NestJS names the operation by it.
     Object.defineProperty(translated, "name", { value: handler.name });
@@ -218,19 +228,6 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
   }
 }
 
-/**
- * NestJS's filters make a plain object of an `RpcException`'s and of nothing else, so `{ code, message }` was said on
- * purpose. What was thrown as an `Error` stays one.
- */
-function onPurpose(error: unknown): unknown {
-  if (typeof error !== "object" || error === null || error instanceof Error) return error;
-  const { code, message, details } = error as Partial<Record<"code" | "message" | "details", unknown>>;
-  const text = details ?? message;
-  if (!Number.isInteger(code) || typeof text !== "string") return error;
-  const known = status[code as number] !== undefined && code !== status.OK;
-  return known ? new StatusError(code as status, text, { cause: error }) : error;
-}
-
 function packageIn(root: unknown, name: string): object | undefined {
   let found: unknown = root;
   for (const part of name.split(".")) {
@@ -238,6 +235,16 @@ function packageIn(root: unknown, name: string): object | undefined {
     found = Reflect.get(found, part);
   }
   return typeof found === "object" && found !== null ? found : undefined;
+}
+
+/** The full names of the packages that have a service. */
+function packagesIn(root: unknown, within = ""): readonly string[] {
+  if (typeof root !== "object" || root === null) return [];
+  const inner = Object.entries(root).flatMap(([name, value]) =>
+    packagesIn(value, within === "" ? name : `${within}.${name}`),
+  );
+  const serves = Object.values(root).some((value) => typeof value === "function" && "service" in value);
+  return serves && within !== "" ? [within, ...inner] : inner;
 }
 
 function unhandled(definition: ServiceDefinition, within: string, handlers: object): readonly string[] {

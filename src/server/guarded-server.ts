@@ -42,6 +42,12 @@ export class GuardedServer extends Server {
     return this.#services;
   }
 
+  /** The path of a method of this service that has a handler already: grpc-js takes each path once. */
+  registered(definition: ServiceDefinition): string | undefined {
+    const taken = new Set([...this.#services.values()].flatMap(pathsOf));
+    return pathsOf(definition).find((path) => taken.has(path));
+  }
+
   override addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
     this.#written = writtenHandlers(definition, handlers);
     try {
@@ -163,4 +169,8 @@ export function unknownMethodHandler(path: string): RegisteredHandler {
 
 function neverCalled(): never {
   throw new Error("an unknown method has no handler");
+}
+
+function pathsOf(definition: ServiceDefinition): readonly string[] {
+  return Object.values(definition).map(({ path }) => path);
 }

@@ -3,13 +3,11 @@
  * callers with one of the named roles. The protocol itself is `@grpc/reflection`'s, an optional peer dependency.
  * Source: the gRPC server reflection protocol.
  */
-import { createRequire } from "node:module";
 import type { MessageTypeDefinition, PackageDefinition } from "@grpc/proto-loader";
-import type { ReflectionService } from "@grpc/reflection";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
 import { healthServiceName, type MethodInfo } from "../call/method.ts";
+import { loadOptional } from "../call/optional-package.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
 import type { GuardedServer } from "./guarded-server.ts";
 
@@ -35,24 +33,22 @@ const denied: Decision = Object.freeze({
   reason: "none of the caller's roles is among reflection.roles",
 });
 
-type ReflectionServiceClass = typeof ReflectionService;
+/** What is used of `@grpc/reflection`. Its own types are not there where it is not installed, and ours must compile. */
+type ReflectionServiceClass = new (
+  described: PackageDefinition,
+  options: { readonly services: string[] },
+) => { addToServer(server: Pick<GuardedServer, "addService">): void };
 
 /**
  * The optional peer, loaded at once so that a server without it does not start.
  * @throws {ConfigError} where it is not installed.
  */
-export function loadReflection(
-  load: (name: string) => unknown = createRequire(import.meta.url),
-): ReflectionServiceClass {
-  try {
-    const { ReflectionService } = load("@grpc/reflection") as { ReflectionService: ReflectionServiceClass };
-    return ReflectionService;
-  } catch (cause) {
-    throw new ConfigError(
-      "reflection: needs the package @grpc/reflection; install it (npm install @grpc/reflection)",
-      { cause },
-    );
-  }
+export function loadReflection(load?: (name: string) => unknown): ReflectionServiceClass {
+  const needed = { neededBy: "reflection", install: "@grpc/reflection" };
+  const { ReflectionService } = loadOptional("@grpc/reflection", needed, load) as {
+    readonly ReflectionService: ReflectionServiceClass;
+  };
+  return ReflectionService;
 }
 
 /** The reflection service of one server: of its registered services and of no other. */

@@ -58,7 +58,8 @@ export interface ShutdownOptions {
 export interface SecureServer {
   /**
    * Registers a service. Every method of the definition needs a handler.
-   * @throws {ConfigError} where one is missing (with the handler whose name is near), or after `listen()`.
+   * @throws {ConfigError} where one is missing (with the handler whose name is near), where the service is registered
+   * already, or after `listen()`.
    */
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void;
   /**
@@ -212,6 +213,9 @@ class PalisadeServer implements SecureServer {
 
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
     checkHandlers(definition, handlers);
+    const taken = this.#server.registered(definition);
+    if (taken !== undefined)
+      throw new ConfigError(`${taken}: is registered already; call addService once for each service`);
     this.#server.addService(definition, handlers);
   }
 

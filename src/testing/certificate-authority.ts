@@ -1,25 +1,8 @@
 // A throw-away certificate authority for tests, demos and development. Its key lives in memory and ends with it.
-// @peculiar/x509 finds its parts through reflect-metadata, which therefore comes first.
-import "reflect-metadata";
-
 import { X509Certificate as NodeCertificate, randomBytes, webcrypto } from "node:crypto";
-import {
-  AuthorityKeyIdentifierExtension,
-  BasicConstraintsExtension,
-  ExtendedKeyUsage,
-  ExtendedKeyUsageExtension,
-  type Extension,
-  type JsonGeneralName,
-  KeyUsageFlags,
-  KeyUsagesExtension,
-  Name,
-  PemConverter,
-  SubjectAlternativeNameExtension,
-  SubjectKeyIdentifierExtension,
-  type X509Certificate,
-  X509CertificateGenerator,
-} from "@peculiar/x509";
+import type { Extension, JsonGeneralName, Name, X509Certificate } from "@peculiar/x509";
 import { z } from "zod";
+import { loadOptional } from "../call/optional-package.ts";
 import { type Filled, parseOptions } from "../call/options.ts";
 
 export interface CertificateAuthorityOptions {
@@ -97,6 +80,24 @@ export const requestSchema: z.ZodType<ParsedRequest> = z.strictObject({
 const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
 const dayMs = 24 * 60 * 60 * 1_000;
 
+let loaded: typeof import("@peculiar/x509") | undefined;
+
+/** Loaded when the first certificate is made: a token issuer alone does not need it. */
+function x509(): typeof import("@peculiar/x509") {
+  loaded ??= loadX509();
+  return loaded;
+}
+
+function loadX509(): typeof import("@peculiar/x509") {
+  const needed = {
+    neededBy: "making certificates (palisade certs, grpc-palisade/testing)",
+    install: "--save-dev @peculiar/x509 reflect-metadata",
+  };
+  // The one finds its parts through the other, which therefore comes first.
+  loadOptional("reflect-metadata", needed);
+  return loadOptional("@peculiar/x509", needed) as typeof import("@peculiar/x509");
+}
+
 /** Certificate and key that sign, with the intermediates that lead to the root, nearest first. */
 interface Signer {
   readonly certificate: X509Certificate;
@@ -116,14 +117,14 @@ export async function createCertificateAuthority(
 ): Promise<CertificateAuthority> {
   const { name } = parseOptions(authoritySchema, options, "createCertificateAuthority");
   const keys = await newKeys(false);
-  const certificate = await X509CertificateGenerator.createSelfSigned(
+  const certificate = await x509().X509CertificateGenerator.createSelfSigned(
     {
       ...authorityFields(),
       name: subjectName([name]),
       keys,
       extensions: [
         ...authorityExtensions(),
-        await SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
+        await x509().SubjectKeyIdentifierExtension.create(keys.publicKey, false, webcrypto),
       ],
     },
     webcrypto,
@@ -164,16 +165,16 @@ async function issue(signer: Signer, request: ParsedRequest): Promise<IssuedCert
     notBefore: request.notBefore ?? new Date(Date.now() - 5 * 60_000),
     notAfter: request.notAfter ?? new Date(Date.now() + request.days * dayMs),
     extensions: [
-      new BasicConstraintsExtension(false, undefined, true),
-      new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
-      new ExtendedKeyUsageExtension(extendedUsages(request.usage)),
+      new (x509().BasicConstraintsExtension)(false, undefined, true),
+      new (x509().KeyUsagesExtension)(x509().KeyUsageFlags.digitalSignature, true),
+      new (x509().ExtendedKeyUsageExtension)(extendedUsages(request.usage)),
       ...alternativeNames(request),
     ],
   });
   const pkcs8 = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
   return Object.freeze({
     cert: [certificate, ...signer.chain].map(pemOf).join(""),
-    key: `${PemConverter.encode(pkcs8, "PRIVATE KEY")}\n`,
+    key: `${x509().PemConverter.encode(pkcs8, "PRIVATE KEY")}\n`,
     fingerprint256: new NodeCertificate(new Uint8Array(certificate.rawData)).fingerprint256,
   });
 }
@@ -191,7 +192,7 @@ async function sign(
   publicKey: webcrypto.CryptoKey,
   fields: CertificateFields,
 ): Promise<X509Certificate> {
-  return X509CertificateGenerator.create(
+  return x509().X509CertificateGenerator.create(
     {
       ...fields,
       issuer: signer.certificate.subjectName,
@@ -200,8 +201,8 @@ async function sign(
       signingAlgorithm: keyAlgorithm,
       extensions: [
         ...fields.extensions,
-        await SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
-        await AuthorityKeyIdentifierExtension.create(signer.keys.publicKey, false, webcrypto),
+        await x509().SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
+        await x509().AuthorityKeyIdentifierExtension.create(signer.keys.publicKey, false, webcrypto),
       ],
     },
     webcrypto,
@@ -225,8 +226,8 @@ function authorityFields(): {
 
 function authorityExtensions(): readonly Extension[] {
   return [
-    new BasicConstraintsExtension(true, undefined, true),
-    new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+    new (x509().BasicConstraintsExtension)(true, undefined, true),
+    new (x509().KeyUsagesExtension)(x509().KeyUsageFlags.keyCertSign | x509().KeyUsageFlags.cRLSign, true),
   ];
 }
 
@@ -239,18 +240,18 @@ function alternativeNames(request: ParsedRequest): readonly Extension[] {
   // RFC 5280 section 4.2.1.6: critical where the subject is empty, because nothing else names anybody.
   return names.length === 0
     ? []
-    : [new SubjectAlternativeNameExtension(names, request.commonName === undefined)];
+    : [new (x509().SubjectAlternativeNameExtension)(names, request.commonName === undefined)];
 }
 
 function extendedUsages(usage: CertificateUsage): string[] {
-  const { serverAuth, clientAuth } = ExtendedKeyUsage;
+  const { serverAuth, clientAuth } = x509().ExtendedKeyUsage;
   if (usage === "both") return [serverAuth, clientAuth];
   return [usage === "server" ? serverAuth : clientAuth];
 }
 
 /** Each value as it is: a plain string would be read as RFC 4514 text, with quotes and escapes. */
 function subjectName(commonNames: readonly string[]): Name {
-  return new Name(commonNames.map((value) => ({ CN: [{ utf8String: value }] })));
+  return new (x509().Name)(commonNames.map((value) => ({ CN: [{ utf8String: value }] })));
 }
 
 /** 128 random bits after a first byte that makes the number positive and its length fixed (RFC 5280 section 4.1.2.2). */

@@ -1,4 +1,5 @@
-// `grpc-palisade/testing`: what a test of a secured service needs. Needs the packages @peculiar/x509 and reflect-metadata.
+// `grpc-palisade/testing`: what a test of a secured service needs. Certificates need the packages @peculiar/x509
+// and reflect-metadata.
 export {
   type CertificateAuthority,
   type CertificateAuthorityOptions,

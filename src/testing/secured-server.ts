@@ -108,10 +108,9 @@ const clientSchema = z.strictObject({
 export async function startSecuredServer(options: SecuredServerOptions): Promise<SecuredServer> {
   parseOptions(optionsSchema, options, "startSecuredServer");
   const { services, ...serverOptions } = options;
-  const [ca, issuer] = await Promise.all([
-    createCertificateAuthority({ name: "Palisade test CA" }),
-    createTokenIssuer({ audience }),
-  ]);
+  // First, because it may fail, and the issuer listens.
+  const ca = await createCertificateAuthority({ name: "Palisade test CA" });
+  const issuer = await createTokenIssuer({ audience });
   try {
     return await start(services, serverOptions, ca, issuer);
   } catch (error) {

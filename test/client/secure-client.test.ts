@@ -533,6 +533,15 @@ describe("createSecureClient checks what it is given", () => {
     },
   );
 
+  it("refuses what is no class, such as the definition", () => {
+    const { service } = OrdersClient as unknown as { readonly service: never };
+    for (const wrong of [service, undefined as never]) {
+      expect(problemsOf(() => createSecureClient(wrong, "localhost:1"))).toEqual([
+        expect.stringMatching(/^ClientConstructor: expected the class of a client, such as Orders of /),
+      ]);
+    }
+  });
+
   it("K2 refuses a class that does not pass its options on", () => {
     class Forgetful extends Client {
       constructor(address: string, channel: ChannelCredentials) {

@@ -4,11 +4,17 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import {
+  type Client,
+  type ClientDuplexStream,
+  type ClientWritableStream,
   credentials,
   loadPackageDefinition,
+  makeClientConstructor,
   type Server,
   ServerCredentials,
+  type ServiceDefinition,
   type UntypedHandleCall,
+  type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import {
@@ -89,6 +95,28 @@ function ready(client: Orders): Promise<void> {
   });
 }
 
+/** A method of each kind. */
+function streamingService(): ServiceDefinition {
+  const method = (name: string, requestStream: boolean, responseStream: boolean) => ({
+    ...(OrdersService["getOrder"] as ServiceDefinition[string]),
+    path: `/orders.v1.Orders/${name}`,
+    requestStream,
+    responseStream,
+  });
+  return {
+    getOrder: method("GetOrder", false, false),
+    listOrders: method("ListOrders", false, true),
+    uploadOrders: method("UploadOrders", true, false),
+    watchOrders: method("WatchOrders", true, true),
+  };
+}
+
+async function allOfStream(stream: AsyncIterable<unknown>): Promise<readonly unknown[]> {
+  const answers: unknown[] = [];
+  for await (const answer of stream) answers.push(answer);
+  return answers;
+}
+
 const nestProto = `
   syntax = "proto3";
   package orders.v1;
@@ -160,6 +188,35 @@ export const proofs: Readonly<Record<string, Proof>> = {
     deepEqual(await call(orders, "getOrder"), { id: "7", owner: "token-file", roles: [] });
     orders.close();
     await server.shutdown();
+  },
+
+  "docs/handlers.md#Handlers": async ({ run }) => {
+    const { handlers: shown } = (await run()) as { handlers: UntypedServiceImplementation };
+    const service = streamingService();
+    const server = await startSecuredServer({ services: [[service, shown]] });
+    const Streaming = makeClientConstructor(service, "Orders") as unknown as SecureClientConstructor<Client>;
+    const client = server.client(Streaming, ada) as Client & {
+      getOrder(one: object, done: (error: unknown, answer: unknown) => void): void;
+      listOrders(one: object): AsyncIterable<unknown>;
+      uploadOrders(done: (error: unknown, answer: unknown) => void): ClientWritableStream<object>;
+      watchOrders(): ClientDuplexStream<object, object>;
+    };
+    const answered = await new Promise((settle) => {
+      client.getOrder({ id: "7" }, (error, answer) => settle(error ?? answer));
+    });
+    deepEqual(answered, { id: "7" });
+    deepEqual(await allOfStream(client.listOrders({ id: "7" })), [{ id: "7-a" }, { id: "7-b" }]);
+    const uploaded = await new Promise((settle) => {
+      const upload = client.uploadOrders((error, answer) => settle(error ?? answer));
+      for (const id of ["1", "2"]) upload.write({ id });
+      upload.end();
+    });
+    deepEqual(uploaded, { id: "1+2" });
+    const watch = client.watchOrders();
+    for (const id of ["1", "2"]) watch.write({ id });
+    watch.end();
+    deepEqual(await allOfStream(watch), [{ id: "1" }, { id: "2" }]);
+    await server.close();
   },
 
   "docs/identity.md#Identity": async ({ run, issuer, apiKey }) => {
@@ -262,7 +319,8 @@ export const proofs: Readonly<Record<string, Proof>> = {
     const { directory, issuer, port, run } = surroundings;
     const proto = join(directory, "orders.proto");
     writeFileSync(proto, nestProto);
-    const { app } = (await run()) as { app: { close(): Promise<void> } };
+    const { start } = (await run()) as { start(): Promise<{ close(): Promise<void> }> };
+    const app = await start();
     const definitions = loadPackageDefinition(loadSync(proto)) as unknown as {
       readonly orders: { readonly v1: { readonly Orders: SecureClientConstructor<Orders> } };
     };

@@ -17,7 +17,7 @@ import { pino } from "pino";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseOptions } from "../../src/call/options.ts";
-import { allowAuthenticated, anonymous, audit, issueApiKey } from "../../src/index.ts";
+import { allowAuthenticated, anonymous, audit, issueApiKey, memoryApiKeyStore } from "../../src/index.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
@@ -120,7 +120,7 @@ function install(args: readonly string[]): void {
     expect(existsSync(join(from, "package.json")), `${name} is installed here`).toBe(true);
     const to = join(project, "node_modules", name);
     mkdirSync(dirname(to), { recursive: true });
-    symlinkSync(from, to);
+    if (!existsSync(to)) symlinkSync(from, to);
   }
   const bin = join(project, "node_modules/.bin");
   if (existsSync(bin)) return;
@@ -202,6 +202,7 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "js README.md": write("main.js"),
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
+    "json docs/identity.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
   };
   return rules[`${block.language} ${block.page}`] ?? rules[block.language];
 }

@@ -14,7 +14,17 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "@jest/globals";
-import { type CanActivate, Controller, type ExecutionContext, Module, type Type } from "@nestjs/common";
+import {
+  type CanActivate,
+  Controller,
+  type ExecutionContext,
+  ForbiddenException,
+  HttpException,
+  Module,
+  NotFoundException,
+  type Type,
+  UnauthorizedException,
+} from "@nestjs/common";
 import { NestFactory } from "@nestjs/core";
 import {
   type CustomStrategy,
@@ -43,6 +53,7 @@ import {
   createTokenIssuer,
   type TokenIssuer,
 } from "grpc-palisade/testing";
+import { type Logger, pino } from "pino";
 import { concatMap, EMPTY, from, map, NEVER, type Observable, of, reduce, throwError } from "rxjs";
 
 interface Message {
@@ -107,6 +118,16 @@ function fail(id: string): never {
   if (id === "rpc-far") throw new RpcException({ code: 99, message: "secret code" });
   if (id === "rpc-internal") throw new RpcException({ code: status.INTERNAL, message: "secret internal" });
   if (id === "rpc-error") throw new RpcException(Object.assign(new Error("secret sql"), { code: 5 }));
+  if (id === "rpc-name") throw new RpcException({ code: "NOT_FOUND", message: "secret name" });
+  if (id === "rpc-silent") throw new RpcException({ code: status.NOT_FOUND });
+  if (id === "http-404") throw new NotFoundException("secret page");
+  if (id === "http-403") throw new ForbiddenException("secret reason");
+  if (id === "http-401") throw new UnauthorizedException("secret token");
+  if (id === "http-own") throw new HttpException({ code: 5, details: "secret body" }, 500);
+  if (id === "shaped")
+    throw Object.assign(new Error("secret driver"), { code: 5, details: "secret details" });
+  if (id === "plain") throw { code: 5, details: "secret plain" };
+  if (id === "nothing") throw undefined;
   throw new Error("secret error");
 }
 
@@ -168,6 +189,7 @@ function failure(id: string): unknown {
 interface Served {
   readonly address: string;
   readonly audit: readonly AuditEntry[];
+  readonly log: { readonly ended: () => Promise<unknown> };
   readonly close: () => Promise<void>;
   readonly health: ReturnType<typeof secureStrategy>["secureServer"]["health"];
 }
@@ -177,12 +199,32 @@ interface Setting {
   readonly providers?: readonly Type[];
   readonly options?: Partial<SecureStrategyOptions>;
   readonly guards?: readonly CanActivate[];
+  readonly filters?: readonly StatusErrorFilter[];
 }
 
-async function serve({ controllers = [Orders], options = {}, guards = [] }: Setting = {}): Promise<Served> {
+/** The first line about a call that ended. */
+function callLog(): { readonly logger: Logger; readonly ended: () => Promise<unknown> } {
+  let found = (_line: unknown): void => undefined;
+  const line = new Promise<unknown>((resolve) => {
+    found = resolve;
+  });
+  const write = (text: string): void => {
+    const parsed = JSON.parse(text);
+    if (parsed.msg === "call ended") found(parsed);
+  };
+  return { logger: pino({}, { write }), ended: () => line };
+}
+
+async function serve({
+  controllers = [Orders],
+  options = {},
+  guards = [],
+  filters = [new StatusErrorFilter()],
+}: Setting = {}): Promise<Served> {
   @Module({ controllers: [...controllers] })
   class Application {}
   const audit: AuditEntry[] = [];
+  const log = callLog();
   const strategy = secureStrategy({
     url: "localhost:0",
     package: "orders.v1",
@@ -193,7 +235,7 @@ async function serve({ controllers = [Orders], options = {}, guards = [] }: Sett
       roles: { customer: {} },
       rules: { "/orders.v1.Orders/*": { roles: ["customer"] } },
     }),
-    logger: false,
+    logger: log.logger,
     audit: {
       sinks: [
         {
@@ -206,7 +248,7 @@ async function serve({ controllers = [Orders], options = {}, guards = [] }: Sett
     ...options,
   });
   const app = await NestFactory.createMicroservice<CustomStrategy>(Application, { strategy, logger: false });
-  app.useGlobalFilters(new StatusErrorFilter());
+  app.useGlobalFilters(...filters);
   if (guards.length > 0) app.useGlobalGuards(...guards);
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => {
@@ -215,7 +257,7 @@ async function serve({ controllers = [Orders], options = {}, guards = [] }: Sett
   };
   cleanUp.push(close);
   const { address } = (await app.listen()) as unknown as { readonly address: string };
-  return { address, audit, close, health: strategy.secureServer.health };
+  return { address, audit, log, close, health: strategy.secureServer.health };
 }
 
 interface Answer {
@@ -362,7 +404,8 @@ describe("C6 NestJS behind the whole chain", () => {
     expect(seen).toEqual([]);
     expect(await call(address, "GetOrder", { claims: customer })).toMatchObject({ code: "OK" });
     expect(await call(address, "GetOrder", { claims: { ...customer, sub: "barred" } })).toMatchObject({
-      code: "INTERNAL",
+      code: "PERMISSION_DENIED",
+      details: "permission denied",
     });
     expect(seen).toEqual([
       ["rpc", "ada"],
@@ -383,17 +426,109 @@ describe("C6 NestJS behind the whole chain", () => {
       });
     });
 
-    test.each(["rpc-text", "rpc-ok", "rpc-far", "rpc-internal", "rpc-error", "error"])(
-      "%s stays inside",
-      async (id) => {
-        const { address } = await serve();
-        const { code, details } = await call(address, method, { ids: [`fail:${id}`], claims: customer });
-        expect(code).toBe("INTERNAL");
-        expect(details).toMatch(/^internal error \(id [\w-]+\)$/);
-        // And the service goes on.
-        expect(await call(address, method, { ids: ["a"], claims: customer })).toMatchObject({ code: "OK" });
-      },
-    );
+    test.each([
+      ["http-403", "PERMISSION_DENIED", "permission denied"],
+      ["http-401", "UNAUTHENTICATED", "invalid credentials"],
+    ])("%s is a refusal, in our words", async (id, code, details) => {
+      const { address } = await serve();
+      expect(await call(address, method, { ids: [`fail:${id}`], claims: customer })).toMatchObject({
+        code,
+        details,
+      });
+    });
+
+    test.each([
+      "rpc-text",
+      "rpc-ok",
+      "rpc-far",
+      "rpc-name",
+      "rpc-silent",
+      "rpc-internal",
+      "rpc-error",
+      "http-404",
+      "http-own",
+      "shaped",
+      "plain",
+      "nothing",
+      "error",
+    ])("%s stays inside", async (id) => {
+      const { address } = await serve();
+      const { code, details } = await call(address, method, { ids: [`fail:${id}`], claims: customer });
+      expect(code).toBe("INTERNAL");
+      expect(details).toMatch(/^internal error \(id [\w-]+\)$/);
+      // And the service goes on.
+      expect(await call(address, method, { ids: ["a"], claims: customer })).toMatchObject({ code: "OK" });
+    });
+  });
+
+  describe.each(kinds)("C5 the log line of %s", (method) => {
+    const howTo = "throw new RpcException({ code: status.NOT_FOUND, message })";
+    test.each([
+      ["error", "secret error", ""],
+      [
+        "http-404",
+        "secret page",
+        `NotFoundException is HTTP's and was not passed on; ${howTo}, or a StatusError`,
+      ],
+      ["rpc-text", "secret text", `an RpcException without a gRPC status was not passed on; ${howTo}`],
+      [
+        "rpc-far",
+        "secret code",
+        `an RpcException's code is a gRPC status, a number from 1 to 16, not 99; ${howTo}`,
+      ],
+      [
+        "rpc-name",
+        "secret name",
+        `an RpcException's code is a gRPC status, a number from 1 to 16, not "NOT_FOUND"; ${howTo}`,
+      ],
+      [
+        "rpc-silent",
+        "Rpc Exception",
+        `an RpcException with code 5 and without a message was not passed on; ${howTo}`,
+      ],
+      [
+        "shaped",
+        "secret driver",
+        "what was thrown is not passed on: only a StatusError or an RpcException is",
+      ],
+    ])("has the exception and its stack, beside the caller's error id: %s", async (id, thrown, advice) => {
+      const { address, log } = await serve();
+      const { details } = await call(address, method, { ids: [`fail:${id}`], claims: customer });
+      expect(await log.ended()).toMatchObject({
+        level: 50,
+        grpc_code: "INTERNAL",
+        error_id: /id ([\w-]+)/.exec(details)?.[1],
+        // pino's own serializer writes an error and its causes as one.
+        err: {
+          message: advice === "" ? thrown : `${advice}: ${thrown}`,
+          stack: expect.stringMatching(new RegExp(`${thrown}\\n +at fail `)),
+        },
+      });
+    });
+
+    test("says that StatusErrorFilter is missing", async () => {
+      const { address, log } = await serve({ filters: [] });
+      await call(address, method, { ids: ["fail:status"], claims: customer });
+      expect(await log.ended()).toMatchObject({
+        grpc_code: "INTERNAL",
+        err: {
+          message:
+            "a StatusError was not passed on, because NestJS does not know it; " +
+            "app.useGlobalFilters(new StatusErrorFilter()) is missing: said by StatusError",
+          stack: expect.stringMatching(/StatusError: said by StatusError\n +at fail /),
+        },
+      });
+    });
+
+    test("of a guard that says no is a refusal, with what NestJS made of it", async () => {
+      const { address, log } = await serve({ guards: [{ canActivate: () => false }] });
+      await call(address, method, { claims: customer });
+      expect(await log.ended()).toMatchObject({
+        level: 40,
+        grpc_code: "PERMISSION_DENIED",
+        err: { message: "Forbidden resource" },
+      });
+    });
   });
 
   test("C9 app.close() lets the call in flight finish, and takes no more", async () => {
@@ -537,13 +672,41 @@ describe("Z2 what does not fit does not start", () => {
 
   test("no controller at all", async () => {
     expect(await problemsOf({ controllers: [] })).toEqual([
-      expect.stringMatching(/^package: no controller handles a method of orders\.v1/),
+      expect.stringMatching(
+        /^package: no controller handles a method of orders\.v1; one with @GrpcMethod\("Orders", "GetOrder"\)/,
+      ),
     ]);
   });
 
   test("a package that the definitions do not have", async () => {
     expect(await problemsOf({ options: { package: ["orders.v1", "orders.v2.sub"] } })).toEqual([
       'package: "orders.v2.sub" is not in the loaded definitions',
+    ]);
+  });
+
+  test("no controller at all, in a package of other names", async () => {
+    const definition = (name: string): object => ({
+      [name]: {
+        path: `/till.v1.Till/${name}`,
+        requestStream: false,
+        responseStream: false,
+        requestSerialize: encode,
+        requestDeserialize: decode,
+        responseSerialize: encode,
+        responseDeserialize: decode,
+      },
+    });
+    const packageDefinition = { "till.v1.Till": definition("OpenTill") };
+    const options: object = { package: "till.v1", protoPath: undefined, packageDefinition };
+    expect(await problemsOf({ controllers: [], options })).toEqual([
+      "package: no controller handles a method of till.v1; " +
+        'one with @GrpcMethod("Till", "OpenTill") must be in a module that the application imports',
+    ]);
+  });
+
+  test("a misspelt package, with the nearest that there is", async () => {
+    expect(await problemsOf({ options: { package: "order.v1" } })).toEqual([
+      'package: "order.v1" is not in the loaded definitions; did you mean "orders.v1"?',
     ]);
   });
 

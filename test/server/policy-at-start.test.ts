@@ -491,7 +491,11 @@ describe("addService()", () => {
   it("refuses a service that is there already, without taking anything away", async () => {
     await using wall = await secured({
       register(server) {
-        expect(() => server.addService(kindsDefinition, goodHandlers())).toThrow();
+        expect(() => server.addService(kindsDefinition, goodHandlers())).toThrow(
+          new ConfigError(
+            "/test.v1.Kinds/Unary: is registered already; call addService once for each service",
+          ),
+        );
       },
     });
     expect(await invoke(wall.client(), "unary", { metadata: await wall.authorized() })).toMatchObject({

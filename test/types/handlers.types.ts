@@ -133,6 +133,40 @@ defineHandlers<ShopHandlers>(protoLoader, {
   },
 });
 
+// Without the handlers' type, the messages are typed and the kinds are not.
+defineHandlers(protoLoader, {
+  async getOrder(call) {
+    same<typeof call.request.id, string>(true);
+    return { id: call.request.id };
+  },
+  uploadOrders(call, callback) {
+    call.on("end", () => callback(null, { id: "" }));
+  },
+  async *listOrders(call) {
+    same<typeof call.request.id, string>(true);
+    yield { id: call.request.id };
+  },
+  async trackOrders(call) {
+    call.write({ id: "" });
+    call.end();
+  },
+});
+defineHandlers(protoLoader, {
+  GetOrder(call, callback) {
+    // @ts-expect-error the answer has another shape
+    callback(null, { id: 7 });
+    // @ts-expect-error the request has no such field
+    call.request.tenant;
+  },
+  async UploadOrders() {
+    return {};
+  },
+  async *ListOrders() {},
+  async TrackOrders(call) {
+    call.end();
+  },
+});
+
 // Without types of their own, handlers are taken as grpc-js takes them.
 defineHandlers(untyped, {
   async getOrder(call) {
@@ -175,50 +209,53 @@ defineHandlers(tsProto, {
   listOrders: good.listOrders,
 });
 
-// @ts-expect-error there is no such method
-defineHandlers(tsProto, { ...good, async deleteOrder() {} });
-
-// @ts-expect-error an answer of another shape
 defineHandlers(tsProto, {
   ...good,
+  // @ts-expect-error there is no such method
+  async deleteOrder() {},
+});
+
+defineHandlers(tsProto, {
+  ...good,
+  // @ts-expect-error an answer of another shape
   async getOrder() {
     return { id: 7, owner: "" };
   },
 });
 
-// @ts-expect-error a promise without an answer
 defineHandlers(tsProto, {
   ...good,
+  // @ts-expect-error a promise without an answer
   async getOrder() {},
 });
 
-// @ts-expect-error an answer that is neither promised nor called back
 defineHandlers(tsProto, {
   ...good,
+  // @ts-expect-error an answer that is neither promised nor called back
   getOrder() {
     return { id: "", owner: "" };
   },
 });
 
-// @ts-expect-error one answer cannot be a generator's
 defineHandlers(tsProto, {
   ...good,
+  // @ts-expect-error one answer cannot be a generator's
   async *getOrder() {
     yield { id: "", owner: "" };
   },
 });
 
-// @ts-expect-error a stream's answers are yielded or written, not returned
 defineHandlers(tsProto, {
   ...good,
+  // @ts-expect-error a stream's answers are yielded or written, not returned
   async listOrders() {
     return [{ id: "", owner: "" }];
   },
 });
 
-// @ts-expect-error yields another shape
 defineHandlers(tsProto, {
   ...good,
+  // @ts-expect-error yields another shape
   async *trackOrders() {
     yield { owner: "" };
   },
@@ -234,8 +271,8 @@ defineHandlers(tsProto, {
   },
 });
 
-// @ts-expect-error a plain object is not the generated message
 defineHandlers(grpcTools, {
+  // @ts-expect-error a plain object is not the generated message
   async getOrder() {
     return { id: "" };
   },
@@ -246,9 +283,9 @@ defineHandlers(grpcTools, {
   async *trackOrders() {},
 });
 
-// @ts-expect-error an answer of another shape
 defineHandlers(protobufTs, {
   ...good,
+  // @ts-expect-error an answer of another shape
   async getOrder() {
     return { id: 7, owner: "" };
   },

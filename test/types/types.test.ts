@@ -9,10 +9,14 @@ import { describe, expect, it } from "vitest";
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, "../..");
 
-function problemsIn(file: string): readonly string[] {
+function settings(): ts.CompilerOptions {
   const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile);
   const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
-  const program = ts.createProgram([file], { ...options, types: ["node"] });
+  return { ...options, types: ["node"] };
+}
+
+function problemsIn(file: string): readonly string[] {
+  const program = ts.createProgram([file], settings());
   return ts
     .getPreEmitDiagnostics(program)
     .map(
@@ -29,4 +33,64 @@ describe("the types that users see", () => {
     },
     60_000,
   );
+});
+
+/** What the compiler says of mistakes, each as "where: what", `where` being the text that is underlined. */
+function saidOf(mistakes: readonly string[]): readonly (readonly string[])[] {
+  const sources = new Map(
+    mistakes.map((mistake, index) => [
+      join(here, `mistake-${index}.ts`),
+      `import { defineHandlers } from "../../src/index.ts";
+       import { type ShopHandlers, ShopService as protoLoader } from "../generated/proto-loader.ts";
+       import { shopDefinition as protobufTs } from "../generated/protobuf-ts.ts";
+       import { ShopService as tsProto } from "../generated/ts-proto.ts";
+       const order = { id: "", owner: "" };
+       const three = { getOrder: async () => order, async *listOrders() {}, async *trackOrders() {} };
+       ${mistake};`,
+    ]),
+  );
+  const options = { ...settings(), noUnusedLocals: false };
+  const host = ts.createCompilerHost(options);
+  const { fileExists, readFile } = host;
+  host.fileExists = (name) => sources.has(name) || fileExists(name);
+  host.readFile = (name) => sources.get(name) ?? readFile(name);
+  const program = ts.createProgram([...sources.keys()], options, host);
+  return [...sources.keys()].map((name) =>
+    ts
+      .getPreEmitDiagnostics(program, program.getSourceFile(name))
+      .map(
+        ({ file, start = 0, length = 0, messageText }) =>
+          `${file?.text.slice(start, start + length)}: ${ts.flattenDiagnosticMessageText(messageText, " ")}`,
+      ),
+  );
+}
+
+describe("C4 what the compiler says of a mistake in handlers", () => {
+  const without = "{ ...three }";
+  const wrong = "{ ...three, async uploadOrders() { return { id: 7, owner: '' }; } }";
+  const stray = "{ ...three, uploadOrders: async () => order, async deleteOrder() {} }";
+  const missing = /Property 'uploadOrders' is missing in type/;
+  const mistyped = /^uploadOrders: .* 'number' is not assignable to type 'string'/;
+  const cases = [
+    [`defineHandlers(tsProto, ${without})`, missing],
+    [`defineHandlers(protobufTs, ${without})`, missing],
+    [`defineHandlers(protoLoader, ${without})`, missing],
+    [`defineHandlers<ShopHandlers>(protoLoader, ${without})`, missing],
+    [`defineHandlers(tsProto, ${wrong})`, mistyped],
+    [`defineHandlers(protobufTs, ${wrong})`, mistyped],
+    [
+      `defineHandlers<ShopHandlers>(protoLoader, ${wrong})`,
+      /'uploadOrders\(\.\.\.\)' are incompatible .* 'number' is not assignable to type 'string'/,
+    ],
+    [`defineHandlers(tsProto, ${stray})`, /^deleteOrder: .*'deleteOrder' does not exist in type/],
+  ] as const;
+
+  it("names the handler that is missing or wrong, and no other", { timeout: 60_000 }, () => {
+    const said = saidOf(cases.map(([mistake]) => mistake));
+    expect(said.map((problems) => problems.length)).toEqual(cases.map(() => 1));
+    for (const [index, [, expected]] of cases.entries()) {
+      expect(said[index]?.[0]).toMatch(expected);
+      expect(said[index]?.[0]).not.toMatch(/overload|never'/i);
+    }
+  });
 });

@@ -1,7 +1,7 @@
 // The authorization layer: asks the policy whether the verified caller may make this call, and records the answer.
 import { status } from "@grpc/grpc-js";
 import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../call/context.ts";
-import { StatusError } from "../../call/errors.ts";
+import { ConfigError, StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { noteShadowRefusal } from "../../call/shadow.ts";
 import { texts } from "../../call/status.ts";
@@ -67,8 +67,14 @@ const policyFailed: RecordedDecision = Object.freeze({ effect: "deny", rule: "po
  * that throws is UNAVAILABLE `temporarily unavailable`.
  *
  * @throws {PolicyError} at once, where the policy does not fit the methods.
+ * @throws {ConfigError} where `methods` is no list.
  */
 export function authorization(authorizer: Authorizer, methods: readonly MethodInfo[]): Middleware {
+  if (!Array.isArray(methods))
+    throw new ConfigError(
+      "authorization: expected a list of methods ({ path, service, name, kind, known }), not a service definition; " +
+        "secureInterceptors({ services: [OrdersService] }) reads definitions",
+    );
   return authorizationBy(new PolicyHolder(authorizer.compile(methods)));
 }
 

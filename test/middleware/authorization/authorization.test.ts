@@ -2,7 +2,7 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
 import { Call, setIdentity } from "../../../src/call/context.ts";
-import { StatusError } from "../../../src/call/errors.ts";
+import { ConfigError, StatusError } from "../../../src/call/errors.ts";
 import { type MethodInfo, methodInfo } from "../../../src/call/method.ts";
 import { anonymousPrincipal, type Principal } from "../../../src/call/principal.ts";
 import { allowAuthenticated } from "../../../src/middleware/authorization/allow-authenticated.ts";
@@ -238,4 +238,11 @@ describe("allowAuthenticated", () => {
     expect(decide(anonymousPrincipal)).toMatchObject({ effect: "deny", rule: "allow-authenticated" });
     expect(allowAuthenticated().compile([get]).forMethod(watch.path)).toBeUndefined();
   });
+});
+
+it("Z2 refuses a service definition in place of the methods, and says what reads one", () => {
+  const definition = { GetOrder: { path: get.path } };
+  expect(() => authorization(allowAuthenticated(), definition as unknown as readonly MethodInfo[])).toThrow(
+    ConfigError,
+  );
 });

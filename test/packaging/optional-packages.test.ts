@@ -1,0 +1,142 @@
+// The built package in a folder where only what it cannot do without is installed: its types compile, and whoever uses a
+// part that needs more is told what to install.
+import { execFileSync, spawnSync } from "node:child_process";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import ts from "typescript";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+
+const root = join(import.meta.dirname, "../..");
+const project = realpathSync(mkdtempSync(join(tmpdir(), "palisade-bare-")));
+const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly dependencies: Readonly<Record<string, string>>;
+  readonly peerDependencies: Readonly<Record<string, string>>;
+  readonly peerDependenciesMeta: Readonly<Record<string, { readonly optional: boolean }>>;
+};
+
+function install(name: string): void {
+  const to = join(project, "node_modules", name);
+  mkdirSync(dirname(to), { recursive: true });
+  symlinkSync(realpathSync(join(root, "node_modules", name)), to);
+}
+
+function uninstall(name: string): void {
+  rmSync(join(project, "node_modules", name));
+}
+
+beforeAll(() => {
+  // Copied, not linked: what it needs is looked for beside it.
+  const packed = join(project, "node_modules/grpc-palisade");
+  cpSync(join(root, "dist"), join(packed, "dist"), { recursive: true });
+  cpSync(join(root, "package.json"), join(packed, "package.json"));
+  const required = Object.keys(manifest.peerDependencies).filter(
+    (name) => manifest.peerDependenciesMeta[name]?.optional !== true,
+  );
+  for (const name of [...Object.keys(manifest.dependencies), ...required, "@types/node"]) install(name);
+});
+afterAll(() => rmSync(project, { recursive: true, force: true }));
+
+function problemsOf(source: string): readonly string[] {
+  const consumer = join(project, "consumer.ts");
+  const options: ts.CompilerOptions = {
+    module: ts.ModuleKind.NodeNext,
+    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    target: ts.ScriptTarget.ES2023,
+    strict: true,
+    skipLibCheck: false,
+    noEmit: true,
+    types: ["node"],
+  };
+  const host = ts.createCompilerHost(options);
+  const { fileExists, readFile } = host;
+  host.fileExists = (name) => name === consumer || fileExists(name);
+  host.readFile = (name) => (name === consumer ? source : readFile(name));
+  host.getCurrentDirectory = () => project;
+  return ts
+    .getPreEmitDiagnostics(ts.createProgram([consumer], options, host))
+    .map(
+      ({ file, messageText }) =>
+        `${file?.fileName.slice(project.length)}: ${ts.flattenDiagnosticMessageText(messageText, " ")}`,
+    );
+}
+
+/** What a program that uses a part says as it ends. */
+function run(code: string): string {
+  return spawnSync(process.execPath, ["--eval", code], { cwd: project, encoding: "utf8", timeout: 30_000 })
+    .stderr;
+}
+
+describe("without the optional packages", () => {
+  it("the types compile, with the libraries' own checked", { timeout: 60_000 }, () => {
+    const problems = problemsOf(`
+      import { createSecureServer, type SecureServer } from "grpc-palisade";
+      import { startSecuredServer } from "grpc-palisade/testing";
+      export const make: typeof createSecureServer = createSecureServer;
+      export const start = startSecuredServer;
+      export type { SecureServer };
+      export const wrong: SecureServer = 7;
+    `);
+    // The mistake is found: else nothing was checked.
+    expect(problems).toEqual([expect.stringMatching(/consumer\.ts: Type 'number' is not assignable/)]);
+  });
+
+  it("the package, its test half and API keys work", () => {
+    const code = 'require("grpc-palisade"); require("grpc-palisade/testing").createTokenIssuer()';
+    expect(run(`${code}.then((issuer) => issuer.close())`)).toBe("");
+    const cli = join(project, "node_modules/grpc-palisade/dist/cli/palisade.js");
+    expect(execFileSync(process.execPath, [cli, "api-key", "--owner", "shop"], { encoding: "utf8" })).toMatch(
+      /"owner":"shop"/,
+    );
+  });
+
+  const certificates =
+    "making certificates (palisade certs, grpc-palisade/testing): needs the package reflect-metadata, which is not " +
+    "installed; install it (npm install --save-dev @peculiar/x509 reflect-metadata)";
+
+  it("palisade certs says what to install, in one line", () => {
+    const cli = join(project, "node_modules/grpc-palisade/dist/cli/palisade.js");
+    const { stderr, status } = spawnSync(process.execPath, [cli, "certs"], {
+      cwd: project,
+      encoding: "utf8",
+    });
+    expect(stderr).toBe(`${certificates}\n`);
+    expect(status).toBe(1);
+  });
+
+  it("startSecuredServer says what to install", () => {
+    expect(
+      run(
+        'require("grpc-palisade/testing").startSecuredServer({ services: [[{}, {}]] }).catch((e) => console.error(String(e)))',
+      ),
+    ).toBe(`ConfigError: ${certificates}\n`);
+  });
+
+  it("reflection says what to install", () => {
+    const code = `
+      const { allowAuthenticated, anonymous, createSecureServer } = require("grpc-palisade");
+      createSecureServer({
+        tls: { plaintext: "loopback" },
+        authentication: anonymous(),
+        authorization: allowAuthenticated(),
+        reflection: { roles: ["admin"] },
+      });`;
+    expect(run(code)).toContain(
+      "ConfigError: reflection: needs the package @grpc/reflection, which is not installed; " +
+        "install it (npm install @grpc/reflection)",
+    );
+  });
+
+  it("grpc-palisade/nestjs names the package that is missing, and what NestJS's microservices need", () => {
+    const needs = (name: string): string =>
+      `ConfigError: grpc-palisade/nestjs: needs the package ${name}, which is not installed; install it ` +
+      "(npm install @nestjs/common @nestjs/core @nestjs/microservices reflect-metadata rxjs)";
+    const code = 'require("grpc-palisade/nestjs")';
+    expect(run(code)).toContain(needs("reflect-metadata"));
+    expect(run('import("grpc-palisade/nestjs")')).toContain(needs("reflect-metadata"));
+    const others = ["reflect-metadata", "rxjs", "@nestjs/common"];
+    for (const name of others) install(name);
+    expect(run(code)).toContain(needs("@nestjs/microservices"));
+    for (const name of others) uninstall(name);
+  });
+});
