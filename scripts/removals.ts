@@ -406,10 +406,10 @@ export const removals: readonly Removal[] = [
   {
     requirement: "Z2",
     what: "the check of the policy at listen()",
-    file: server,
-    find: "    const policy = authorizer.compile(methods);\n",
+    file: "src/server/application-policy.ts",
+    find: "  const policy = authorizer.compile(methods, { schemes, actorSchemes });\n",
     replace:
-      "    const compile = (): Policy => {\n      try {\n        return authorizer.compile(methods);\n      } catch {\n        return { forMethod: () => undefined };\n      }\n    };\n    const policy = compile();\n",
+      "  const compile = (): Policy => {\n    try {\n      return authorizer.compile(methods, { schemes, actorSchemes });\n    } catch {\n      return { forMethod: () => undefined };\n    }\n  };\n  const policy = compile();\n",
     tests: ["test/server/policy-at-start.test.ts"],
   },
   {
@@ -426,8 +426,9 @@ export const removals: readonly Removal[] = [
     requirement: "C3",
     what: "the guard around handlers",
     file: "src/server/guarded-server.ts",
-    find: "    const guarded = guardHandler(handler, kind);\n",
-    replace: "    const guarded = guardHandler === undefined ? guardHandler(handler, kind) : handler;\n",
+    find: "    const guarded = guardHandler(handler, kind, this.#written.get(path));\n",
+    replace:
+      "    const guarded = guardHandler === undefined ? guardHandler(handler, kind, this.#written.get(path)) : handler;\n",
     tests: ["test/chain/crash/crash-matrix.test.ts"],
   },
   {
