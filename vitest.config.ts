@@ -3,9 +3,10 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    globalSetup: "test/harness/build.ts",
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    // Two workers: servers, clients and TLS handshakes of one file already keep a core busy.
-    maxWorkers: 2,
+    // More than cores: many tests wait for a deadline, a retry or a file's change.
+    maxWorkers: 4,
   },
 });

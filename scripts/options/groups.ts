@@ -12,7 +12,7 @@ import { jwtSchema } from "../../src/middleware/authentication/jwt.ts";
 import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
 import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
 import { deadlineSchema } from "../../src/middleware/deadline.ts";
-import { loggingSchema } from "../../src/middleware/logging.ts";
+import { loggingSchema } from "../../src/middleware/logging/logging.ts";
 import { metadataLimitSchema } from "../../src/middleware/metadata-limit.ts";
 import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
 import { interceptorsSchema, serverSchema } from "../../src/server/options.ts";

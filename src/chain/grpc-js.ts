@@ -808,6 +808,11 @@ function metadataSize(metadata: Metadata): number {
 /** What gRPC allows in the names and values of metadata: gRPC over HTTP/2, "Custom-Metadata". */
 const legalKey = /^[:0-9a-z_.-]+$/;
 const legalValue = /^[ -~]*$/;
+/** Of nearly every call; legal, and found to be so without looking at each character. */
+const usualKeys: ReadonlySet<string> = new Set(
+  `:method :scheme :authority :path te content-type user-agent authorization traceparent tracestate x-request-id
+  grpc-timeout grpc-encoding grpc-accept-encoding accept-encoding`.split(/\s+/),
+);
 
 /**
  * grpc-js writes a field that gRPC does not allow to standard error, with its value, which may be a credential. The
@@ -841,7 +846,7 @@ function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly string[]
     const name = rawHeaders[i] ?? "";
     const value = rawHeaders[i + 1] ?? "";
     metadataBytes += name.length + value.length + 32;
-    if (!legalValue.test(value) || !legalKey.test(name)) withhold(headers, name);
+    if (!legalValue.test(value) || !(usualKeys.has(name) || legalKey.test(name))) withhold(headers, name);
     else if (name === "authorization") {
       authorizations ??= [];
       authorizations.push(value);
@@ -866,14 +871,15 @@ function takeForwardedCertificate(headers: IncomingHttpHeaders): string | undefi
   return typeof sent === "string" ? sent : sent.join(", ");
 }
 
-const timeoutSyntax = /^([0-9]{1,8})([HMSmun])$/;
+const timeoutSyntax = /^[0-9]{1,8}[HMSmun]$/;
 const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
 
 /** gRPC over HTTP/2, "Timeout": at most eight digits and a unit. */
 export function parseTimeout(value: string | string[]): number | "malformed" {
-  const match = typeof value === "string" ? timeoutSyntax.exec(value) : null;
-  const unit = match === null ? undefined : unitMs[match[2] ?? ""];
-  return match === null || unit === undefined ? "malformed" : Number(match[1]) * unit;
+  if (typeof value !== "string" || !timeoutSyntax.test(value)) return "malformed";
+  const last = value.length - 1;
+  const unit = unitMs[value.charAt(last)];
+  return unit === undefined ? "malformed" : Number(value.slice(0, last)) * unit;
 }
 
 /** Lets methods that nobody registered pass the chain (C8): `fallback` stands in as their handler. */

@@ -59,6 +59,11 @@ const longestDetails = 1024;
 const longestEncodedDetails = 3 * longestDetails;
 /** How long a status may wait for a caller who does not read, where the call has no deadline left to bound it. */
 const lingerMs = 10_000;
+/**
+ * Node keeps a list of timers for each duration, and hardly two calls have the same time left. So a timer waits for a
+ * multiple of this, and then for the rest: most calls have long ended by then.
+ */
+const sharedTimerMs = 256;
 /** How much earlier than ours a caller's timer for the same deadline may end the call. */
 const timersApartMs = 100;
 /** A probe names a service. Strangers may send it, past every limit, so it holds no more than that. */
@@ -588,7 +593,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       return;
     }
     // Until the stream is closed something must be able to cut it: a caller may stop reading what it was sent.
-    if (this.#deadlineTimer === undefined && !this.#stream.closed) this.#setDeadlineTimer(lingerMs);
+    if (this.#deadlineTimer === undefined && !this.#stream.closed)
+      this.#deadlineTimer = setTimeout(cutStream, lingerMs, this.#stream);
   }
 
   #statusMetadata(sent: PublicStatus): Metadata | null {
@@ -668,11 +674,12 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#setDeadlineTimer(this.#msLeft());
   }
 
-  #setDeadlineTimer(ms: number): void {
+  #setDeadlineTimer(msLeft: number): void {
     clearTimeout(this.#deadlineTimer);
+    const ms = Math.min(Math.max(Math.ceil(msLeft), 0), longestTimerMs);
     this.#deadlineTimer = setTimeout(
       onDeadlineTimer,
-      Math.min(Math.max(Math.ceil(ms), 0), longestTimerMs),
+      ms < sharedTimerMs ? ms : ms - (ms % sharedTimerMs),
       this,
     );
   }
@@ -680,13 +687,13 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   /** For the timer. */
   onDeadline(): void {
     this.#deadlineTimer = undefined;
-    if (this.#state === ENDED) {
-      cutStream(this.#stream);
-      return;
-    }
     const msLeft = this.#msLeft();
     if (msLeft > 0) {
       this.#setDeadlineTimer(msLeft);
+      return;
+    }
+    if (this.#state === ENDED) {
+      cutStream(this.#stream);
       return;
     }
     const { timeUp } = this.context;

@@ -5,7 +5,7 @@ import type { AuditLayer } from "../middleware/audit/audit.ts";
 import { authentication, credentialHeadersOf } from "../middleware/authentication/authentication.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { type DeadlineLimits, deadline } from "../middleware/deadline.ts";
-import { logging } from "../middleware/logging.ts";
+import { logging } from "../middleware/logging/logging.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { metrics } from "../middleware/metrics.ts";
 import { failedAuthenticationLimit } from "../middleware/rate-limit/failed-authentication.ts";

@@ -119,13 +119,18 @@ export function loadTrustedCertificates(source: PemSource, where: string): Buffe
  * `where.key`.
  */
 export function loadKeyPair(sources: KeyPairSources, where: string, use: KeyPairUse): KeyPair {
-  try {
-    return readKeyPair(sources, where, use);
-  } catch {
-    // Where a mount was swapped between the two files, both are there now, of one kind.
-    return readKeyPair(sources, where, use);
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return readKeyPair(sources, where, use);
+    } catch (error) {
+      // Where a mount was swapped between the two files, both are there now, of one kind.
+      if (attempt === mostAttempts) throw error;
+    }
   }
 }
+
+/** One more would do for a mount that is swapped once. */
+const mostAttempts = 5;
 
 interface KeyPairSources {
   readonly cert: PemSource;

@@ -6,7 +6,7 @@ import { recordDecision } from "../../src/call/context.ts";
 import { ConfigError, CredentialError } from "../../src/call/errors.ts";
 import { methodInfo } from "../../src/call/method.ts";
 import type { Outcome } from "../../src/chain/middleware.ts";
-import { logging } from "../../src/middleware/logging.ts";
+import { logging } from "../../src/middleware/logging/logging.ts";
 import { alice, type CallOptions, callFrom, outcomeOf } from "./ended-call.ts";
 
 type Line = Readonly<Record<string, unknown>>;

@@ -19,7 +19,7 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { authorization } from "../../src/middleware/authorization/authorization.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { deadline } from "../../src/middleware/deadline.ts";
-import { logging } from "../../src/middleware/logging.ts";
+import { logging } from "../../src/middleware/logging/logging.ts";
 import { metadataLimit } from "../../src/middleware/metadata-limit.ts";
 import { rateLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
 import { HealthService, healthDefinition } from "../../src/server/health.ts";

@@ -21,15 +21,28 @@ const lookups = new LateObservable("counter", "palisade.token_cache.lookups", {
 const hits = lookups.tally({ "palisade.result": "hit" });
 const misses = lookups.tally({ "palisade.result": "miss" });
 
-interface Entry {
+/** One token, and its place in the order of use. */
+class Entry {
+  readonly digest: string;
   readonly token: VerifiedToken;
   /** By the monotonic clock: a wall clock that is set back must not make an entry young again. */
   readonly verifiedAt: number;
+  before: Entry | undefined = undefined;
+  after: Entry | undefined = undefined;
+
+  constructor(digest: string, token: VerifiedToken, verifiedAt: number) {
+    this.digest = digest;
+    this.token = token;
+    this.verifiedAt = verifiedAt;
+  }
 }
 
 /** By SHA-256 of the token. Full, it forgets what was used longest ago. Only tokens that verified ever enter. */
 export class TokenCache {
+  /** Of any order: taking an entry out and putting it in again with each use would grow the table anew all the time. */
   readonly #entries: Map<string, Entry> = new Map();
+  #oldest: Entry | undefined = undefined;
+  #newest: Entry | undefined = undefined;
   readonly #maxEntries: number;
   readonly #maxAgeMs: number;
 
@@ -57,22 +70,49 @@ export class TokenCache {
   #fresh(digest: string): VerifiedToken | undefined {
     const entry = this.#entries.get(digest);
     if (entry === undefined) return undefined;
-    this.#entries.delete(digest);
-    if (performance.now() - entry.verifiedAt >= this.#maxAgeMs) return undefined;
-    this.#entries.set(digest, entry);
+    if (performance.now() - entry.verifiedAt >= this.#maxAgeMs) {
+      this.#drop(entry);
+      return undefined;
+    }
+    if (entry !== this.#newest) {
+      this.#unlink(entry);
+      this.#link(entry);
+    }
     return entry.token;
   }
 
   set(digest: string, token: VerifiedToken): void {
-    this.#entries.delete(digest);
-    if (this.#entries.size >= this.#maxEntries) {
-      const oldest = this.#entries.keys().next();
-      if (!oldest.done) this.#entries.delete(oldest.value);
-    }
-    this.#entries.set(digest, { token, verifiedAt: performance.now() });
+    this.delete(digest);
+    if (this.#entries.size >= this.#maxEntries && this.#oldest !== undefined) this.#drop(this.#oldest);
+    const entry = new Entry(digest, token, performance.now());
+    this.#entries.set(digest, entry);
+    this.#link(entry);
   }
 
   delete(digest: string): void {
-    this.#entries.delete(digest);
+    const entry = this.#entries.get(digest);
+    if (entry !== undefined) this.#drop(entry);
+  }
+
+  #drop(entry: Entry): void {
+    this.#entries.delete(entry.digest);
+    this.#unlink(entry);
+  }
+
+  /** Puts it behind the one that was used last. */
+  #link(entry: Entry): void {
+    entry.before = this.#newest;
+    if (this.#newest === undefined) this.#oldest = entry;
+    else this.#newest.after = entry;
+    this.#newest = entry;
+  }
+
+  #unlink(entry: Entry): void {
+    if (entry.before === undefined) this.#oldest = entry.after;
+    else entry.before.after = entry.after;
+    if (entry.after === undefined) this.#newest = entry.before;
+    else entry.after.before = entry.before;
+    entry.before = undefined;
+    entry.after = undefined;
   }
 }

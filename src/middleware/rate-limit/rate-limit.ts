@@ -348,10 +348,17 @@ function callerKey({ principal, peer }: CallContext): string {
   return boundedPrincipalKey(principal);
 }
 
+/** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
+const principalKeys = new WeakMap<Principal, string>();
+
 /** The number of keys is bounded, so their length must be too: a subject can be as long as a token may be. */
 function boundedPrincipalKey(principal: Principal): string {
-  const key = principalKey(principal);
-  return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
+  const known = principalKeys.get(principal);
+  if (known !== undefined) return known;
+  const whole = principalKey(principal);
+  const key = whole.length <= 256 ? whole : createHash("sha256").update(whole).digest("base64");
+  principalKeys.set(principal, key);
+  return key;
 }
 
 function consume(

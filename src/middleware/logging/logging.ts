@@ -2,14 +2,14 @@
 import { status } from "@grpc/grpc-js";
 import type { Level, Logger } from "pino";
 import { z } from "zod";
-import type { CallContext } from "../call/context.ts";
-import { describeError, type ErrorDescription } from "../call/error-description.ts";
-import { loggerSchema } from "../call/logger-option.ts";
-import { parseOptions } from "../call/options.ts";
-import { boundedText, longestText, redactSecrets } from "../call/redaction.ts";
-import { shadowRefusalOf } from "../call/shadow.ts";
-import { statusName } from "../call/status.ts";
-import type { Middleware, Outcome } from "../chain/middleware.ts";
+import type { CallContext } from "../../call/context.ts";
+import { describeError, type ErrorDescription } from "../../call/error-description.ts";
+import { loggerSchema } from "../../call/logger-option.ts";
+import { parseOptions } from "../../call/options.ts";
+import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
+import { shadowRefusalOf } from "../../call/shadow.ts";
+import { statusName } from "../../call/status.ts";
+import type { Middleware, Outcome } from "../../chain/middleware.ts";
 import { field, PlainLines } from "./plain-lines.ts";
 
 export interface LoggingOptions {

@@ -1,0 +1,133 @@
+// The shorter way through grpc-js: what the caller gets is what it gets on grpc-js's own way, whatever it sends.
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { connect, type IncomingHttpHeaders } from "node:http2";
+import { gzipSync } from "node:zlib";
+import {
+  Server,
+  ServerCredentials,
+  type ServerInterceptingCall,
+  type ServerInterceptor,
+} from "@grpc/grpc-js";
+import { describe, expect, it } from "vitest";
+import type { BaseCall, PartialStatus } from "../../src/chain/grpc-js.ts";
+import { sendOn } from "../../src/chain/grpc-js.ts";
+import { takeShorterWayIn, takesShorterWay } from "../../src/chain/shorter-way.ts";
+import { goodHandlers, kindsDefinition, paths } from "../harness/kinds.ts";
+import { grpcFrame } from "../harness/raw-http2.ts";
+
+interface Answer {
+  readonly headers: IncomingHttpHeaders;
+  readonly trailers: IncomingHttpHeaders;
+  readonly body: string;
+}
+
+interface Wall extends AsyncDisposable {
+  readonly port: number;
+  /** Of each call: did it take the shorter way? */
+  readonly shorter: boolean[];
+}
+
+async function wall(shorter: boolean): Promise<Wall> {
+  const seen: boolean[] = [];
+  const interceptor: ServerInterceptor = (_definition, call) => {
+    const base = call as unknown as BaseCall;
+    if (shorter) {
+      seen.push(takesShorterWay(base));
+      takeShorterWayIn(base);
+      const own = base as { sendStatus(status: PartialStatus): void };
+      own.sendStatus = (status) => sendOn(base, status);
+    }
+    return call as ServerInterceptingCall;
+  };
+  const server = new Server({
+    interceptors: [interceptor],
+    "grpc.enable_channelz": 0,
+    "grpc.max_receive_message_length": 1000,
+  });
+  server.addService(kindsDefinition, goodHandlers());
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+      error === null ? resolve(bound) : reject(error),
+    ),
+  );
+  return { port, shorter: seen, [Symbol.asyncDispose]: async () => server.forceShutdown() };
+}
+
+/** Each part in a DATA frame of its own, which the server reads before the next is sent. */
+async function ask(port: number, path: string, parts: readonly Buffer[], encoding?: string): Promise<Answer> {
+  const session = connect(`http://127.0.0.1:${port}`);
+  try {
+    const stream = session.request({
+      ":method": "POST",
+      ":path": path,
+      te: "trailers",
+      "content-type": "application/grpc",
+      ...(encoding === undefined ? {} : { "grpc-encoding": encoding }),
+    });
+    let headers: IncomingHttpHeaders = {};
+    let trailers: IncomingHttpHeaders = {};
+    const body: Buffer[] = [];
+    stream.on("response", (received) => {
+      headers = received;
+    });
+    stream.on("trailers", (received) => {
+      trailers = received;
+    });
+    stream.on("data", (chunk: Buffer) => body.push(chunk));
+    for (const part of parts) {
+      stream.write(part);
+      // What was sent before it has been read when the ping is answered.
+      await new Promise((resolve) => session.ping(resolve));
+    }
+    stream.end();
+    await once(stream, "close");
+    return { headers: { ...headers, date: "" }, trailers, body: Buffer.concat(body).toString("latin1") };
+  } finally {
+    session.close();
+  }
+}
+
+const message = (text: string): Buffer => grpcFrame(JSON.stringify({ text }));
+const one = message("one");
+const two = message("two");
+const both = Buffer.concat([one, two]);
+
+const rows: readonly [string, readonly Buffer[], encoding?: string][] = [
+  ["one message in one frame", [one]],
+  ["two messages in two frames", [one, two]],
+  ["two messages in one frame", [both]],
+  ["a message cut within its length", [one.subarray(0, 3), one.subarray(3)]],
+  ["a message cut after its length", [one.subarray(0, 5), one.subarray(5)]],
+  ["a message cut within", [one.subarray(0, 9), one.subarray(9)]],
+  ["a message and a half, and the rest", [both.subarray(0, one.length + 7), both.subarray(one.length + 7)]],
+  ["a whole message after one that was cut", [one.subarray(0, 4), one.subarray(4), two]],
+  ["half a message that never ends", [one.subarray(0, 9)]],
+  ["a frame that claims a shorter message than it holds", [Buffer.concat([one, Buffer.from([0])])]],
+  ["an empty message", [grpcFrame("")]],
+  ["no message", []],
+  ["a message of the largest size", [message("x".repeat(1000 - 11))]],
+  ["a message one byte too large", [message("x".repeat(1000 - 10))]],
+  ["a message that cannot be read", [grpcFrame("{")]],
+  ["a compressed message", [grpcFrame(gzipSync('{"text":"packed"}'), 1)], "gzip"],
+  ["a compressed message, then one that is not", [grpcFrame(gzipSync('{"text":"packed"}'), 1), one], "gzip"],
+  [
+    "one that is not compressed, then one that is",
+    [one, grpcFrame(gzipSync('{"text":"packed"}'), 1)],
+    "gzip",
+  ],
+  ["a compressed message without an encoding", [grpcFrame(gzipSync('{"text":"packed"}'), 1)]],
+  ["an encoding that nobody knows", [grpcFrame("{}", 1)], "snappy"],
+  ["a flag that means nothing", [grpcFrame('{"text":"one"}', 2)]],
+];
+
+describe.each(Object.entries(paths))("C1 on a %s call", (_kind, path) => {
+  it.each(rows)("%s is answered as on grpc-js's own way", async (_what, parts, encoding) => {
+    await using own = await wall(false);
+    await using shorter = await wall(true);
+    const wanted = await ask(own.port, path, parts, encoding);
+    expect(await ask(shorter.port, path, parts, encoding)).toEqual(wanted);
+    expect(shorter.shorter).toEqual([true]);
+    expect(wanted.trailers["grpc-status"] ?? wanted.headers["grpc-status"]).toBeDefined();
+  });
+});

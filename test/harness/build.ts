@@ -1,0 +1,24 @@
+// Before any test: the package as built, which the examples, the benchmark and the tests of the package use. Built once,
+// and by no test, because another may be loading it.
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { join } from "node:path";
+
+export default function build(): void {
+  if (!isBuilt()) execFileSync("npm", ["run", "--silent", "build"], { stdio: "inherit" });
+}
+
+/** The build writes this file last. */
+const stamp = "dist/package.json";
+
+function isBuilt(): boolean {
+  if (!existsSync(stamp)) return false;
+  const builtAt = statSync(stamp).mtimeMs;
+  const made = ["src", "scripts/commonjs.ts", "tsconfig.json", "tsconfig.build.json", "package.json"];
+  return made.flatMap(filesIn).every((file) => statSync(file).mtimeMs <= builtAt);
+}
+
+function filesIn(path: string): readonly string[] {
+  if (!statSync(path).isDirectory()) return [path];
+  return readdirSync(path, { recursive: true, encoding: "utf8" }).map((name) => join(path, name));
+}
