@@ -1,14 +1,44 @@
 import { defineConfig } from "vitest/config";
 
+/** A metrics or tracing SDK is registered for a whole process, and a guard of the process is one too. */
+const own = [
+  "test/call/instruments.test.ts",
+  "test/chain/{process-guard,refused-below,unknown-method}.test.ts",
+  "test/client/trace-propagation.test.ts",
+  "test/middleware/metrics.test.ts",
+  "test/middleware/audit/audit.test.ts",
+  "test/server/{certificate-reload,connections,limits,metrics,observability,options,plaintext,tls,tracing}.test.ts",
+];
+
+/** What these say does not depend on the Node that runs them. */
+const oneNode = ["test/{bench,docs,scripts,types}/**/*.test.ts"];
+
 export default defineConfig({
   test: {
-    include: ["test/**/*.test.ts"],
     globalSetup: "test/harness/build.ts",
     testTimeout: 20_000,
     hookTimeout: 20_000,
-    // What a file leaves behind in its process, the next one meets, as in a service. It also saves a third of the time.
-    isolate: false,
     // More than cores: many tests wait for a deadline, a retry or a file's change.
     maxWorkers: 4,
+    projects: [
+      {
+        extends: true,
+        test: { name: "own process", include: own, isolate: true },
+      },
+      {
+        extends: true,
+        test: { name: "one Node", include: oneNode },
+      },
+      {
+        extends: true,
+        // A third of the time would go into loading the same modules for each file.
+        test: {
+          name: "shared process",
+          include: ["test/**/*.test.ts"],
+          exclude: [...own, ...oneNode],
+          isolate: false,
+        },
+      },
+    ],
   },
 });
