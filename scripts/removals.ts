@@ -1029,8 +1029,8 @@ export const removals: readonly Removal[] = [
     requirement: "A5",
     what: "the look for client certificates that can never come",
     file: "src/server/options.ts",
-    find: "readsClientCertificates(authentication) ?",
-    replace: "readsClientCertificates(authentication) && false ?",
+    find: "const inNeed = inNeedOfCertificates(authentication);",
+    replace: 'const inNeed = inNeedOfCertificates === undefined ? "" : undefined;',
     tests: ["test/server/client-certificates-at-start.test.ts"],
   },
   {

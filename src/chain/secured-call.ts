@@ -75,7 +75,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   readonly #stream: ServerHttp2Stream;
   readonly #session: Http2Session | undefined;
   readonly #connection: Connection;
-  readonly #startedAt: number = performance.now();
+  /** By the monotonic clock, when the context was made. */
+  #startedAt = 0;
   readonly #inflation: Inflation | undefined;
   /** Is the base call at work on a message of the handler's? What fails then is the handler's. */
   #sending = false;
@@ -340,6 +341,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       logger: this.#chain.logger,
       listeners: this.#chain,
     });
+    // After the context looked at the wall clock: what comes in between makes a call end late, and never early.
+    this.#startedAt = performance.now();
     this.#connection.calls += 1;
     const stream: OwnedStream = this.#stream;
     stream[callKey] = this;

@@ -10,8 +10,7 @@ import { milliseconds, refused } from "../call/options.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
 import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
-import type { Authenticator } from "../middleware/authentication/authenticator.ts";
-import { readsClientCertificates } from "../middleware/authentication/mtls.ts";
+import { type Authenticator, inNeedOfCertificates } from "../middleware/authentication/authenticator.ts";
 import type { Authorizer } from "../middleware/authorization/authorizer.ts";
 import { type DeadlineLimits, type DeadlineOptions, deadlineSchema } from "../middleware/deadline.ts";
 import { maxMetadataBytesSchema } from "../middleware/metadata-limit.ts";
@@ -289,18 +288,22 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z
     channelOptions: serverChannelOptionsSchema.default({}),
   })
   .superRefine(({ tls, authentication }, context) => {
-    const problem = readsClientCertificates(authentication) ? noClientCertificates(tls) : undefined;
+    const inNeed = inNeedOfCertificates(authentication);
+    const problem = inNeed === undefined ? undefined : noClientCertificates(tls, inNeed);
     if (problem !== undefined)
       context.addIssue({ code: "custom", path: ["authentication"], message: problem });
   });
 
 /** Why no client can ever show a certificate. Undefined where it can, or a sidecar forwards the one that it saw. */
-function noClientCertificates(tls: ServerTlsSettings | ServerPlaintextSettings): string | undefined {
+function noClientCertificates(
+  tls: ServerTlsSettings | ServerPlaintextSettings,
+  inNeed: string,
+): string | undefined {
   if (tls.plaintext === "mesh") return undefined;
   if (tls.plaintext === "loopback")
-    return 'mtls reads client certificates, and with tls.plaintext "loopback" there are none; use TLS with tls.clientCa, or leave mtls out';
+    return `${inNeed} reads client certificates, and with tls.plaintext "loopback" there are none; use TLS with tls.clientCa, or leave it out`;
   if (tls.clientCa !== undefined) return undefined;
-  return "mtls needs tls.clientCa, the roots that client certificates are verified against: without it no client is asked for one";
+  return `${inNeed} needs tls.clientCa, the roots that client certificates are verified against: without it no client is asked for one`;
 }
 
 const ownServer = "that is your server's own";

@@ -6,6 +6,7 @@ import { allOf } from "../../src/middleware/authentication/all-of.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
+import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { optional } from "../../src/middleware/authentication/optional.ts";
@@ -40,7 +41,11 @@ function problemsOf(
   }
 }
 
+const bound = (certificateBound: "require" | "if-present"): Authenticator =>
+  jwt({ issuer: world.issuer.issuer, audience: "kinds", jwksUri: world.issuer.jwksUri, certificateBound });
+
 const users: readonly (readonly [what: string, authentication: () => Authenticator])[] = [
+  ["jwt whose tokens must be bound to a certificate", () => bound("require")],
   ["mtls", () => mtls()],
   ["mtls, optional", () => optional(mtls())],
   ["mtls beside another", () => anyOf(keys(), mtls())],
@@ -54,13 +59,15 @@ const users: readonly (readonly [what: string, authentication: () => Authenticat
 describe.each(users)("%s", (_what, authentication) => {
   it("A5 does not start where no client is asked for a certificate", () => {
     expect(problemsOf(authentication(), pair())).toEqual([
-      expect.stringMatching(/^authentication: mtls needs tls\.clientCa, the roots/),
+      expect.stringMatching(/^authentication: (mtls|jwt\(.*\)) needs tls\.clientCa, the roots/),
     ]);
   });
 
   it("A5 does not start on loopback without TLS", () => {
     expect(problemsOf(authentication(), { plaintext: "loopback" })).toEqual([
-      expect.stringMatching(/^authentication: mtls reads client certificates.* "loopback".*use TLS/),
+      expect.stringMatching(
+        /^authentication: (mtls|jwt\(.*\)) reads client certificates.* "loopback".*use TLS/,
+      ),
     ]);
   });
 
@@ -89,4 +96,5 @@ describe.each(users)("%s", (_what, authentication) => {
 it("A5 an authenticator that reads no certificate starts without clientCa", () => {
   expect(problemsOf(keys(), pair())).toBeUndefined();
   expect(problemsOf(keys(), { plaintext: "loopback" })).toBeUndefined();
+  expect(problemsOf(bound("if-present"), pair())).toBeUndefined();
 });

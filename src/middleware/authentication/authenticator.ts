@@ -36,6 +36,18 @@ export interface Authenticator {
   close?(): void | Promise<void>;
 }
 
+/** Of ours that can let nobody in where no client shows a certificate: what it is called in an error. */
+export const needsCertificates: unique symbol = Symbol("palisade.needs-certificates");
+
+/** The first of its authenticators that can do nothing without client certificates; undefined where none is. */
+export function inNeedOfCertificates(authenticator: Authenticator): string | undefined {
+  for (const single of singleAuthenticators(authenticator)) {
+    const { [needsCertificates]: name } = single as { readonly [needsCertificates]?: string };
+    if (name !== undefined) return name;
+  }
+  return undefined;
+}
+
 /** The authenticators that a combination is made of, in the end. */
 export function singleAuthenticators(authenticator: Authenticator): readonly Authenticator[] {
   return authenticator.parts === undefined

@@ -8,7 +8,7 @@ import { isLoopbackTarget } from "../../call/loopback.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
 import { isThenable } from "../../call/thenable.ts";
-import type { Authenticator } from "./authenticator.ts";
+import { type Authenticator, needsCertificates } from "./authenticator.ts";
 import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
@@ -214,6 +214,7 @@ interface JwtRules {
 }
 
 class JwtAuthenticator implements Authenticator {
+  readonly [needsCertificates]: string | undefined;
   readonly name = "jwt";
   readonly source = "metadata";
   readonly headers: readonly string[] = ["authorization"];
@@ -225,6 +226,8 @@ class JwtAuthenticator implements Authenticator {
 
   constructor(rules: JwtRules) {
     this.#rules = rules;
+    this[needsCertificates] =
+      rules.claims.certificateBound === "require" ? 'jwt({ certificateBound: "require" })' : undefined;
   }
 
   /** A signed token that names our issuer. The unverified name chooses who verifies the token; it grants nothing. */

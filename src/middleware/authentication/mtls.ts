@@ -6,7 +6,7 @@ import { FrozenSet } from "../../call/frozen-set.ts";
 import { type Filled, parseOptions } from "../../call/options.ts";
 import type { PeerCertificate } from "../../call/peer.ts";
 import type { Identity, Principal } from "../../call/principal.ts";
-import { type Authenticator, singleAuthenticators } from "./authenticator.ts";
+import { type Authenticator, needsCertificates } from "./authenticator.ts";
 import {
   matchesName,
   type NameKind,
@@ -88,17 +88,13 @@ export function mtls(options: MtlsOptions = {}): Authenticator {
   return new MtlsAuthenticator(grants, unmatched);
 }
 
-/** Is `mtls` the authenticator, or a part of it? */
-export function readsClientCertificates(authenticator: Authenticator): boolean {
-  return singleAuthenticators(authenticator).some((single) => single instanceof MtlsAuthenticator);
-}
-
 interface Grant {
   readonly pattern: NamePattern;
   readonly roles: readonly string[];
 }
 
 class MtlsAuthenticator implements Authenticator {
+  readonly [needsCertificates] = "mtls";
   readonly name = "mtls";
   readonly source = "connection";
   readonly headers: readonly string[] = [];
