@@ -67,7 +67,7 @@ type Writable<T> = { -readonly [Key in keyof T]: T[Key] };
 export function auditEntry(call: CallContext, outcome: Outcome): AuditEntry {
   const { method, principal, actor, traceId } = call;
   const entry: Writable<AuditEntry> = {
-    time: new Date(call.startedAt).toISOString(),
+    time: isoTime(call.startedAt),
     id: call.id,
     caller: principal === undefined ? null : party(principal),
     method: method.known ? method.path : redactSecrets(method.path, longestText),
@@ -110,7 +110,30 @@ function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome
   if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, longestText);
 }
 
-function party({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
+let lastTimeMs = Number.NaN;
+let lastTime = "";
+
+/** Many calls arrive in one millisecond. */
+function isoTime(epochMs: number): string {
+  if (epochMs !== lastTimeMs) {
+    lastTime = new Date(epochMs).toISOString();
+    lastTimeMs = epochMs;
+  }
+  return lastTime;
+}
+
+/** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
+const parties = new WeakMap<Principal, AuditParty>();
+
+function party(principal: Principal): AuditParty {
+  const known = parties.get(principal);
+  if (known !== undefined) return known;
+  const made = Object.freeze(newParty(principal));
+  parties.set(principal, made);
+  return made;
+}
+
+function newParty({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
   const made: Writable<AuditParty> = {
     subject: boundedText(subject, longestText),
     kind,

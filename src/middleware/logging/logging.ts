@@ -5,7 +5,9 @@ import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { describeError, type ErrorDescription } from "../../call/error-description.ts";
 import { loggerSchema } from "../../call/logger-option.ts";
+import type { MethodInfo } from "../../call/method.ts";
 import { parseOptions } from "../../call/options.ts";
+import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
 import { shadowRefusalOf } from "../../call/shadow.ts";
 import { statusName } from "../../call/status.ts";
@@ -111,23 +113,35 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
     call_id: "id",
   });
   if (lines === undefined) return () => false;
+  const ofMethods = new Map<MethodInfo, string>();
+  const methodOf = (method: MethodInfo): string => {
+    const known = ofMethods.get(method);
+    if (known !== undefined) return known;
+    const made = field("method", method.path);
+    ofMethods.set(method, made);
+    return made;
+  };
   return (call, { durationMs }) => {
-    const { principal } = call;
-    const who =
-      principal === undefined
-        ? ',"principal":null'
-        : field("principal", boundedText(principal.subject, longestText)) + field("scheme", principal.scheme);
+    const { principal, requestId, traceId, id } = call;
+    // Of ids every character is known: none has to be looked at.
     return lines.write(
-      field("method", call.method.path) +
-        field("duration_ms", roundedMs(durationMs)) +
-        ',"grpc_code":"OK"' +
-        field("peer", call.peer.address) +
-        who +
-        field("request_id", call.requestId) +
-        field("trace_id", call.traceId ?? null) +
-        field("call_id", call.id),
+      `${methodOf(call.method)},"duration_ms":${roundedMs(durationMs)},"grpc_code":"OK"${field("peer", call.peer.address)}` +
+        `${principal === undefined ? ',"principal":null' : principalFields(principal)},"request_id":"${requestId}",` +
+        `"trace_id":${traceId === undefined ? "null" : `"${traceId}"`},"call_id":"${id}"`,
     );
   };
+}
+
+/** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
+const ofPrincipals = new WeakMap<Principal, string>();
+
+function principalFields(principal: Principal): string {
+  const known = ofPrincipals.get(principal);
+  if (known !== undefined) return known;
+  const made =
+    field("principal", boundedText(principal.subject, longestText)) + field("scheme", principal.scheme);
+  ofPrincipals.set(principal, made);
+  return made;
 }
 
 function roundedMs(durationMs: number): number {

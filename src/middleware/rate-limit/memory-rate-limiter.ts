@@ -130,7 +130,9 @@ export class MemoryRateLimiter {
 }
 
 function waitOf(entry: Entry, nowMs: number): number {
-  return Math.max(1, Math.ceil(entry.endsAt - nowMs));
+  // The clock has fractions, and a sum of them is not exact: a hair more than 2,500 is 2,500.
+  const leftMs = Math.round((entry.endsAt - nowMs) * 1000) / 1000;
+  return Math.max(1, Math.ceil(leftMs));
 }
 
 /** One key's window, and its place in the list it stands in. */
