@@ -52,6 +52,61 @@ function idsIn(path: string): unknown[] {
     .map((line) => (JSON.parse(line) as AuditEntry).id);
 }
 
+const hostile = 'a"\\\u0001\n\u0085\u2028\u202e\u{1f600}é';
+const whole: AuditEntry = {
+  ...entry("1"),
+  caller: { subject: "ada", kind: "user", scheme: "jwt", issuer: "https://id.example", tenant: "acme" },
+};
+const written: readonly (readonly [string, AuditEntry])[] = [
+  ["nobody", entry("1")],
+  ["somebody", whole],
+  [
+    "a caller that is kept",
+    { ...whole, caller: Object.freeze({ subject: "ada", kind: "user", scheme: "jwt" }) },
+  ],
+  ["a trace", { ...whole, traceId: "ab".repeat(16) }],
+  ["no rule", { ...whole, rule: null, decision: "none" }],
+  [
+    "more than most",
+    {
+      ...whole,
+      delivered: false,
+      reason: "why",
+      shadow: true,
+      actor: { subject: "s", kind: "service", scheme: "mtls" },
+    },
+  ],
+  ["many calls", { ...whole, count: 7, firstTime: "a", lastTime: "b" }],
+  ["a field of somebody's own", { ...whole, more: { deep: [1] } } as AuditEntry],
+  ["no duration", { ...whole, durationMs: Number.NaN }],
+  [
+    "hostile text everywhere",
+    {
+      ...whole,
+      method: hostile,
+      peer: hostile,
+      rule: hostile,
+      traceId: hostile,
+      id: hostile,
+      status: hostile,
+      caller: { subject: hostile, kind: "user", scheme: hostile },
+    },
+  ],
+];
+
+it.each(written)("U1 an entry of %s is the JSON of that entry", async (_what, given) => {
+  const path = newPath();
+  const sink = jsonLinesSink({ path });
+  await sink.write([given, given]);
+  await sink.close?.();
+  const lines = readFileSync(path, "utf8").trimEnd().split("\n");
+  expect(lines).toHaveLength(2);
+  expect(lines[1]).toBe(lines[0]);
+  expect(JSON.parse(lines[0] ?? "")).toEqual(JSON.parse(JSON.stringify(given)));
+  expect(Object.keys(JSON.parse(lines[0] ?? "") as object)).toEqual(Object.keys(given));
+  expect(lines[0]).not.toMatch(/[\p{Cc}\u2028\u2029\u202e]/u);
+});
+
 describe("jsonLinesSink", () => {
   it("U3 appends one JSON object a line, readable for the owner alone", async () => {
     const path = newPath();
