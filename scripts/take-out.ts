@@ -3,7 +3,16 @@
  * fail. `npm run take-out` does all of them, `npm run take-out -- A1 C3` those whose requirement is named.
  */
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -43,20 +52,33 @@ function takeOut(copy: string, removal: Removal): void {
   );
 }
 
+/** Did a test run, and fail? A run that breaks down before its first test has noticed nothing. */
 function testsFail(copy: string, tests: readonly string[]): Promise<boolean> {
+  const report = join(copy, "report.json");
   return new Promise((resolve, reject) => {
     const child = spawn(
       join(root, "node_modules/.bin/vitest"),
-      ["run", "--bail=1", "--maxWorkers=1", ...tests],
+      ["run", "--bail=1", "--maxWorkers=1", "--reporter=json", `--outputFile=${report}`, ...tests],
       {
         cwd: copy,
+        env: { ...process.env, TESTS_WITHOUT_BUILD: "1" },
         stdio: "ignore",
         timeout: 180_000,
       },
     );
     child.once("error", reject);
-    child.once("exit", (code) => resolve(code !== 0));
+    child.once("exit", () => {
+      if (!existsSync(report)) return reject(new Error(`no test ran: ${tests.join(", ")}`));
+      const { numTotalTests, success } = JSON.parse(readFileSync(report, "utf8")) as Report;
+      if (numTotalTests === 0) return reject(new Error(`no test ran: ${tests.join(", ")}`));
+      resolve(!success);
+    });
   });
+}
+
+interface Report {
+  readonly numTotalTests: number;
+  readonly success: boolean;
 }
 
 async function check(removal: Removal): Promise<boolean> {
