@@ -1026,6 +1026,14 @@ export const removals: readonly Removal[] = [
     tests: ["test/server/shutdown.test.ts"],
   },
   {
+    requirement: "A1",
+    what: "the comparison of a token with its connection's last one",
+    file: "src/middleware/authentication/bearer-token.ts",
+    find: "return timingSafeEqual(this.#bytes, this.#compared) && text === this.#text;",
+    replace: "return timingSafeEqual(this.#bytes, this.#bytes);",
+    tests: ["test/server/authentication.test.ts"],
+  },
+  {
     requirement: "A5",
     what: "the look for client certificates that can never come",
     file: "src/server/options.ts",

@@ -285,6 +285,38 @@ describe("A1 the algorithms", () => {
   });
 });
 
+describe("A1 the tokens of one connection", () => {
+  it("are told apart, whatever came before on it", async () => {
+    await using wall = await secured();
+    const client = wall.client();
+    const call = async (metadata: { readonly authorization: string }): Promise<string> => {
+      const requestId = `r-${callCount++}`;
+      const { name } = await invoke(client, "unary", {
+        metadata: { ...metadata, "x-request-id": requestId },
+      });
+      const { principal } = await wall.callLine((line) => line["request_id"] === requestId);
+      return `${name} ${String(principal)}`;
+    };
+    let callCount = 0;
+    const ada = await wall.authorized({ sub: "ada" });
+    const bob = await wall.authorized({ sub: "bob" });
+    // Its tenth character from the end: the last ones of a signature may carry bits that mean nothing.
+    const at = ada.authorization.length - 10;
+    const other = ada.authorization.charAt(at) === "A" ? "B" : "A";
+    const forged = {
+      authorization: `${ada.authorization.slice(0, at)}${other}${ada.authorization.slice(at + 1)}`,
+    };
+    expect(await call(ada)).toBe("OK ada");
+    expect(await call(ada)).toBe("OK ada");
+    expect(await call(bob)).toBe("OK bob");
+    expect(await call(ada)).toBe("OK ada");
+    expect(await call(forged)).toBe("UNAUTHENTICATED null");
+    expect(await call(ada)).toBe("OK ada");
+    expect(await call({ authorization: ada.authorization.slice(0, -1) })).toBe("UNAUTHENTICATED null");
+    expect(await call(bob)).toBe("OK bob");
+  });
+});
+
 describe("A1 several issuers", () => {
   it.each(kinds)("A1 a key is only tried for its own issuer, on a %s call", async (kind) => {
     await using first = await createTokenIssuer({ audience: "kinds", algorithms: ["ES256"] });
