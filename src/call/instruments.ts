@@ -103,7 +103,12 @@ export class LateCounter extends LateInstrument<Counter> {
   }
 
   protected override leave(): void {
-    this.tell();
+    try {
+      this.tell();
+    } catch (error) {
+      // An SDK that failed must not keep the next one from being followed.
+      reportOnce(error);
+    }
     this.#kept.clear();
   }
 

@@ -45,6 +45,28 @@ describe("U5 a counter", () => {
     await second.close();
   });
 
+  it("leaves an SDK that fails", async () => {
+    metrics.disable();
+    metrics.setGlobalMeterProvider({
+      getMeter: () =>
+        ({
+          createCounter: () => ({
+            add: () => {
+              throw new Error("broken");
+            },
+          }),
+          createObservableCounter: () => ({ addCallback: () => {} }),
+          createObservableUpDownCounter: () => ({ addCallback: () => {} }),
+        }) as never,
+    });
+    counter.add(1, some);
+    counter.add(1, other);
+    const kept = keepMetrics();
+    counter.add(7, some);
+    expect(await kept.points("test.counted")).toEqual([{ attributes: some, value: 7 }]);
+    await kept.close();
+  });
+
   it("adds at once where the SDK cannot be had to ask", () => {
     const added: unknown[] = [];
     metrics.disable();

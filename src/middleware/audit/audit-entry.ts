@@ -1,5 +1,6 @@
 // The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
 import type { CallContext } from "../../call/context.ts";
+import { onceFor } from "../../call/once-for.ts";
 import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
 import { shadowRefusalOf } from "../../call/shadow.ts";
@@ -123,15 +124,7 @@ function isoTime(epochMs: number): string {
 }
 
 /** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
-const parties = new WeakMap<Principal, AuditParty>();
-
-function party(principal: Principal): AuditParty {
-  const known = parties.get(principal);
-  if (known !== undefined) return known;
-  const made = Object.freeze(newParty(principal));
-  parties.set(principal, made);
-  return made;
-}
+const party = onceFor<Principal, AuditParty>((principal) => Object.freeze(newParty(principal)));
 
 function newParty({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
   const made: Writable<AuditParty> = {

@@ -5,7 +5,9 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../../call/errors.ts";
+import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
+import { plainText } from "../../call/plain-text.ts";
 import type { AuditEntry, AuditParty } from "./audit-entry.ts";
 import type { AuditSink } from "./audit-sink.ts";
 
@@ -143,8 +145,6 @@ async function endsWithinLine(file: FileHandle): Promise<boolean> {
 
 /** What JSON leaves as it is, and a reader may take for the end of a line or obey: C1 controls, separators, bidi. */
 const unsafeInLines = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
-/** Nothing to escape for JSON, and nothing that is unsafe in a line. */
-const plainText = /^[ !#-[\]-~]*$/;
 
 function jsonLine(entry: AuditEntry): string {
   return `${ordinaryJson(entry) ?? safeJson(entry)}\n`;
@@ -179,13 +179,9 @@ function textJson(text: string): string {
   return plainText.test(text) ? `"${text}"` : safeJson(text);
 }
 
-/** One credential's caller is the same in all its entries. */
-const callers = new WeakMap<AuditParty, string>();
+/** One credential's caller is the same in all its entries, and frozen; somebody else's may change. */
+const keptCallerJson = onceFor<AuditParty, string>(safeJson);
 
 function callerJson(caller: AuditParty): string {
-  const known = callers.get(caller);
-  if (known !== undefined) return known;
-  const json = safeJson(caller);
-  if (Object.isFrozen(caller)) callers.set(caller, json);
-  return json;
+  return Object.isFrozen(caller) ? keptCallerJson(caller) : safeJson(caller);
 }

@@ -6,6 +6,7 @@ import type { CallContext } from "../../call/context.ts";
 import { describeError, type ErrorDescription } from "../../call/error-description.ts";
 import { loggerSchema } from "../../call/logger-option.ts";
 import type { MethodInfo } from "../../call/method.ts";
+import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
@@ -113,19 +114,12 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
     call_id: "id",
   });
   if (lines === undefined) return () => false;
-  const ofMethods = new Map<MethodInfo, string>();
-  const methodOf = (method: MethodInfo): string => {
-    const known = ofMethods.get(method);
-    if (known !== undefined) return known;
-    const made = field("method", method.path);
-    ofMethods.set(method, made);
-    return made;
-  };
+  const methodField = onceFor<MethodInfo, string>(({ path }) => field("method", path));
   return (call, { durationMs }) => {
     const { principal, requestId, traceId, id } = call;
     // Of ids every character is known: none has to be looked at.
     return lines.write(
-      `${methodOf(call.method)},"duration_ms":${roundedMs(durationMs)},"grpc_code":"OK"${field("peer", call.peer.address)}` +
+      `${methodField(call.method)},"duration_ms":${roundedMs(durationMs)},"grpc_code":"OK"${field("peer", call.peer.address)}` +
         `${principal === undefined ? ',"principal":null' : principalFields(principal)},"request_id":"${requestId}",` +
         `"trace_id":${traceId === undefined ? "null" : `"${traceId}"`},"call_id":"${id}"`,
     );
@@ -133,16 +127,9 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
 }
 
 /** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
-const ofPrincipals = new WeakMap<Principal, string>();
-
-function principalFields(principal: Principal): string {
-  const known = ofPrincipals.get(principal);
-  if (known !== undefined) return known;
-  const made =
-    field("principal", boundedText(principal.subject, longestText)) + field("scheme", principal.scheme);
-  ofPrincipals.set(principal, made);
-  return made;
-}
+const principalFields = onceFor<Principal, string>(
+  ({ subject, scheme }) => field("principal", boundedText(subject, longestText)) + field("scheme", scheme),
+);
 
 function roundedMs(durationMs: number): number {
   return Math.round(durationMs * 1000) / 1000;

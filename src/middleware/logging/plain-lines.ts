@@ -7,6 +7,7 @@
  */
 import { channel } from "node:diagnostics_channel";
 import { type Logger, symbols } from "pino";
+import { plainText } from "../../call/plain-text.ts";
 
 /** The fields of one line in their order, `undefined` ones left out. */
 type Fields = Readonly<Record<string, string | number | null>>;
@@ -91,8 +92,6 @@ function isPlain(logger: Logger, keys: readonly string[]): boolean {
     [...keys, String(inside(logger, "messageKeySym"))].every((key) => !(key in serializers))
   );
 }
-
-const plainText = /^[ !#-[\]-~]*$/;
 
 /** `,"name":value`, as in the middle of an object; nothing where there is no value. */
 export function field(name: string, value: string | number | null | undefined): string {

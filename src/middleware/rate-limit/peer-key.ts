@@ -1,25 +1,21 @@
 // Which callers share a peer limit: one verified certificate, one IPv4 address, one IPv6 network of 64 bits; behind a
 // configured proxy always the address.
 import { isIPv4, isIPv6 } from "node:net";
+import { onceFor } from "../../call/once-for.ts";
 import type { Peer } from "../../call/peer.ts";
 
-/** A peer lasts as long as its connection, and so does its key. */
-const keys = new WeakMap<Peer, string>();
-
-/** The key under which a peer is counted: `cert:<fingerprint>`, else `ip:<address or network>`. */
-export function peerKey(peer: Peer): string {
-  const known = keys.get(peer);
-  if (known !== undefined) return known;
+/**
+ * The key under which a peer is counted: `cert:<fingerprint>`, else `ip:<address or network>`. A peer lasts as long as its
+ * connection, and so does its key.
+ */
+export const peerKey: (peer: Peer) => string = onceFor((peer) => {
   const { certificate } = peer;
   // Behind a proxy the connection's certificate is the proxy's, and many callers share it.
   const isOwn = peer.forwardedBy === undefined || certificate?.forwarded === true;
-  const key =
-    certificate !== undefined && isOwn
-      ? `cert:${certificate.fingerprint256}`
-      : `ip:${addressKey(peer.address)}`;
-  keys.set(peer, key);
-  return key;
-}
+  return certificate !== undefined && isOwn
+    ? `cert:${certificate.fingerprint256}`
+    : `ip:${addressKey(peer.address)}`;
+});
 
 /**
  * An IPv4 address as it is, also where IPv6 carries it (`::ffff:192.0.2.1`, and `64:ff9b::192.0.2.1` of RFC 6052);

@@ -5,6 +5,7 @@ import { z } from "zod";
 import { type CallContext, ContextKey } from "../../call/context.ts";
 import { LateObservable, type Tally } from "../../call/instruments.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../call/method.ts";
+import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
 import { type Principal, principalKey } from "../../call/principal.ts";
 import type { Middleware } from "../../chain/middleware.ts";
@@ -348,18 +349,14 @@ function callerKey({ principal, peer }: CallContext): string {
   return boundedPrincipalKey(principal);
 }
 
-/** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
-const principalKeys = new WeakMap<Principal, string>();
-
-/** The number of keys is bounded, so their length must be too: a subject can be as long as a token may be. */
-function boundedPrincipalKey(principal: Principal): string {
-  const known = principalKeys.get(principal);
-  if (known !== undefined) return known;
-  const whole = principalKey(principal);
-  const key = whole.length <= 256 ? whole : createHash("sha256").update(whole).digest("base64");
-  principalKeys.set(principal, key);
-  return key;
-}
+/**
+ * A principal is sealed when it gets here, and one credential's is the same for all its calls. The number of keys is
+ * bounded, so their length must be too: a subject can be as long as a token may be.
+ */
+const boundedPrincipalKey = onceFor<Principal, string>((principal) => {
+  const key = principalKey(principal);
+  return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
+});
 
 function consume(
   call: CallContext,
