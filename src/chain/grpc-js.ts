@@ -36,7 +36,7 @@ import { longestTimerMs } from "../call/timer.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "./refused-below.ts";
-import { sendPlainSuccess, takeShorterWayIn, takesShorterWay } from "./shorter-way.ts";
+import { sendDueTrailers, sendPlainSuccess, takeShorterWayIn, takesShorterWay } from "./shorter-way.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
 export interface InboundListener {
@@ -407,6 +407,7 @@ export function sendOn(base: BaseCall, status: PartialStatus): void {
   if (sendPlainSuccess(base, status)) return;
   const prototype = Object.getPrototypeOf(base) as BaseCall;
   prototype.sendStatus.call(base, status);
+  sendDueTrailers(base);
 }
 
 /** How many values a `Metadata` holds, without building a map of it. */

@@ -39,6 +39,7 @@ import {
 import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
 import type { FailureSource, PublicStatus } from "./recovery.ts";
+import { sendAnswer } from "./shorter-way.ts";
 
 const CHECKING = 0;
 const OPEN = 1;
@@ -171,6 +172,11 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   sendMessage(message: unknown, callback: () => void): void {
+    this.#write(message, callback, sendOne);
+  }
+
+  /** `send` tells whether the callback was called or will be. */
+  #write(message: unknown, callback: () => void, send: typeof sendOne): void {
     if (this.#state === ENDED) {
       process.nextTick(callback);
       return;
@@ -192,10 +198,10 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#headersSent = true;
     this.#connection.sentSincePing = true;
     this.#sending = true;
-    this.#base.sendMessage(message, callback);
+    const sent = send(this.#base, message, callback);
     this.#sending = false;
     // It could not be sent, so the base call has forgotten who waits for that.
-    if (this.ended) process.nextTick(callback);
+    if (!sent && this.ended) process.nextTick(callback);
   }
 
   sendStatus(sent: PartialStatus): void {
@@ -256,9 +262,10 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       this.fail(error, "given", trailers);
       return;
     }
-    this.sendMessage(value, () => {
+    const callback = (): void => {
       this.sendStatus({ code: status.OK, details: "OK", metadata: trailers as Metadata | null | undefined });
-    });
+    };
+    this.#write(value, callback, sendLast);
   }
 
   get replied(): boolean {
@@ -729,6 +736,15 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 export function securedCallOf(handlerCall: unknown): SecuredCall | undefined {
   const owner = CallAuthContext.ownerOf(handlerCall);
   return owner instanceof SecuredCall ? owner : undefined;
+}
+
+function sendOne(base: BaseCall, message: unknown, callback: () => void): boolean {
+  // grpc-js's own way returns nothing.
+  return (base.sendMessage(message, callback) as unknown) === true;
+}
+
+function sendLast(base: BaseCall, message: unknown, callback: () => void): boolean {
+  return sendAnswer(base, message, callback) || sendOne(base, message, callback);
 }
 
 const callKey: unique symbol = Symbol("palisade.call");

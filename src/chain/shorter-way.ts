@@ -26,13 +26,23 @@ interface OpenCall {
   readonly stream: ServerHttp2Stream;
   readonly handler: { readonly deserialize: (bytes: Buffer) => unknown };
   readonly decoder: Decoder;
+  readonly listener: { onReceiveMessage(message: unknown): void } | null;
+  readonly maxSendMessageSize: number;
+  readonly readQueue: QueueEntry[];
+  isReadPending: boolean;
+  readonly cancelled: boolean;
   metadataSent: boolean;
   wantTrailers: boolean;
   shouldSendMetrics: boolean;
   /** Null where channelz is off. */
   readonly callEventTracker: object | null;
   [shorterKey]?: true;
+  /** What waits until the one message of a call has left. */
+  [answeredKey]?: (() => void) | undefined;
+  handleDataFrame(data: Buffer): void;
   maybeSendMetadata(): void;
+  serializeMessage(message: unknown): Buffer;
+  sendMessage(message: unknown, callback: () => void): unknown;
   decompressMessage(message: Buffer, encoding: string): Buffer | Promise<Buffer>;
   decompressAndMaybePush(entry: QueueEntry): unknown;
   maybePushNextMessage(): void;
@@ -42,6 +52,7 @@ interface OpenCall {
 }
 
 const shorterKey: unique symbol = Symbol("palisade.shorter");
+const answeredKey: unique symbol = Symbol("palisade.answered");
 
 /** Is this base call one that the functions below know? Asked of the first one of its class. */
 export function takesShorterWay(base: object): boolean {
@@ -52,7 +63,15 @@ export function takesShorterWay(base: object): boolean {
     typeof call.metadataSent === "boolean" &&
     typeof call.wantTrailers === "boolean" &&
     typeof call.shouldSendMetrics === "boolean" &&
+    typeof call.isReadPending === "boolean" &&
+    typeof call.cancelled === "boolean" &&
+    typeof call.maxSendMessageSize === "number" &&
+    Array.isArray(call.readQueue) &&
+    call.listener !== undefined &&
     call.callEventTracker !== undefined &&
+    typeof call.handleDataFrame === "function" &&
+    typeof call.serializeMessage === "function" &&
+    typeof call.sendMessage === "function" &&
     typeof call.maybeSendMetadata === "function" &&
     typeof call.decompressAndMaybePush === "function" &&
     typeof call.maybePushNextMessage === "function" &&
@@ -65,8 +84,11 @@ export function takesShorterWay(base: object): boolean {
 export function takeShorterWayIn(base: object): void {
   const call = base as OpenCall;
   call.decoder.write = readWhole;
+  call.handleDataFrame = readFrame;
   call.decompressAndMaybePush = pushUncompressed;
   call.maybeSendMetadata = sendPlainHeaders;
+  // Where channelz counts messages, grpc-js's own way tells it.
+  if (call.callEventTracker === null) call.sendMessage = sendAhead;
   call[shorterKey] = true;
 }
 
@@ -89,17 +111,55 @@ function readWhole(this: Decoder, data: Buffer): Buffer[] {
   return (Object.getPrototypeOf(this) as Decoder).write.call(this, data);
 }
 
+/**
+ * grpc-js pauses the stream at each message, and resumes it when the reader asks for the next. Most readers ask while they
+ * are told: for them the stream need not stop.
+ */
+function readFrame(this: OpenCall, data: Buffer): void {
+  if (this.checkCancelled()) return;
+  let messages: readonly Buffer[];
+  try {
+    messages = this.decoder.write(data);
+  } catch (error) {
+    this.sendStatus({ code: status.RESOURCE_EXHAUSTED, details: (error as Error).message });
+    return;
+  }
+  for (const message of messages) {
+    if (this.isReadPending && this.readQueue.length === 0 && this.listener !== null && message[0] === 0) {
+      const read = deserialized(this, message);
+      if (read === unreadable) continue;
+      this.isReadPending = false;
+      this.listener.onReceiveMessage(read);
+    } else {
+      const entry: QueueEntry = { type: "COMPRESSED", compressedMessage: message, parsedMessage: null };
+      this.readQueue.push(entry);
+      this.decompressAndMaybePush(entry);
+    }
+  }
+  // A call that was told its end while it read lets what is left flow past, so that its stream can close.
+  if (messages.length > 0 && !this.isReadPending && !this.cancelled) this.stream.pause();
+}
+
+const unreadable: unique symbol = Symbol("unreadable");
+
+/** Of a message that is not compressed. `unreadable` where the call has been told so. */
+function deserialized(call: OpenCall, message: Buffer): unknown {
+  const contents = call.decompressMessage(message, "identity");
+  try {
+    return call.handler.deserialize(contents as Buffer);
+  } catch {
+    call.sendStatus({ code: status.INTERNAL, details: "Error deserializing request" });
+    return unreadable;
+  }
+}
+
 function pushUncompressed(this: OpenCall, entry: QueueEntry): unknown {
   const { compressedMessage: message } = entry;
   if (entry.type !== "COMPRESSED" || message[0] === 1)
     return (Object.getPrototypeOf(this) as OpenCall).decompressAndMaybePush.call(this, entry);
-  const contents = this.decompressMessage(message, "identity");
-  try {
-    entry.parsedMessage = this.handler.deserialize(contents as Buffer);
-  } catch {
-    this.sendStatus({ code: status.INTERNAL, details: "Error deserializing request" });
-    return undefined;
-  }
+  const read = deserialized(this, message);
+  if (read === unreadable) return undefined;
+  entry.parsedMessage = read;
   entry.type = "READABLE";
   this.maybePushNextMessage();
   return undefined;
@@ -122,6 +182,79 @@ function sendPlainHeaders(this: OpenCall): void {
   this.stream.respond(responseHeaders, responseOptions);
 }
 
+/** The message as it goes on the wire, behind its headers. Undefined where the call has been told that it cannot go. */
+function serialized(call: OpenCall, message: unknown): Buffer | undefined {
+  let bytes: Buffer;
+  try {
+    bytes = call.serializeMessage(message);
+  } catch {
+    call.sendStatus({ code: status.INTERNAL, details: "Error serializing response" });
+    return undefined;
+  }
+  const { maxSendMessageSize: most } = call;
+  if (most !== -1 && bytes.length - framingBytes > most) {
+    const details = `Sent message larger than max (${bytes.length} vs. ${most})`;
+    call.sendStatus({ code: status.RESOURCE_EXHAUSTED, details });
+    return undefined;
+  }
+  call.maybeSendMetadata();
+  return bytes;
+}
+
+function notWritten(call: OpenCall): void {
+  call.sendStatus({ code: status.INTERNAL, details: "Internal server error" });
+}
+
+/**
+ * grpc-js takes the next message when the last one was written, so each is a frame, a TLS record and a system call of its
+ * own. Here the next one comes at once while HTTP/2's buffer has room (16 KiB), and what it holds leaves together. True
+ * where the callback was called or will be.
+ */
+function sendAhead(this: OpenCall, message: unknown, callback: () => void): boolean {
+  if (this.checkCancelled()) return false;
+  const bytes = serialized(this, message);
+  if (bytes === undefined) return false;
+  let ahead = false;
+  ahead = this.stream.write(bytes, (error) => {
+    if (error) notWritten(this);
+    else if (!ahead) callback();
+  });
+  if (ahead) callback();
+  return true;
+}
+
+/**
+ * Sends the one message of a call whose status follows at once: grpc-js would wait until it was written, and the trailers
+ * would be a TLS record and a system call of their own. `callback` is called where they can go. False where that has to go
+ * grpc-js's way.
+ */
+export function sendAnswer(base: object, message: unknown, callback: () => void): boolean {
+  const call = base as OpenCall;
+  if (call[shorterKey] !== true || call.callEventTracker !== null || call.wantTrailers) return false;
+  if (call.checkCancelled()) return true;
+  const bytes = serialized(call, message);
+  if (bytes === undefined) return true;
+  call[answeredKey] = callback;
+  const stream: EndingStream = call.stream;
+  stream[endingKey] = call;
+  stream.on("wantTrailers", onTrailersDue);
+  stream.write(bytes, (error) => {
+    if (error) notWritten(call);
+  });
+  stream.end();
+  return true;
+}
+
+function onTrailersDue(this: EndingStream): void {
+  const call = this[endingKey];
+  const answered = call?.[answeredKey];
+  if (call === undefined || answered === undefined) return;
+  call[answeredKey] = undefined;
+  this[dueKey] = true;
+  // Else the call ended otherwise while the message was leaving, and grpc-js's own listener has the trailers.
+  if (!call.wantTrailers) answered();
+}
+
 /** Ends the call with OK. False where that has to go grpc-js's way. */
 export function sendPlainSuccess(
   base: object,
@@ -139,14 +272,26 @@ export function sendPlainSuccess(
   call.wantTrailers = true;
   const stream: EndingStream = call.stream;
   stream[endingKey] = call;
+  if (stream[dueKey] === true) {
+    sendOkTrailers.call(stream);
+    return true;
+  }
   stream.on("wantTrailers", sendOkTrailers);
   stream.end();
   return true;
 }
 
-const endingKey: unique symbol = Symbol("palisade.ending");
+/** After grpc-js was given a status: where the stream asked for its trailers before, it will not ask again. */
+export function sendDueTrailers(base: object): void {
+  const { stream }: { readonly stream: EndingStream } = base as OpenCall;
+  if (stream[dueKey] === true && stream.sentTrailers === undefined && !stream.destroyed)
+    stream.emit("wantTrailers");
+}
 
-type EndingStream = ServerHttp2Stream & { [endingKey]?: OpenCall };
+const endingKey: unique symbol = Symbol("palisade.ending");
+const dueKey: unique symbol = Symbol("palisade.due");
+
+type EndingStream = ServerHttp2Stream & { [endingKey]?: OpenCall; [dueKey]?: true };
 
 function sendOkTrailers(this: EndingStream): void {
   this.sendTrailers(okTrailers);
