@@ -1,6 +1,7 @@
 // Who calls, as verified by the authentication layer.
 
 import { FrozenSet } from "./frozen-set.ts";
+import { Remembering } from "./once-for.ts";
 
 export interface Principal {
   /** The verified subject: a user's or service's id; for an API key its owner; for a certificate its name. */
@@ -37,6 +38,11 @@ export const anonymousPrincipal: Principal = Object.freeze({
   permissions: new FrozenSet(),
   claims: Object.freeze({}),
 });
+
+/** For authenticators of ours, whose names are frozen sets already. */
+export function sealedPrincipal(principal: Principal): Principal {
+  return Object.freeze(Object.assign(new Remembering(), principal));
+}
 
 /**
  * The principal as layers and handlers see it: nothing that one call does to its roles is there in the next. Ours are

@@ -1,6 +1,6 @@
 // The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
 import type { CallContext } from "../../call/context.ts";
-import { onceFor } from "../../call/once-for.ts";
+import { onceFor, Remembering } from "../../call/once-for.ts";
 import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
 import { shadowRefusalOf } from "../../call/shadow.ts";
@@ -127,11 +127,11 @@ function isoTime(epochMs: number): string {
 const party = onceFor<Principal, AuditParty>((principal) => Object.freeze(newParty(principal)));
 
 function newParty({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
-  const made: Writable<AuditParty> = {
+  const made: Writable<AuditParty> = Object.assign(new Remembering(), {
     subject: boundedText(subject, longestText),
     kind,
     scheme: boundedText(scheme, longestText),
-  };
+  });
   if (issuer !== undefined) made.issuer = boundedText(issuer, longestText);
   if (tenant !== undefined) made.tenant = boundedText(tenant, longestText);
   return made;

@@ -34,40 +34,62 @@ export class BearerToken {
 
 /** The token that a connection brought last, which HTTP/2 remembers as long for its header compression. */
 class LastToken {
-  readonly digest: string;
-  readonly #text: string;
-  readonly #bytes: Buffer;
-  readonly #compared: Buffer;
+  #digest = "";
+  /** What the token is compared with; none before it came twice, and one that comes once costs nothing. */
+  #known: { readonly text: string; readonly bytes: Buffer; readonly compared: Buffer } | undefined =
+    undefined;
 
-  constructor(text: string, digest: string) {
-    this.digest = digest;
-    this.#text = text;
-    this.#bytes = Buffer.from(text, "latin1");
-    this.#compared = Buffer.alloc(this.#bytes.length);
-  }
-
-  /** In a time that does not tell how much of the text is right: others may share the connection. */
-  is(text: string): boolean {
-    if (text.length !== this.#compared.length) return false;
-    this.#compared.write(text, "latin1");
-    // Every character of a header field has one byte; were there another, the texts would still be told apart.
-    return timingSafeEqual(this.#bytes, this.#compared) && text === this.#text;
+  digestOf(text: string): string {
+    if (this.#known !== undefined && isSame(text, this.#known)) return this.#digest;
+    const digest = sha256(text);
+    this.#known = digest === this.#digest && text.length <= longestCompared ? comparable(text) : undefined;
+    this.#digest = digest;
+    return digest;
   }
 }
 
+/** Longer ones are hashed each time. */
+const longestCompared = 4096;
+
+function comparable(text: string): {
+  readonly text: string;
+  readonly bytes: Buffer;
+  readonly compared: Buffer;
+} {
+  const bytes = Buffer.from(text, "latin1");
+  return { text, bytes, compared: Buffer.alloc(bytes.length) };
+}
+
+/** In a time that does not tell how much of the text is right: others may share the connection. */
+function isSame(
+  text: string,
+  {
+    text: known,
+    bytes,
+    compared,
+  }: { readonly text: string; readonly bytes: Buffer; readonly compared: Buffer },
+): boolean {
+  if (text.length !== compared.length) return false;
+  compared.write(text, "latin1");
+  // Every character of a header field has one byte; were there another, the texts would still be told apart.
+  return timingSafeEqual(bytes, compared) && text === known;
+}
+
+function sha256(text: string): string {
+  return hash("sha256", text, "base64url");
+}
+
 const lastTokens = new WeakMap<Peer, LastToken>();
-/** Beyond this a connection remembers nothing. */
-const longestRemembered = 4096;
 
 /** Most connections bring one token again and again: comparing it costs a fraction of its hash. */
 function digestOf(text: string, peer: Peer): string {
-  const last = lastTokens.get(peer);
-  if (last?.is(text) === true) return last.digest;
-  const digest = hash("sha256", text, "base64url");
   // A peer that a proxy told of is the call's, and not a connection's.
-  const isConnection = peer.forwardedBy === undefined && peer.certificate?.forwarded !== true;
-  if (isConnection && text.length <= longestRemembered) lastTokens.set(peer, new LastToken(text, digest));
-  return digest;
+  if (peer.forwardedBy !== undefined || peer.certificate?.forwarded === true) return sha256(text);
+  const last = lastTokens.get(peer);
+  if (last !== undefined) return last.digestOf(text);
+  const first = new LastToken();
+  lastTokens.set(peer, first);
+  return first.digestOf(text);
 }
 
 const bearerKey: ContextKey<BearerToken> = new ContextKey("bearer token");

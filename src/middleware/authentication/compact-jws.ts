@@ -3,6 +3,9 @@ import { Buffer } from "node:buffer";
 
 /** What a token says of itself before anybody verified it: good for choosing who verifies it, never for trust. */
 export interface UnverifiedJws {
+  /** What the signature is over: header and payload in the encoding they came in (RFC 7515 section 5.2). */
+  readonly text: string;
+  readonly signature: Buffer;
   readonly header: Readonly<Record<string, unknown>>;
   readonly payload: Readonly<Record<string, unknown>>;
 }
@@ -17,10 +20,12 @@ export function readCompactJws(token: string): UnverifiedJws | undefined {
   const parts = token.split(".", 4);
   const [encodedHeader, encodedPayload, encodedSignature] = parts;
   if (parts.length !== 3 || !encodedHeader || !encodedPayload || !encodedSignature) return undefined;
-  if (decodeBase64url(encodedSignature) === undefined) return undefined;
+  const signature = decodeBase64url(encodedSignature);
+  if (signature === undefined) return undefined;
   const header = decodeJsonObject(encodedHeader);
   const payload = decodeJsonObject(encodedPayload);
-  return header === undefined || payload === undefined ? undefined : { header, payload };
+  if (header === undefined || payload === undefined) return undefined;
+  return { text: token.slice(0, -encodedSignature.length - 1), signature, header, payload };
 }
 
 function decodeJsonObject(encoded: string): Readonly<Record<string, unknown>> | undefined {

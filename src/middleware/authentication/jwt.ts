@@ -3,7 +3,7 @@ import type { KeyObject } from "node:crypto";
 import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { ConfigError, CredentialError } from "../../call/errors.ts";
-import { type JWK, jose } from "../../call/jose.ts";
+import type { JWK } from "../../call/jose.ts";
 import { isLoopbackTarget } from "../../call/loopback.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Identity } from "../../call/principal.ts";
@@ -11,7 +11,9 @@ import { isThenable } from "../../call/thenable.ts";
 import { type Authenticator, needsCertificates } from "./authenticator.ts";
 import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
+import type { UnverifiedJws } from "./compact-jws.ts";
 import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
+import { isSignedBy, isSignedByLater } from "./signature.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
 import { type ClaimRules, checkTimes, readClaims, shownClaim } from "./token-claims.ts";
 import {
@@ -260,10 +262,11 @@ class JwtAuthenticator implements Authenticator {
     return this.#admit(verified, call);
   }
 
-  #verify(token: BearerToken, call: CallContext): Promise<Identity> {
+  #verify(token: BearerToken, call: CallContext): Identity | Promise<Identity> {
     const underWay = this.#pending.get(token.digest);
     if (underWay !== undefined) return underWay.then((verified) => this.#admit(verified, call));
     const verification = this.#verifyAlone(token, call);
+    if (!isThenable(verification)) return this.#admit(verification, call);
     if (this.#pending.size < this.#rules.maxShared) {
       const forget = (): void => {
         this.#pending.delete(token.digest);
@@ -274,15 +277,31 @@ class JwtAuthenticator implements Authenticator {
     return verification.then((verified) => this.#admit(verified, call));
   }
 
-  async #verifyAlone(token: BearerToken, call: CallContext): Promise<VerifiedToken> {
+  #verifyAlone(token: BearerToken, call: CallContext): VerifiedToken | Promise<VerifiedToken> {
     const jws = token.unverified;
     if (jws === undefined) throw invalid("the token is not a signed JSON Web Token");
     const alg = this.#checkHeader(jws.header);
     const kid = jws.header["kid"];
     if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
-    const keys = await this.#rules.keys.find({ alg, kid }, call);
+    const keys = this.#rules.keys.find({ alg, kid }, call);
+    if (isThenable(keys)) return this.#verifyLater({ token, jws, alg, keys });
+    const [only] = keys;
+    if (keys.length !== 1 || only?.verifiesQuickly !== true)
+      return this.#verifyLater({ token, jws, alg, keys });
+    if (!isSignedBy(jws, alg, only.key)) throw invalid(notSigned);
+    return this.#remember(token, jws, only);
+  }
+
+  async #verifyLater({ token, jws, alg, keys: found }: Search): Promise<VerifiedToken> {
+    const keys = await found;
     if (keys.length === 0) throw invalid("the token's key (kid, alg) is not one of the issuer's");
-    const key = await findSigner(token.text, alg, keys);
+    for (const key of keys)
+      if (await isSignedByLater(jws, alg, key.key)) return this.#remember(token, jws, key);
+    throw invalid(notSigned);
+  }
+
+  /** Only for a token whose signature verified with that key. */
+  #remember(token: BearerToken, jws: UnverifiedJws, key: VerificationKey): VerifiedToken {
     const verified: VerifiedToken = { key, ...readClaims(jws.payload, this.#rules.claims) };
     this.#rules.cache.set(token.digest, verified);
     return verified;
@@ -326,26 +345,14 @@ async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken
   return identity;
 }
 
-/** The first of the keys that verifies the signature. jose checks that key and algorithm belong together. */
-async function findSigner(
-  token: string,
-  alg: SignatureAlgorithm,
-  keys: readonly VerificationKey[],
-): Promise<VerificationKey> {
-  for (const key of keys) {
-    try {
-      await jose.compactVerify(token, key.key, { algorithms: [alg] });
-      return key;
-    } catch (error) {
-      if (error instanceof jose.errors.JWSSignatureVerificationFailed) continue;
-      if (error instanceof jose.errors.JOSEError) {
-        throw new CredentialError("invalid", "the token is not a JWS that can be verified", { cause: error });
-      }
-      throw error;
-    }
-  }
-  throw invalid("the token's signature does not verify");
+interface Search {
+  readonly token: BearerToken;
+  readonly jws: UnverifiedJws;
+  readonly alg: SignatureAlgorithm;
+  readonly keys: readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
 }
+
+const notSigned = "the token's signature does not verify";
 
 /** RFC 7515 section 4.1.9: a media type, whose `application/` may be left out. */
 function mediaType(typ: string): string {

@@ -3,7 +3,7 @@
 
 import { CredentialError } from "../../call/errors.ts";
 import { FrozenSet } from "../../call/frozen-set.ts";
-import type { Identity, Principal } from "../../call/principal.ts";
+import { type Identity, type Principal, sealedPrincipal } from "../../call/principal.ts";
 import { boundedText } from "../../call/redaction.ts";
 import { boundCertificate, type CertificateBound } from "./certificate-binding.ts";
 import { isObject } from "./compact-jws.ts";
@@ -112,7 +112,7 @@ function readPrincipal(claims: Claims, { issuer, paths }: ClaimRules, expiresAt:
   const subject = readText(claims, paths.subject);
   if (subject === undefined) throw invalid(`the subject (${paths.subject}) is missing`);
   const tenant = readText(claims, paths.tenant);
-  return Object.freeze({
+  return sealedPrincipal({
     subject,
     kind: isClientItself(claims, subject) ? "service" : "user",
     scheme: "jwt",
@@ -142,10 +142,12 @@ function readText(claims: Claims, path: string): string | undefined {
   return value;
 }
 
+const noNames = new FrozenSet();
+
 /** An array of names, or names separated by spaces as in OAuth 2.0's `scope` (RFC 6749 section 3.3). */
 function readNames(claims: Claims, path: string): FrozenSet {
   const value = readClaim(claims, path);
-  if (value === undefined) return new FrozenSet();
+  if (value === undefined) return noNames;
   const names: unknown = typeof value === "string" ? value.split(" ").filter((name) => name !== "") : value;
   if (!Array.isArray(names) || !names.every((name) => typeof name === "string" && name !== "")) {
     throw invalid(`${path} is neither an array of names nor names separated by spaces`);

@@ -3,6 +3,7 @@
 import { createPublicKey, KeyObject } from "node:crypto";
 import type { JWK } from "../../call/jose.ts";
 import { isObject } from "./compact-jws.ts";
+import { verifiesQuickly } from "./signature.ts";
 
 export type SignatureAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";
 
@@ -19,6 +20,7 @@ export interface VerificationKey {
   readonly kid: string | undefined;
   readonly algorithms: readonly SignatureAlgorithm[];
   readonly key: KeyObject;
+  readonly verifiesQuickly: boolean;
 }
 
 /** Why a key cannot verify signatures. The message never shows the key. */
@@ -48,11 +50,11 @@ export function keyFromJwk(jwk: JWK): VerificationKey {
     throw new UnusableKey("is not a public key that can be read", { cause: error });
   }
   const algorithms = algorithmsOf(key);
-  if (jwk.alg === undefined) return { kid: jwk.kid, algorithms, key };
+  if (jwk.alg === undefined) return verificationKey(jwk.kid, algorithms, key);
   const own = algorithms.filter((algorithm) => algorithm === jwk.alg);
   if (own.length === 0)
     throw new UnusableKey(`is for another algorithm (alg) than ${algorithms.join(" or ")}`);
-  return { kid: jwk.kid, algorithms: own, key };
+  return verificationKey(jwk.kid, own, key);
 }
 
 /** A key in PEM form: SubjectPublicKeyInfo or PKCS #1. Throws `UnusableKey`. */
@@ -79,7 +81,15 @@ export function keyFromKeyObject(key: KeyObject): VerificationKey {
   if (key.type === "secret")
     throw new UnusableKey("is a symmetric key (HMAC): whoever verifies with it can sign with it");
   if (key.type === "private") throw new UnusableKey("holds a private key; give the public key only");
-  return { kid: undefined, algorithms: algorithmsOf(key), key };
+  return verificationKey(undefined, algorithmsOf(key), key);
+}
+
+function verificationKey(
+  kid: string | undefined,
+  algorithms: readonly SignatureAlgorithm[],
+  key: KeyObject,
+): VerificationKey {
+  return { kid, algorithms, key, verifiesQuickly: verifiesQuickly(key) };
 }
 
 /** What `keys` accepts: a PEM text, a JWK, a KeyObject, a JWK Set. Throws `UnusableKey`. */

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { createHmac, createSecretKey, generateKeyPairSync } from "node:crypto";
+import { constants, createHmac, createSecretKey, generateKeyPairSync, sign } from "node:crypto";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ConfigError } from "../../../src/call/errors.ts";
 import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt.ts";
@@ -20,10 +20,17 @@ import { atOnce, bearer, incomingCall, verdict } from "./incoming-call.ts";
 
 const rsa = signingKey("RS256", "rsa");
 const ec = signingKey("ES256", "ec");
+const pss = signingKey("PS256", "pss");
 const stranger = signingKey("RS256", "rsa");
 
 function ours(options: Partial<JwtOptions> = {}) {
-  return jwt({ issuer, audience, keys: [rsa.jwk, ec.jwk], ...options });
+  return jwt({ issuer, audience, keys: [rsa.jwk, ec.jwk, pss.jwk], ...options });
+}
+
+function rsaKey(size: { readonly modulusLength: number; readonly publicExponent?: number }): SigningKey {
+  const { privateKey, publicKey } = generateKeyPairSync("rsa", size);
+  const jwk = { ...publicKey.export({ format: "jwk" }), kid: "own", alg: "RS256" } as SigningKey["jwk"];
+  return { ...signingKey("ES256", "own"), alg: "RS256", privateKey, publicKey, jwk };
 }
 
 afterEach(() => {
@@ -193,6 +200,29 @@ describe("jwt: attacks", () => {
     ["an unencoded payload (RFC 7797)", () => token(rsa, {}, { crit: ["b64"], b64: false })],
     ["a token made for another purpose", () => token(rsa, {}, { typ: "logout+jwt" })],
     ["a typ that is no text", () => token(rsa, {}, { typ: ["JWT"] })],
+    ...([0, 20, 222] as const).map((saltLength): [string, () => string] => [
+      `PS256 with a salt of ${saltLength} bytes (RFC 7518 section 3.5)`,
+      () => {
+        const input = `${encode({ alg: "PS256", kid: pss.kid })}.${encode(claims())}`;
+        const padding = constants.RSA_PKCS1_PSS_PADDING;
+        return `${input}.${encode(sign("sha256", Buffer.from(input), { key: pss.privateKey, padding, saltLength }))}`;
+      },
+    ]),
+    ...(["sha1", "sha512"] as const).map((digest): [string, () => string] => [
+      `RS256 over a ${digest} digest`,
+      () => {
+        const input = `${encode({ alg: "RS256", kid: rsa.kid })}.${encode(claims())}`;
+        return `${input}.${encode(sign(digest, Buffer.from(input), rsa.privateKey))}`;
+      },
+    ]),
+    ["RS256 without a signature's length", () => `${parts()[0]}.${parts()[1]}.AA`],
+    [
+      "a good ES256 signature in DER form",
+      () => {
+        const input = `${encode({ alg: "ES256", kid: ec.kid })}.${encode(claims())}`;
+        return `${input}.${encode(sign("sha256", Buffer.from(input), ec.privateKey))}`;
+      },
+    ],
     [
       "ES256 with r and s zero",
       () => `${token(ec).split(".").slice(0, 2).join(".")}.${encode(Buffer.alloc(64))}`,
@@ -291,6 +321,19 @@ describe("jwt: attacks", () => {
     expect(await verdict(authenticator, bearer(token(rsa))), "a good token afterwards").toBe("good: ada");
   });
 
+  it.each([
+    ["whose key is one of several", () => [rsa.jwk, signingKey("RS256", "other").jwk], rsa],
+    ["whose key has another exponent", undefined, rsaKey({ modulusLength: 2048, publicExponent: 65_539 })],
+  ] as const)("A1 sees a forged RS256 signature %s, on another thread", async (_, keys, key) => {
+    const authenticator = ours({ keys: keys?.() ?? [key.jwk] });
+    const input = token(key, {}, { kid: undefined });
+    const forged = `${input.slice(0, -20)}${"A".repeat(20)}`;
+    expect(await verdict(authenticator, bearer(forged))).toBe("invalid");
+    const verified = authenticator.authenticate(bearer(input));
+    expect(verified).toBeInstanceOf(Promise);
+    expect((await verified).principal.subject).toBe("ada");
+  });
+
   it("A1 the last bit pattern of a signature has one spelling", async () => {
     const [header, payload, signature] = parts();
     const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -302,12 +345,13 @@ describe("jwt: attacks", () => {
 
   it("A1 a token of another issuer is not verified even where authenticate is called", async () => {
     const call = bearer(token(rsa, { iss: "https://evil.example" }));
-    await expect(ours().authenticate(call)).rejects.toMatchObject({ problem: "invalid" });
+    await expect(async () => ours().authenticate(call)).rejects.toMatchObject({ problem: "invalid" });
   });
 
   it("A11 the reason never shows the token", async () => {
     const forged = token(stranger);
-    const error = await Promise.resolve(ours().authenticate(bearer(forged))).catch((e: unknown) => e);
+    const refused = async (): Promise<unknown> => ours().authenticate(bearer(forged));
+    const error = await refused().catch((e: unknown) => e);
     const shown = JSON.stringify(error, Object.getOwnPropertyNames(error));
     for (const part of forged.split(".")) expect(shown).not.toContain(part);
   });
@@ -481,7 +525,7 @@ describe("jwt: the token cache", () => {
   it("A1 a cached entry older than maxAgeSec is verified anew", async () => {
     vi.useFakeTimers({ toFake: ["Date", "performance"] });
     const authenticator = ours({ cache: { maxAgeSec: 10 } });
-    const text = token(rsa);
+    const text = token(ec);
     await authenticator.authenticate(bearer(text));
     vi.advanceTimersByTime(9_999);
     atOnce(authenticator, bearer(text));

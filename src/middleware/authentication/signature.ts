@@ -1,0 +1,64 @@
+// The signature of a token (RFC 7515 section 5.2), by Node's own cryptography.
+import { Buffer } from "node:buffer";
+import { constants, type KeyObject, verify } from "node:crypto";
+import type { SignatureAlgorithm } from "./verification-key.ts";
+
+interface Scheme {
+  readonly hash: string | null;
+  /** Of the signature, where the algorithm has but one length. */
+  readonly bytes?: number;
+  readonly padding?: number;
+  readonly saltLength?: number;
+  readonly dsaEncoding?: "ieee-p1363";
+}
+
+/** RFC 7518 sections 3.3 to 3.5, and RFC 8037 section 3.1. */
+const schemes: Readonly<Record<SignatureAlgorithm, Scheme>> = {
+  RS256: { hash: "sha256", padding: constants.RSA_PKCS1_PADDING },
+  PS256: {
+    hash: "sha256",
+    padding: constants.RSA_PKCS1_PSS_PADDING,
+    saltLength: constants.RSA_PSS_SALTLEN_DIGEST,
+  },
+  ES256: { hash: "sha256", dsaEncoding: "ieee-p1363", bytes: 64 },
+  ES384: { hash: "sha384", dsaEncoding: "ieee-p1363", bytes: 96 },
+  EdDSA: { hash: null, bytes: 64 },
+};
+
+export interface Signed {
+  /** What was signed: header and payload as they came. */
+  readonly text: string;
+  readonly signature: Buffer;
+}
+
+/**
+ * RSA verifies within a few hundredths of a millisecond; handing that to another thread and back costs more, and fills a
+ * pool that files and names need too. Larger keys and unusual exponents, which make it slow, go to the threads.
+ */
+export function verifiesQuickly(key: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
+  return key.asymmetricKeyType === "rsa" && modulusLength <= 4096 && publicExponent <= 65_537n;
+}
+
+/** Is this a signature by that key? The key must be one for the algorithm; `verification-key.ts` sees to that. */
+export function isSignedBy(signed: Signed, alg: SignatureAlgorithm, key: KeyObject): boolean {
+  const { hash, bytes, ...scheme } = schemes[alg];
+  if (bytes !== undefined && signed.signature.length !== bytes) return false;
+  return verify(hash, Buffer.from(signed.text, "latin1"), { key, ...scheme }, signed.signature);
+}
+
+/** The same on another thread. */
+export function isSignedByLater(
+  { text, signature }: Signed,
+  alg: SignatureAlgorithm,
+  key: KeyObject,
+): Promise<boolean> {
+  const { hash, bytes, ...scheme } = schemes[alg];
+  if (bytes !== undefined && signature.length !== bytes) return Promise.resolve(false);
+  return new Promise((resolve, reject) => {
+    verify(hash, Buffer.from(text, "latin1"), { key, ...scheme }, signature, (error, verified) => {
+      if (error) reject(error);
+      else resolve(verified === true);
+    });
+  });
+}
