@@ -84,6 +84,7 @@ async function afterManyCalls(world: World, say: (progress: string) => void): Pr
     say(`${number((millions / steps) * step)} calls`);
     await generator.ask("run", load);
     await server.child.ask("settledCpu", undefined);
+    await server.child.ask("collect", undefined);
     after.push(await server.child.ask("memory", undefined));
   }
   await world.stop(generator, server.child);

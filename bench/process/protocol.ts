@@ -41,8 +41,10 @@ export type ServerAsks = {
   start: readonly [ServerSettings, { readonly port: number }];
   /** CPU time since the process started, user and system, all threads, in microseconds. */
   cpu: readonly [undefined, number];
-  /** The same once all that the last calls left behind (log lines, audit batches, metrics) is done. */
+  /** The same once all that the last calls left behind (log lines, audit batches) is done. */
   settledCpu: readonly [undefined, number];
+  /** Collects every metric once. What that took in CPU time, in microseconds; 0 for a server without metrics. */
+  collect: readonly [undefined, number];
   memory: readonly [undefined, Memory];
   /** How many calls of `Hold` wait. */
   held: readonly [undefined, number];

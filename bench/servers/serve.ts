@@ -22,9 +22,14 @@ export function serve(start: (settings: ServerSettings) => Promise<Started>): vo
     },
     cpu: () => cpuMicroseconds(),
     async settledCpu() {
-      await started?.collect?.();
       await sleep(settleMs);
       return cpuMicroseconds();
+    },
+    async collect() {
+      if (started?.collect === undefined) return 0;
+      const before = cpuMicroseconds();
+      await started.collect();
+      return cpuMicroseconds() - before;
     },
     memory: () => memoryInUse(),
     held: () => heldCalls(),
