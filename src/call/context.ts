@@ -124,7 +124,8 @@ export class Call implements CallContext {
   traceContext: Context | undefined = undefined;
   /** The scheme of the credential that was refused, `none` where none was recognized; for metrics. */
   refusedScheme: string | undefined = undefined;
-  #spanTraceId: string | undefined = undefined;
+  /** Null: there is none. */
+  #traceId: string | null | undefined = undefined;
   readonly #listeners: ListenerGuard | undefined;
   #logger: Logger;
   #log: Logger | undefined = undefined;
@@ -167,7 +168,11 @@ export class Call implements CallContext {
   }
 
   get traceId(): string | undefined {
-    if (this.#spanTraceId !== undefined) return this.#spanTraceId;
+    if (this.#traceId === undefined) this.#traceId = this.#sentTraceId() ?? null;
+    return this.#traceId ?? undefined;
+  }
+
+  #sentTraceId(): string | undefined {
     const sent = this.metadata.get("traceparent")[0];
     return typeof sent === "string" && sent.length <= 512 ? traceparent.exec(sent)?.[1] : undefined;
   }
@@ -233,7 +238,7 @@ export class Call implements CallContext {
   /** For the tracing layer: what the handler runs in, and the id that log and audit show. */
   traced(context: Context, traceId: string): void {
     this.traceContext = context;
-    this.#spanTraceId = traceId;
+    this.#traceId = traceId;
   }
 
   /** For the chain: the call is over for the handler. */

@@ -1,5 +1,6 @@
 // The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
 import type { CallContext } from "../../call/context.ts";
+import { roundedMs } from "../../call/milliseconds.ts";
 import { onceFor, Remembering } from "../../call/once-for.ts";
 import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
@@ -74,7 +75,7 @@ export function auditEntry(call: CallContext, outcome: Outcome): AuditEntry {
     method: method.known ? method.path : redactSecrets(method.path, longestText),
     peer: call.peer.address,
     status: statusName(outcome.code),
-    durationMs: Math.round(outcome.durationMs * 1000) / 1000,
+    durationMs: roundedMs(outcome.durationMs),
     decision: "none",
     rule: null,
     endedBy: outcome.endedBy,
@@ -111,16 +112,17 @@ function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome
   if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, longestText);
 }
 
-let lastTimeMs = Number.NaN;
-let lastTime = "";
+let lastSecond = Number.NaN;
+let lastStart = "";
 
-/** Many calls arrive in one millisecond. */
+/** As `Date.toISOString` has it. Many calls arrive in one second. */
 function isoTime(epochMs: number): string {
-  if (epochMs !== lastTimeMs) {
-    lastTime = new Date(epochMs).toISOString();
-    lastTimeMs = epochMs;
+  const second = Math.floor(epochMs / 1000);
+  if (second !== lastSecond) {
+    lastStart = new Date(second * 1000).toISOString().slice(0, -4);
+    lastSecond = second;
   }
-  return lastTime;
+  return `${lastStart}${String(epochMs - second * 1000).padStart(3, "0")}Z`;
 }
 
 /** A principal is sealed when it gets here, and one credential's is the same for all its calls. */

@@ -5,6 +5,7 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { z } from "zod";
 import { ConfigError } from "../../call/errors.ts";
+import { roundedMsText } from "../../call/milliseconds.ts";
 import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
 import { plainText } from "../../call/plain-text.ts";
@@ -169,7 +170,7 @@ function ordinaryJson(entry: AuditEntry): string | undefined {
   if (rule === undefined || endedBy === undefined) return undefined;
   return (
     `{"time":${textJson(time)},"id":${textJson(id)},"caller":${caller === null ? "null" : callerJson(caller)},` +
-    `"method":${textJson(method)},"peer":${textJson(peer)},"status":${textJson(status)},"durationMs":${JSON.stringify(durationMs)},` +
+    `"method":${textJson(method)},"peer":${textJson(peer)},"status":${textJson(status)},"durationMs":${roundedMsText(durationMs)},` +
     `"decision":"${decision}","rule":${rule === null ? "null" : textJson(rule)},"endedBy":"${endedBy}"` +
     `${traceId === undefined ? "" : `,"traceId":${textJson(traceId)}`}}`
   );

@@ -6,6 +6,7 @@ import type { CallContext } from "../../call/context.ts";
 import { describeError, type ErrorDescription } from "../../call/error-description.ts";
 import { loggerSchema } from "../../call/logger-option.ts";
 import type { MethodInfo } from "../../call/method.ts";
+import { roundedMs, roundedMsText } from "../../call/milliseconds.ts";
 import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
 import type { Principal } from "../../call/principal.ts";
@@ -119,7 +120,7 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
     const { principal, requestId, traceId, id } = call;
     // Of ids every character is known: none has to be looked at.
     return lines.write(
-      `${methodField(call.method)},"duration_ms":${roundedMs(durationMs)},"grpc_code":"OK"${field("peer", call.peer.address)}` +
+      `${methodField(call.method)},"duration_ms":${roundedMsText(durationMs)},"grpc_code":"OK"${field("peer", call.peer.address)}` +
         `${principal === undefined ? ',"principal":null' : principalFields(principal)},"request_id":"${requestId}",` +
         `"trace_id":${traceId === undefined ? "null" : `"${traceId}"`},"call_id":"${id}"`,
     );
@@ -130,10 +131,6 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
 const principalFields = onceFor<Principal, string>(
   ({ subject, scheme }) => field("principal", boundedText(subject, longestText)) + field("scheme", scheme),
 );
-
-function roundedMs(durationMs: number): number {
-  return Math.round(durationMs * 1000) / 1000;
-}
 
 function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
   if (outcome.endedBy === "caller") return "info";
