@@ -22,11 +22,27 @@ export function readCompactJws(token: string): UnverifiedJws | undefined {
   if (parts.length !== 3 || !encodedHeader || !encodedPayload || !encodedSignature) return undefined;
   const signature = decodeBase64url(encodedSignature);
   if (signature === undefined) return undefined;
-  const header = decodeJsonObject(encodedHeader);
+  const header = readHeader(encodedHeader);
   const payload = decodeJsonObject(encodedPayload);
   if (header === undefined || payload === undefined) return undefined;
   return { text: token.slice(0, -encodedSignature.length - 1), signature, header, payload };
 }
+
+let lastEncodedHeader = "";
+let lastHeader: Readonly<Record<string, unknown>> | undefined;
+
+/** An issuer's tokens mostly have one header. */
+function readHeader(encoded: string): Readonly<Record<string, unknown>> | undefined {
+  if (encoded === lastEncodedHeader) return lastHeader;
+  const header = decodeJsonObject(encoded);
+  if (header === undefined || encoded.length > longestRememberedHeader) return header;
+  lastEncodedHeader = encoded;
+  lastHeader = header;
+  return header;
+}
+
+/** Whoever sends a token may make it as long as tokens get. */
+const longestRememberedHeader = 512;
 
 function decodeJsonObject(encoded: string): Readonly<Record<string, unknown>> | undefined {
   const bytes = decodeBase64url(encoded);
