@@ -171,7 +171,8 @@ function failAfterWrites(secured: SecuredCall, stream: Duplex, error: unknown): 
 }
 
 /**
- * Sends what a generator yields, no faster than the caller reads: what waits is bounded by the stream's high water mark.
+ * Sends what a generator yields, no faster than the caller reads: what waits is bounded by the high water marks of the stream
+ * and of HTTP/2's below it.
  * When the call ends, the generator is returned, so that its `finally` runs once it waits for nothing of its own (C4).
  */
 async function sendAll(

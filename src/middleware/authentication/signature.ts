@@ -31,15 +31,6 @@ export interface Signed {
   readonly signature: Buffer;
 }
 
-/**
- * RSA verifies within a few hundredths of a millisecond; handing that to another thread and back costs more, and fills a
- * pool that files and names need too. Larger keys and unusual exponents, which make it slow, go to the threads.
- */
-export function verifiesQuickly(key: KeyObject): boolean {
-  const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
-  return key.asymmetricKeyType === "rsa" && modulusLength <= 4096 && publicExponent <= 65_537n;
-}
-
 /** Is this a signature by that key? The key must be one for the algorithm; `verification-key.ts` sees to that. */
 export function isSignedBy(signed: Signed, alg: SignatureAlgorithm, key: KeyObject): boolean {
   const { hash, bytes, ...scheme } = schemes[alg];

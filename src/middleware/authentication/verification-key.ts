@@ -3,7 +3,6 @@
 import { createPublicKey, KeyObject } from "node:crypto";
 import type { JWK } from "../../call/jose.ts";
 import { isObject } from "./compact-jws.ts";
-import { verifiesQuickly } from "./signature.ts";
 
 export type SignatureAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";
 
@@ -104,6 +103,15 @@ export function keysFrom(value: unknown): readonly VerificationKey[] {
     if (!isObject(jwk)) throw new UnusableKey(`is a JWK Set whose key ${index} is not a JWK`);
     return keyFromJwk(jwk);
   });
+}
+
+/**
+ * RSA verifies within a few hundredths of a millisecond; handing that to another thread and back costs more, and fills a
+ * pool that files and names need too. Larger keys and unusual exponents, which make it slow, go to the threads.
+ */
+function verifiesQuickly(key: KeyObject): boolean {
+  const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
+  return key.asymmetricKeyType === "rsa" && modulusLength <= 4096 && publicExponent <= 65_537n;
 }
 
 function algorithmsOf(key: KeyObject): readonly SignatureAlgorithm[] {
