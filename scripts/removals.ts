@@ -1037,8 +1037,8 @@ export const removals: readonly Removal[] = [
     requirement: "A1",
     what: "the comparison of a token with its connection's last one",
     file: "src/middleware/authentication/bearer-token.ts",
-    find: "return timingSafeEqual(this.#bytes, this.#compared) && text === this.#text;",
-    replace: "return timingSafeEqual(this.#bytes, this.#bytes);",
+    find: "return timingSafeEqual(bytes, compared) && text === known;",
+    replace: "return timingSafeEqual(bytes, bytes);",
     tests: ["test/server/authentication.test.ts"],
   },
   {

@@ -251,8 +251,7 @@ function onTrailersDue(this: EndingStream): void {
   if (call === undefined || answered === undefined) return;
   call[answeredKey] = undefined;
   this[dueKey] = true;
-  // Else the call ended otherwise while the message was leaving, and grpc-js's own listener has the trailers.
-  if (!call.wantTrailers) answered();
+  answered();
 }
 
 /** Ends the call with OK. False where that has to go grpc-js's way. */
