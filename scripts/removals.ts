@@ -224,7 +224,7 @@ export const removals: readonly Removal[] = [
     file: "src/middleware/authentication/jwt.ts",
     find: "    if (!isSignedBy(jws, alg, only.key)) throw invalid(notSigned);\n",
     replace: "    void isSignedBy;\n",
-    tests: ["test/server/authentication.test.ts"],
+    tests: ["test/middleware/authentication/jwt.test.ts"],
   },
   {
     requirement: "A1",
