@@ -26,9 +26,13 @@ export const jsonLinesSinkSchema: z.ZodType<JsonLinesSinkOptions> = z.strictObje
 const flags = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT;
 const ownerOnly = 0o600;
 const newline = 0x0a;
+/** Lines are written in pieces of this size, each of whole lines, so that other processes' lines never come between. */
+const pieceBytes = 64 * 1024;
+/** For each of a text's UTF-16 units. */
+const mostUtf8Bytes = 3;
 
 /**
- * Appends each entry as one line of JSON, a batch in one write. The file may be renamed away (logrotate): the next
+ * Appends each entry as one line of JSON, a batch in a few writes. The file may be renamed away (logrotate): the next
  * batch goes to a new one. A line that a crash left unfinished is ended first, so that it spoils no other. A batch that
  * failed half way is written again whole: entries may be there twice, with the same `id`.
  *
@@ -69,6 +73,8 @@ class JsonLinesSink implements AuditSink {
   #file: OpenFile | undefined = undefined;
   /** The file may end within a line: it was just opened, or the last write did not finish. */
   #mayBeTorn = true;
+  /** What is written next. Always the same memory: of one piece as large as a batch hardly any is used again soon. */
+  readonly #piece: Buffer = Buffer.allocUnsafe(pieceBytes);
   /** One after the other, also where two audit layers share the sink. */
   #last: Promise<void> = Promise.resolve();
 
@@ -77,7 +83,7 @@ class JsonLinesSink implements AuditSink {
   }
 
   write(entries: readonly AuditEntry[]): Promise<void> {
-    return this.#inTurn(() => this.#append(entries.map(jsonLine).join("")));
+    return this.#inTurn(() => this.#append(entries.map(jsonLine)));
   }
 
   close(): Promise<void> {
@@ -90,13 +96,23 @@ class JsonLinesSink implements AuditSink {
     return turn;
   }
 
-  async #append(lines: string): Promise<void> {
+  async #append(lines: readonly string[]): Promise<void> {
     if (this.#file !== undefined && !(await this.#isAtPath(this.#file))) await this.#release();
     this.#file ??= await this.#open();
     const { handle } = this.#file;
-    const start = this.#mayBeTorn && (await endsWithinLine(handle)) ? "\n" : "";
+    const torn = this.#mayBeTorn && (await endsWithinLine(handle));
     this.#mayBeTorn = true;
-    await handle.appendFile(start + lines, "utf8");
+    let filled = torn ? this.#piece.write("\n") : 0;
+    for (const line of lines) {
+      const most = mostUtf8Bytes * line.length;
+      if (filled > 0 && filled + most > pieceBytes) {
+        await writeWhole(handle, this.#piece.subarray(0, filled));
+        filled = 0;
+      }
+      if (most > pieceBytes) await writeWhole(handle, Buffer.from(line));
+      else filled += this.#piece.write(line, filled);
+    }
+    if (filled > 0) await writeWhole(handle, this.#piece.subarray(0, filled));
     this.#mayBeTorn = false;
   }
 
@@ -134,6 +150,11 @@ interface OpenFile {
   readonly handle: FileHandle;
   readonly ino: number;
   readonly dev: number;
+}
+
+async function writeWhole(file: FileHandle, bytes: Buffer): Promise<void> {
+  for (let from = 0; from < bytes.length; )
+    from += (await file.write(bytes, from, bytes.length - from)).bytesWritten;
 }
 
 async function endsWithinLine(file: FileHandle): Promise<boolean> {
