@@ -125,6 +125,8 @@ function readFrame(this: OpenCall, data: Buffer): void {
     return;
   }
   for (const message of messages) {
+    // It was told its end by one of them: nobody reads the others.
+    if (this.cancelled) return;
     if (this.isReadPending && this.readQueue.length === 0 && this.listener !== null && message[0] === 0) {
       const read = deserialized(this, message);
       if (read === unreadable) continue;
@@ -136,7 +138,7 @@ function readFrame(this: OpenCall, data: Buffer): void {
       this.decompressAndMaybePush(entry);
     }
   }
-  // A call that was told its end while it read lets what is left flow past, so that its stream can close.
+  // A call that was told its end lets what is left flow past, so that its stream can close.
   if (messages.length > 0 && !this.isReadPending && !this.cancelled) this.stream.pause();
 }
 

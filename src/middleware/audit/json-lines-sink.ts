@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { closeSync, constants, openSync } from "node:fs";
 import { type FileHandle, open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { z } from "zod";
 import { ConfigError } from "../../call/errors.ts";
 import { roundedMsText } from "../../call/milliseconds.ts";
@@ -28,6 +29,8 @@ const ownerOnly = 0o600;
 const newline = 0x0a;
 /** Lines are written in pieces of this size, each of whole lines, so that other processes' lines never come between. */
 const pieceBytes = 64 * 1024;
+/** After so many lines calls get their turn: a batch of a thousand would keep all of them waiting for milliseconds. */
+const linesAtOnce = 32;
 /** For each of a text's UTF-16 units. */
 const mostUtf8Bytes = 3;
 
@@ -83,7 +86,7 @@ class JsonLinesSink implements AuditSink {
   }
 
   write(entries: readonly AuditEntry[]): Promise<void> {
-    return this.#inTurn(() => this.#append(entries.map(jsonLine)));
+    return this.#inTurn(() => this.#append(entries));
   }
 
   close(): Promise<void> {
@@ -96,14 +99,16 @@ class JsonLinesSink implements AuditSink {
     return turn;
   }
 
-  async #append(lines: readonly string[]): Promise<void> {
+  async #append(entries: readonly AuditEntry[]): Promise<void> {
     if (this.#file !== undefined && !(await this.#isAtPath(this.#file))) await this.#release();
     this.#file ??= await this.#open();
     const { handle } = this.#file;
     const torn = this.#mayBeTorn && (await endsWithinLine(handle));
     this.#mayBeTorn = true;
     let filled = torn ? this.#piece.write("\n") : 0;
-    for (const line of lines) {
+    for (const [at, entry] of entries.entries()) {
+      if (at > 0 && at % linesAtOnce === 0) await turn();
+      const line = jsonLine(entry);
       const most = mostUtf8Bytes * line.length;
       if (filled > 0 && filled + most > pieceBytes) {
         await writeWhole(handle, this.#piece.subarray(0, filled));
