@@ -1,11 +1,10 @@
 // Work that handlers leave behind, each in a process of its own (C3).
 import { execFile } from "node:child_process";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 
 const server = fileURLToPath(new URL("./detached/server.ts", import.meta.url));
-const tsx = join(fileURLToPath(new URL("../..", import.meta.url)), "node_modules/.bin/tsx");
+const fromTypeScript = ["--import", import.meta.resolve("tsx")];
 
 interface Ended {
   readonly code: number;
@@ -23,7 +22,8 @@ interface Ended {
 
 function run(what: string, how: string): Promise<Ended> {
   return new Promise((resolve) => {
-    execFile(tsx, [server, what, how], { timeout: 30_000 }, (error, stdout, stderr) => {
+    const program = [...fromTypeScript, server, what, how];
+    execFile(process.execPath, program, { timeout: 30_000 }, (error, stdout, stderr) => {
       const line = stdout.split("\n").find((each) => each.startsWith("{"));
       const said: object = line === undefined ? { told: [], ids: [], reports: [] } : JSON.parse(line);
       resolve({ code: Number(error?.code ?? 0), stderr, ...said } as Ended);
