@@ -1,6 +1,6 @@
 // The signature of a token (RFC 7515 section 5.2), by Node's own cryptography.
 import { Buffer } from "node:buffer";
-import { constants, type KeyObject, verify } from "node:crypto";
+import { constants, type KeyObject, type VerifyKeyObjectInput, verify } from "node:crypto";
 import type { SignatureAlgorithm } from "./verification-key.ts";
 
 interface Scheme {
@@ -33,23 +33,31 @@ export interface Signed {
 
 /** Is this a signature by that key? The key must be one for the algorithm; `verification-key.ts` sees to that. */
 export function isSignedBy(signed: Signed, alg: SignatureAlgorithm, key: KeyObject): boolean {
-  const { hash, bytes, ...scheme } = schemes[alg];
-  if (bytes !== undefined && signed.signature.length !== bytes) return false;
-  return verify(hash, Buffer.from(signed.text, "latin1"), { key, ...scheme }, signed.signature);
+  const asked = ask(signed, alg, key);
+  return asked !== undefined && verify(asked.hash, asked.data, asked.key, signed.signature);
 }
 
 /** The same on another thread. */
-export function isSignedByLater(
-  { text, signature }: Signed,
-  alg: SignatureAlgorithm,
-  key: KeyObject,
-): Promise<boolean> {
-  const { hash, bytes, ...scheme } = schemes[alg];
-  if (bytes !== undefined && signature.length !== bytes) return Promise.resolve(false);
+export function isSignedByLater(signed: Signed, alg: SignatureAlgorithm, key: KeyObject): Promise<boolean> {
+  const asked = ask(signed, alg, key);
+  if (asked === undefined) return Promise.resolve(false);
   return new Promise((resolve, reject) => {
-    verify(hash, Buffer.from(text, "latin1"), { key, ...scheme }, signature, (error, verified) => {
+    verify(asked.hash, asked.data, asked.key, signed.signature, (error, verified) => {
       if (error) reject(error);
       else resolve(verified === true);
     });
   });
+}
+
+interface Asked {
+  readonly hash: string | null;
+  readonly data: Buffer;
+  readonly key: VerifyKeyObjectInput;
+}
+
+/** What `verify` is asked; undefined where the signature has not the algorithm's length. */
+function ask({ text, signature }: Signed, alg: SignatureAlgorithm, key: KeyObject): Asked | undefined {
+  const { hash, bytes, ...scheme } = schemes[alg];
+  if (bytes !== undefined && signature.length !== bytes) return undefined;
+  return { hash, data: Buffer.from(text, "latin1"), key: { key, ...scheme } };
 }
