@@ -2,11 +2,11 @@ import { defineConfig } from "vitest/config";
 
 /** They look at what is a whole process's: its metrics and tracing SDK, its guard. */
 const own = [
-  "test/call/instruments.test.ts",
+  "test/call/{instruments,metric-producer}.test.ts",
   "test/chain/process-guard.test.ts",
   "test/client/trace-propagation.test.ts",
   "test/middleware/metrics.test.ts",
-  "test/server/{certificate-reload,metrics,tracing}.test.ts",
+  "test/server/{certificate-reload,metric-producer,metrics,tracing}.test.ts",
 ];
 
 /** What these say does not depend on the Node that runs them. */

@@ -17,6 +17,13 @@ export {
   type StatusErrorOptions,
 } from "./call/errors.ts";
 export type { MethodInfo, MethodKind } from "./call/method.ts";
+export {
+  type HistogramProducer,
+  metricProducer,
+  type ProducedHistogram,
+  type ProducedMetrics,
+  type ProducedResource,
+} from "./call/metric-producer.ts";
 export type { Peer, PeerCertificate } from "./call/peer.ts";
 export type { Identity, Principal } from "./call/principal.ts";
 export { currentContext, requirePrincipal, securityContext } from "./chain/current-context.ts";

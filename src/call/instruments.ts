@@ -11,9 +11,10 @@ import {
   metrics,
   type Observable,
 } from "@opentelemetry/api";
+import { HistogramCounts } from "./histogram-counts.ts";
 
 /** The instrumentation scope of all our metrics. */
-const scope = "grpc-palisade";
+export const scope = "grpc-palisade";
 
 let failureWasReported = false;
 
@@ -121,28 +122,83 @@ export class LateCounter extends LateInstrument<Counter> {
   }
 }
 
-export class LateHistogram extends LateInstrument<Histogram> {
-  readonly #name: string;
-  readonly #options: MetricOptions;
+const histograms: LateHistogram[] = [];
 
-  constructor(name: string, options: MetricOptions) {
+/** Make it once, at a module's top: it is never forgotten. */
+export class LateHistogram extends LateInstrument<Histogram> {
+  readonly name: string;
+  readonly options: HistogramOptions;
+  readonly #series: HistogramSeries[] = [];
+
+  constructor(name: string, options: HistogramOptions) {
     super();
-    this.#name = name;
-    this.#options = options;
+    this.name = name;
+    this.options = options;
+    histograms.push(this);
   }
 
-  /** Records a value. Never throws. An SDK may keep the attributes: freeze them, and reuse them. */
-  record(value: number, attributes?: Attributes): void {
+  /** A new series. Make each once, and never one for what a caller chose: a series is never forgotten either. */
+  series(attributes: Attributes): HistogramSeries {
+    const series = new HistogramSeries(this, Object.freeze(attributes));
+    this.#series.push(series);
+    return series;
+  }
+
+  /** For `metricProducer`: the series that have values. */
+  *counted(): Iterable<{ readonly attributes: Attributes; readonly counts: HistogramCounts }> {
+    for (const { attributes, counts } of this.#series) if (counts !== undefined) yield { attributes, counts };
+  }
+
+  /** For its series: hands a value to the SDK. */
+  tell(value: number, attributes: Attributes): void {
     this.use(value, attributes);
   }
 
   protected override create(meter: Meter): Histogram {
-    return meter.createHistogram(this.#name, this.#options);
+    return meter.createHistogram(this.name, this.options);
   }
 
   protected override write(histogram: Histogram, value: number, attributes: Attributes | undefined): void {
     histogram.record(value, attributes);
   }
+}
+
+export interface HistogramOptions extends MetricOptions {
+  readonly unit: string;
+  readonly description: string;
+  readonly advice: { readonly explicitBucketBoundaries: number[] };
+}
+
+/** Are values counted here, and no longer told an SDK? */
+let countsHere = false;
+
+/** One series of a histogram. */
+export class HistogramSeries {
+  readonly attributes: Attributes;
+  readonly #histogram: LateHistogram;
+  /** Undefined before the first value that was counted here. */
+  counts: HistogramCounts | undefined = undefined;
+
+  constructor(histogram: LateHistogram, attributes: Attributes) {
+    this.#histogram = histogram;
+    this.attributes = attributes;
+  }
+
+  /** Records a value. Never throws. */
+  record(value: number): void {
+    if (!countsHere) {
+      this.#histogram.tell(value, this.attributes);
+      return;
+    }
+    this.counts ??= new HistogramCounts(this.#histogram.options.advice.explicitBucketBoundaries);
+    this.counts.record(value);
+  }
+}
+
+/** From now on every histogram's values are counted here. Returns them all. */
+export function countHistogramsHere(): readonly LateHistogram[] {
+  countsHere = true;
+  return histograms;
 }
 
 /** One series of a `LateObservable`: count in the plain field `value`, which costs a call next to nothing. */

@@ -219,6 +219,32 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await server.close();
   },
 
+  "docs/observability.md#Metrics": async ({ run }) => {
+    const { provider } = (await run()) as {
+      provider: { forceFlush(): Promise<void>; shutdown(): Promise<void> };
+    };
+    await serving({}, async (server) => {
+      await call(server.client(OrdersClient, ada), "getOrder");
+    });
+    const { dir } = console;
+    const printed: {
+      readonly descriptor: { readonly name: string };
+      readonly dataPoints: readonly object[];
+    }[] = [];
+    console.dir = (metric: (typeof printed)[number]) => printed.push(metric);
+    await provider.forceFlush();
+    console.dir = dir;
+    await provider.shutdown();
+    for (const name of ["grpc.server.call.started", "grpc.server.call.duration"]) {
+      const found = printed.filter(({ descriptor }) => descriptor.name === name);
+      deepEqual(
+        found.map(({ dataPoints }) => dataPoints.length),
+        [1],
+        name,
+      );
+    }
+  },
+
   "docs/identity.md#Identity": async ({ run, issuer, apiKey }) => {
     const { authentication } = (await run()) as { authentication: Authenticator };
     await serving({ authentication }, async (server) => {
