@@ -33,6 +33,7 @@ import { ConfigError } from "../call/errors.ts";
 import type { MethodKind } from "../call/method.ts";
 import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
 import { longestTimerMs } from "../call/timer.ts";
+import { learnFrom, streamTaker, type TakeStream } from "./base-call.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "./refused-below.ts";
@@ -209,6 +210,7 @@ function newBaseCallCheck(): (call: ServerInterceptingCallInterface) => BaseCall
     const prototype: unknown = Object.getPrototypeOf(call);
     if (prototype !== whole) {
       checkBaseCall(call);
+      learnFrom(call);
       whole = prototype;
       shorter = takesShorterWay(base);
     }
@@ -479,7 +481,7 @@ export function watchConnections(server: Server, events: ConnectionEvents): Conn
   const create = inside.createHttp2Server;
   inside.createHttp2Server = function createWatchedHttp2Server(credentials) {
     const http2Server = create.call(this, credentials);
-    watchHttp2Server(http2Server, events);
+    watchHttp2Server(http2Server, events, streamTaker(server, credentials));
     trackSockets(http2Server, sockets);
     http2Server.on("session", (session: ServerHttp2Session) => {
       sessions.add(session);
@@ -512,7 +514,11 @@ function trackSockets(http2Server: Http2Server | Http2SecureServer, sockets: Set
   });
 }
 
-function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: ConnectionEvents): void {
+function watchHttp2Server(
+  http2Server: Http2Server | Http2SecureServer,
+  events: ConnectionEvents,
+  take: TakeStream,
+): void {
   const emitter: EventEmitter = http2Server;
   const secure = emitter.listenerCount("secureConnection") > 0;
   const accepted = secure ? "secureConnection" : "connection";
@@ -556,24 +562,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
       session.once("remoteSettings", () => gate.greeted(underlying(socket)));
     if (pings !== undefined) watchPings(session, connection, pings, events);
   });
-  emitter.prependListener(
-    "stream",
-    (
-      stream: ServerHttp2Stream,
-      headers: IncomingHttpHeaders,
-      _flags: number,
-      rawHeaders: readonly string[],
-    ) => {
-      (stream as MarkedStream)[arrivalKey] = readArrival(headers, rawHeaders);
-      const reason = notGrpc(headers);
-      if (reason === undefined) return;
-      // A CONNECT has no path, and Node ends the answer to a HEAD with its headers: neither may get any further.
-      delete headers["content-type"];
-      // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
-      events.onRefusedBelow("content_type", connectionOf(stream.session).peer.address, reason);
-      freeOnceAnswered(stream);
-    },
-  );
+  watchStreams(emitter, events, take);
   emitter.on("tlsClientError", (error: Error & { code?: string }, socket: TLSSocket) => {
     // Ended by the gate, which has said so.
     if (events.gate?.gaveUpOn(underlying(socket)) === true) return;
@@ -591,6 +580,45 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
   emitter.on("sessionError", () => {
     // Each session's own listener has reported it; without a listener here Node has nothing else to do with it either.
   });
+}
+
+type StreamListener = (
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  flags: number,
+  rawHeaders: readonly string[],
+) => void;
+
+/** Reads what arrives before grpc-js does, and hands it on where it does not take it. */
+function watchStreams(emitter: EventEmitter, events: ConnectionEvents, take: TakeStream): void {
+  /** Is it a gRPC call? */
+  const arrives = (
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    rawHeaders: readonly string[],
+  ): boolean => {
+    (stream as MarkedStream)[arrivalKey] = readArrival(headers, rawHeaders);
+    const reason = notGrpc(headers);
+    if (reason === undefined) return true;
+    // A CONNECT has no path, and Node ends the answer to a HEAD with its headers: neither may get any further.
+    delete headers["content-type"];
+    // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
+    events.onRefusedBelow("content_type", connectionOf(stream.session).peer.address, reason);
+    freeOnceAnswered(stream);
+    return false;
+  };
+  const first: StreamListener = (stream, headers, _flags, rawHeaders) => {
+    // grpc-js listens by now: it gets this one all the same, and from here on what is handed to it.
+    const handOn = emitter.listeners("stream").filter((listener) => listener !== first);
+    emitter.removeAllListeners("stream");
+    const all: StreamListener = (...arrival) => {
+      if (arrives(arrival[0], arrival[1], arrival[3]) && take(arrival[0], arrival[1])) return;
+      for (const listener of handOn) Reflect.apply(listener, emitter, arrival);
+    };
+    emitter.on("stream", all);
+    arrives(stream, headers, rawHeaders);
+  };
+  emitter.prependListener("stream", first);
 }
 
 /** A certificate that Node refused cannot be read any more: the connection is closed already. */

@@ -14,6 +14,7 @@ import { isThenable } from "../call/thenable.ts";
 import { currentContext, runInContext } from "./current-context.ts";
 import { captureRejections } from "./grpc-js.ts";
 import { type SecuredCall, securedCallOf } from "./secured-call.ts";
+import { answersByItself } from "./unary-call.ts";
 
 type HandlerCall = EventEmitter & object;
 type Callback = (error: unknown, value?: unknown, trailers?: unknown) => void;
@@ -43,7 +44,7 @@ export function guardHandler(
 function guardAnswering(handler: Handler, neverCallsBack: boolean): Handler {
   // Declared with the call alone, or without anything, it can only answer by its promise.
   const promiseOnly = handler.length === 1 || neverCallsBack;
-  return function guardedHandler(call) {
+  return answersByItself(function guardedHandler(call: HandlerCall) {
     const secured = guardCall(call);
     const callback: Callback = (error, value, trailers) => secured.reply(error, value, trailers);
     let result: unknown;
@@ -74,7 +75,7 @@ function guardAnswering(handler: Handler, neverCallsBack: boolean): Handler {
     );
     if (neverCallsBack && !waits && !secured.replied && !secured.ended)
       fail(new Error("the handler returned a value, and not a promise of it; make it async"));
-  };
+  });
 }
 
 /**

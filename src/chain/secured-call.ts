@@ -40,6 +40,7 @@ import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
 import type { FailureSource, PublicStatus } from "./recovery.ts";
 import { sendAnswer } from "./shorter-way.ts";
+import { UnaryCall } from "./unary-call.ts";
 
 const CHECKING = 0;
 const OPEN = 1;
@@ -734,7 +735,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
 /** The secured call that a handler's `call` stands for, however wrapped; undefined where it did not pass the wall. */
 export function securedCallOf(handlerCall: unknown): SecuredCall | undefined {
-  const owner = CallAuthContext.ownerOf(handlerCall);
+  const owner = handlerCall instanceof UnaryCall ? handlerCall.call : CallAuthContext.ownerOf(handlerCall);
   return owner instanceof SecuredCall ? owner : undefined;
 }
 

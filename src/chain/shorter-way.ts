@@ -83,7 +83,8 @@ export function takesShorterWay(base: object): boolean {
 /** For a call that was not started. */
 export function takeShorterWayIn(base: object): void {
   const call = base as OpenCall;
-  call.decoder.write = readWhole;
+  // Ours does so by itself.
+  if (Object.hasOwn(call.decoder, "readState")) call.decoder.write = readWhole;
   call.handleDataFrame = readFrame;
   call.decompressAndMaybePush = pushUncompressed;
   call.maybeSendMetadata = sendPlainHeaders;

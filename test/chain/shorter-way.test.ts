@@ -1,7 +1,10 @@
-// The shorter way through grpc-js: what the caller gets is what it gets on grpc-js's own way, whatever it sends.
+// The shorter way through grpc-js, and base calls that grpc-js did not make: what the caller gets is what it gets on
+// grpc-js's own way, whatever it sends.
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { connect, type IncomingHttpHeaders } from "node:http2";
+import { createRequire } from "node:module";
+import { PassThrough } from "node:stream";
 import { gzipSync } from "node:zlib";
 import {
   Server,
@@ -10,11 +13,19 @@ import {
   type ServerInterceptor,
 } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import type { BaseCall, PartialStatus } from "../../src/chain/grpc-js.ts";
-import { sendOn } from "../../src/chain/grpc-js.ts";
+import { isFamiliar, learnFrom } from "../../src/chain/base-call.ts";
+import { type BaseCall, type PartialStatus, sendOn, watchConnections } from "../../src/chain/grpc-js.ts";
 import { takeShorterWayIn, takesShorterWay } from "../../src/chain/shorter-way.ts";
 import { goodHandlers, kindsDefinition, paths } from "../harness/kinds.ts";
 import { grpcFrame } from "../harness/raw-http2.ts";
+
+const { BaseServerInterceptingCall } = createRequire(import.meta.url)(
+  "@grpc/grpc-js/build/src/server-interceptors.js",
+) as {
+  readonly BaseServerInterceptingCall: new (
+    ...of: readonly unknown[]
+  ) => object & { readonly decoder: unknown };
+};
 
 interface Answer {
   readonly headers: IncomingHttpHeaders;
@@ -26,13 +37,26 @@ interface Wall extends AsyncDisposable {
   readonly port: number;
   /** Of each call: did it take the shorter way? */
   readonly shorter: boolean[];
+  /** Of each call: did grpc-js make its base call? */
+  readonly theirs: boolean[];
+  /** What each call says of its connection and its metrics. */
+  readonly said: unknown[];
 }
 
-async function wall(shorter: boolean): Promise<Wall> {
+async function wall(way: "grpc-js" | "shorter" | "own base calls"): Promise<Wall> {
   const seen: boolean[] = [];
+  const theirs: boolean[] = [];
+  const said: unknown[] = [];
   const interceptor: ServerInterceptor = (_definition, call) => {
     const base = call as unknown as BaseCall;
-    if (shorter) {
+    theirs.push(base.decoder.constructor.name === "StreamDecoder");
+    const { localAddress, localPort, remoteAddress, remotePort } = call.getConnectionInfo();
+    said.push([localAddress, localPort === port, remoteAddress, typeof remotePort]);
+    const recorder = call.getMetricsRecorder();
+    said.push(recorder.constructor.name, call.getMetricsRecorder() === recorder);
+    said.push(call.getHost() === `127.0.0.1:${port}`, call.getDeadline(), call.getPeer().split(":").length);
+    if (way !== "grpc-js") {
+      learnFrom(base);
       seen.push(takesShorterWay(base));
       takeShorterWayIn(base);
       const own = base as { sendStatus(status: PartialStatus): void };
@@ -46,12 +70,18 @@ async function wall(shorter: boolean): Promise<Wall> {
     "grpc.max_receive_message_length": 1000,
   });
   server.addService(kindsDefinition, goodHandlers());
-  const port = await new Promise<number>((resolve, reject) =>
+  if (way === "own base calls")
+    watchConnections(server, {
+      certificateOf: () => undefined,
+      refuse: () => undefined,
+      onRefusedBelow: () => {},
+    });
+  const port: number = await new Promise<number>((resolve, reject) =>
     server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
       error === null ? resolve(bound) : reject(error),
     ),
   );
-  return { port, shorter: seen, [Symbol.asyncDispose]: async () => server.forceShutdown() };
+  return { port, shorter: seen, theirs, said, [Symbol.asyncDispose]: async () => server.forceShutdown() };
 }
 
 /** Each part in a DATA frame of its own, which the server reads before the next is sent. */
@@ -123,11 +153,83 @@ const rows: readonly [string, readonly Buffer[], encoding?: string][] = [
 
 describe.each(Object.entries(paths))("C1 on a %s call", (_kind, path) => {
   it.each(rows)("%s is answered as on grpc-js's own way", async (_what, parts, encoding) => {
-    await using own = await wall(false);
-    await using shorter = await wall(true);
+    await using own = await wall("grpc-js");
+    await using shorter = await wall("shorter");
     const wanted = await ask(own.port, path, parts, encoding);
     expect(await ask(shorter.port, path, parts, encoding)).toEqual(wanted);
     expect(shorter.shorter).toEqual([true]);
     expect(wanted.trailers["grpc-status"] ?? wanted.headers["grpc-status"]).toBeDefined();
   });
+
+  it.each(rows)(
+    "%s is answered the same where grpc-js did not make the base call",
+    async (_what, parts, encoding) => {
+      await using own = await wall("grpc-js");
+      await using ours = await wall("own base calls");
+      // From this one is learned what the others look like.
+      await ask(ours.port, path, [one]);
+      const wanted = await ask(own.port, path, parts, encoding);
+      expect(await ask(ours.port, path, parts, encoding)).toEqual(wanted);
+      expect(ours.theirs.at(-1)).toBe(false);
+      expect(own.theirs).toEqual([true]);
+      expect(ours.said.slice(-own.said.length)).toEqual(own.said);
+    },
+  );
 });
+
+describe("grpc-js makes the base call", () => {
+  it.each([
+    ["where channelz is on", { "grpc.enable_channelz": 1 }, {}],
+    ["where calls carry metrics", { "grpc.enable_channelz": 0, "grpc.server_call_metric_recording": 1 }, {}],
+    ["where GRPC_TRACE is set", { "grpc.enable_channelz": 0 }, { GRPC_TRACE: "nothing" }],
+  ] as const)("%s", async (_where, options, env) => {
+    const theirs: boolean[] = [];
+    const server = new Server({
+      ...options,
+      interceptors: [
+        (_definition, call) => {
+          learnFrom(call);
+          theirs.push((call as unknown as BaseCall).decoder.constructor.name === "StreamDecoder");
+          return call as ServerInterceptingCall;
+        },
+      ],
+    });
+    server.addService(kindsDefinition, goodHandlers());
+    watchConnections(server, {
+      certificateOf: () => undefined,
+      refuse: () => undefined,
+      onRefusedBelow: () => {},
+    });
+    for (const [name, value] of Object.entries(env)) process.env[name] = value;
+    const port = await new Promise<number>((resolve, reject) =>
+      server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, bound) =>
+        error === null ? resolve(bound) : reject(error),
+      ),
+    );
+    for (const name of Object.keys(env)) delete process.env[name];
+    for (let calls = 0; calls < 3; calls++) await ask(port, paths.unary, [one]);
+    server.forceShutdown();
+    expect(theirs).toEqual([true, true, true]);
+  });
+
+  it("where it has another field, or lacks one", () => {
+    const { base } = familiar();
+    expect(isFamiliar(base)).toBe(true);
+    expect(isFamiliar({ ...base, added: 1 })).toBe(false);
+    const { decoder: _, ...less } = base;
+    expect(isFamiliar(less)).toBe(false);
+  });
+
+  it("where it belongs to another copy of grpc-js", () => {
+    const { base } = familiar();
+    class Metadata {}
+    expect(isFamiliar({ ...base, metadata: new Metadata() })).toBe(false);
+  });
+});
+
+/** A base call as grpc-js makes it. */
+function familiar(): { readonly base: object & { readonly decoder: unknown } } {
+  const stream = Object.assign(new PassThrough(), { session: undefined });
+  const handler = { path: paths.unary, type: "unary" };
+  return { base: new BaseServerInterceptingCall(stream, {}, null, handler, {}) };
+}

@@ -36,8 +36,7 @@ export class BearerToken {
 class LastToken {
   #digest = "";
   /** What the token is compared with; none before it came twice, and one that comes once costs nothing. */
-  #known: { readonly text: string; readonly bytes: Buffer; readonly compared: Buffer } | undefined =
-    undefined;
+  #known: Comparable | undefined = undefined;
 
   digestOf(text: string): string {
     if (this.#known !== undefined && isSame(text, this.#known)) return this.#digest;
@@ -51,28 +50,25 @@ class LastToken {
 /** Longer ones are hashed each time. */
 const longestCompared = 4096;
 
-function comparable(text: string): {
-  readonly text: string;
+interface Comparable {
   readonly bytes: Buffer;
+  /** Where a text is written to be compared. */
   readonly compared: Buffer;
-} {
-  const bytes = Buffer.from(text, "latin1");
-  return { text, bytes, compared: Buffer.alloc(bytes.length) };
 }
 
-/** In a time that does not tell how much of the text is right: others may share the connection. */
-function isSame(
-  text: string,
-  {
-    text: known,
-    bytes,
-    compared,
-  }: { readonly text: string; readonly bytes: Buffer; readonly compared: Buffer },
-): boolean {
+function comparable(text: string): Comparable {
+  const bytes = Buffer.from(text, "latin1");
+  return { bytes, compared: Buffer.alloc(bytes.length) };
+}
+
+/**
+ * In a time that does not tell how much of the text is right: others may share the connection. Every character of a header
+ * field has one byte; were there another, only its last byte would be compared, and all other bytes had to be right.
+ */
+function isSame(text: string, { bytes, compared }: Comparable): boolean {
   if (text.length !== compared.length) return false;
   compared.write(text, "latin1");
-  // Every character of a header field has one byte; were there another, the texts would still be told apart.
-  return timingSafeEqual(bytes, compared) && text === known;
+  return timingSafeEqual(bytes, compared);
 }
 
 function sha256(text: string): string {
