@@ -232,7 +232,7 @@ function metricsRecorder(this: Fields): MetricsRecorder {
 
 const baseKey: unique symbol = Symbol("palisade.base");
 
-type BasedStream = ServerHttp2Stream & { [baseKey]?: BaseCall };
+type BasedStream = ServerHttp2Stream & { [baseKey]?: BaseCall | undefined };
 
 function onData(this: BasedStream, data: Buffer): void {
   this[baseKey]?.handleDataFrame(data);
@@ -242,8 +242,14 @@ function onEnd(this: BasedStream): void {
   this[baseKey]?.handleEndEvent();
 }
 
+/**
+ * Lets go of the call. A stream that is over lives on for a while: the tables of Node's session hold it, each of them held by
+ * the one before, until the old generation is collected. What it does not point to goes with the young one.
+ */
 function onClose(this: BasedStream): void {
-  this[baseKey]?.notifyOnCancel();
+  const base = this[baseKey];
+  this[baseKey] = undefined;
+  base?.notifyOnCancel();
 }
 
 /** Every error of a stream is followed by its "close". */

@@ -39,7 +39,7 @@ import {
 import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
 import type { FailureSource, PublicStatus } from "./recovery.ts";
-import { sendAnswer } from "./shorter-way.ts";
+import { forgetCall, sendAnswer } from "./shorter-way.ts";
 import { UnaryCall } from "./unary-call.ts";
 
 const CHECKING = 0;
@@ -751,10 +751,14 @@ function sendLast(base: BaseCall, message: unknown, callback: () => void): boole
 const callKey: unique symbol = Symbol("palisade.call");
 
 /** A stream that knows its call, so that all streams can share one listener. */
-type OwnedStream = ServerHttp2Stream & { [callKey]?: SecuredCall };
+type OwnedStream = ServerHttp2Stream & { [callKey]?: SecuredCall | undefined };
 
 function onClose(this: OwnedStream): void {
-  this[callKey]?.onStreamClosed();
+  const call = this[callKey];
+  // See `onClose` in base-call.ts: a stream that is over may live on.
+  this[callKey] = undefined;
+  forgetCall(this);
+  call?.onStreamClosed();
 }
 
 function onDeadlineTimer(call: SecuredCall): void {

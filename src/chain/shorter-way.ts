@@ -26,7 +26,7 @@ interface OpenCall {
   readonly stream: ServerHttp2Stream;
   readonly handler: { readonly deserialize: (bytes: Buffer) => unknown };
   readonly decoder: Decoder;
-  readonly listener: { onReceiveMessage(message: unknown): void } | null;
+  readonly listener: { onReceiveMessage(message: unknown): void; onReceiveHalfClose(): void } | null;
   readonly maxSendMessageSize: number;
   readonly readQueue: QueueEntry[];
   isReadPending: boolean;
@@ -39,7 +39,9 @@ interface OpenCall {
   [shorterKey]?: true;
   /** What waits until the one message of a call has left. */
   [answeredKey]?: (() => void) | undefined;
+  receivedHalfClose: boolean;
   handleDataFrame(data: Buffer): void;
+  handleEndEvent(): void;
   maybeSendMetadata(): void;
   serializeMessage(message: unknown): Buffer;
   sendMessage(message: unknown, callback: () => void): unknown;
@@ -70,6 +72,7 @@ export function takesShorterWay(base: object): boolean {
     call.listener !== undefined &&
     call.callEventTracker !== undefined &&
     typeof call.handleDataFrame === "function" &&
+    typeof call.handleEndEvent === "function" &&
     typeof call.serializeMessage === "function" &&
     typeof call.sendMessage === "function" &&
     typeof call.maybeSendMetadata === "function" &&
@@ -86,6 +89,7 @@ export function takeShorterWayIn(base: object): void {
   // Ours does so by itself.
   if (Object.hasOwn(call.decoder, "readState")) call.decoder.write = readWhole;
   call.handleDataFrame = readFrame;
+  call.handleEndEvent = readEnd;
   call.decompressAndMaybePush = pushUncompressed;
   call.maybeSendMetadata = sendPlainHeaders;
   // Where channelz counts messages, grpc-js's own way tells it.
@@ -141,6 +145,18 @@ function readFrame(this: OpenCall, data: Buffer): void {
   }
   // A call that was told its end lets what is left flow past, so that its stream can close.
   if (messages.length > 0 && !this.isReadPending && !this.cancelled) this.stream.pause();
+}
+
+/** Tells the end of the request to whoever waits for it; for all others it has its place in the queue. */
+function readEnd(this: OpenCall): void {
+  const { listener } = this;
+  if (!this.isReadPending || this.readQueue.length > 0 || listener === null) {
+    (Object.getPrototypeOf(this) as OpenCall).handleEndEvent.call(this);
+    return;
+  }
+  this.receivedHalfClose = true;
+  this.isReadPending = false;
+  listener.onReceiveHalfClose();
 }
 
 const unreadable: unique symbol = Symbol("unreadable");
@@ -290,10 +306,16 @@ export function sendDueTrailers(base: object): void {
     stream.emit("wantTrailers");
 }
 
+/** For a stream that is closed. */
+export function forgetCall(stream: ServerHttp2Stream): void {
+  const ended: EndingStream = stream;
+  if (ended[endingKey] !== undefined) ended[endingKey] = undefined;
+}
+
 const endingKey: unique symbol = Symbol("palisade.ending");
 const dueKey: unique symbol = Symbol("palisade.due");
 
-type EndingStream = ServerHttp2Stream & { [endingKey]?: OpenCall; [dueKey]?: true };
+type EndingStream = ServerHttp2Stream & { [endingKey]?: OpenCall | undefined; [dueKey]?: true };
 
 function sendOkTrailers(this: EndingStream): void {
   this.sendTrailers(okTrailers);
