@@ -30,7 +30,8 @@ interface OpenCall {
   readonly maxSendMessageSize: number;
   readonly readQueue: QueueEntry[];
   isReadPending: boolean;
-  readonly cancelled: boolean;
+  cancelled: boolean;
+  cancelNotified: boolean;
   metadataSent: boolean;
   wantTrailers: boolean;
   shouldSendMetrics: boolean;
@@ -67,6 +68,7 @@ export function takesShorterWay(base: object): boolean {
     typeof call.shouldSendMetrics === "boolean" &&
     typeof call.isReadPending === "boolean" &&
     typeof call.cancelled === "boolean" &&
+    typeof call.cancelNotified === "boolean" &&
     typeof call.maxSendMessageSize === "number" &&
     Array.isArray(call.readQueue) &&
     call.listener !== undefined &&
@@ -319,5 +321,13 @@ type EndingStream = ServerHttp2Stream & { [endingKey]?: OpenCall | undefined; [d
 
 function sendOkTrailers(this: EndingStream): void {
   this.sendTrailers(okTrailers);
-  this[endingKey]?.notifyOnCancel();
+  const call = this[endingKey];
+  if (call === undefined) return;
+  if (!call.receivedHalfClose) {
+    call.notifyOnCancel();
+    return;
+  }
+  // The request was all there and is answered: nothing is left to cancel, and nobody waits to be told.
+  call.cancelNotified = true;
+  call.cancelled = true;
 }
