@@ -4,8 +4,8 @@ import type { HistogramCounts } from "./histogram-counts.ts";
 import { countHistogramsHere, type LateHistogram, scope } from "./instruments.ts";
 
 /**
- * What `metricProducers` of a metric reader takes: the `MetricProducer` of `@opentelemetry/sdk-metrics` 1 and 2. The
- * shape is written down here, so that nobody needs that package for the types of this one.
+ * What `metricProducers` of a metric reader takes: the `MetricProducer` of `@opentelemetry/sdk-metrics` 2. The shape
+ * is written down here, so that nobody needs that package for the types of this one.
  */
 export interface HistogramProducer {
   /** What was counted since the process started. Never rejects. */

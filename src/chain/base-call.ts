@@ -7,7 +7,7 @@
  * grpc-js 1.14.7 do, field by field; until then, and where anything is switched on that ours does not do (channelz,
  * GRPC_TRACE, metrics of single calls, interceptors of the credentials), grpc-js makes its own.
  */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import type { IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream } from "node:http2";
 import {
   Metadata,
@@ -18,6 +18,7 @@ import {
 } from "@grpc/grpc-js";
 import { incomingMetadata, knowsMetadata } from "./incoming-metadata.ts";
 import { runUnary } from "./unary-call.ts";
+import { betweenMessages, wholeMessage } from "./whole-message.ts";
 
 type ConnectionInfo = ReturnType<ServerInterceptingCallInterface["getConnectionInfo"]>;
 type MetricsRecorder = ReturnType<ServerInterceptingCallInterface["getMetricsRecorder"]>;
@@ -36,7 +37,7 @@ interface ServerInside {
   readonly channelzEnabled: boolean;
   onStreamOpened(stream: ServerHttp2Stream): void;
   _retrieveHandler(path: string | undefined): RegisteredMethod | null;
-  _runHandlerForCall(call: ServerInterceptingCallInterface, handler: RegisteredMethod): boolean;
+  _runHandlerForCall(call: ServerInterceptingCallInterface, handler: RegisteredMethod): void;
 }
 
 /** The fields of `BaseServerInterceptingCall`, in the order in which grpc-js sets them. */
@@ -178,11 +179,6 @@ function encodingOf(headers: IncomingHttpHeaders): string {
   return sent === undefined ? "identity" : String(sent);
 }
 
-/** `ReadState.NO_DATA` */
-const betweenMessages = 0;
-/** gRPC over HTTP/2, "Length-Prefixed-Message": a flag and the length. */
-const framingBytes = 5;
-
 /** Takes frames that are exactly one message, and leaves all others to a decoder of grpc-js. */
 class WholeMessages implements StreamDecoder {
   maxReadMessageLength: number;
@@ -196,17 +192,9 @@ class WholeMessages implements StreamDecoder {
     return this.#parts === undefined ? betweenMessages : this.#parts.readState;
   }
 
-  /** A frame may be a piece of a large buffer: a message is copied, as grpc-js does. */
   write(data: Buffer): Buffer[] {
-    if (data.length > framingBytes && this.readState === betweenMessages) {
-      const bytes = data.readUInt32BE(1);
-      const { maxReadMessageLength: most } = this;
-      if (bytes + framingBytes === data.length && (most === -1 || bytes <= most)) {
-        const message = Buffer.allocUnsafe(data.length);
-        data.copy(message);
-        return [message];
-      }
-    }
+    const message = wholeMessage(this, data);
+    if (message !== undefined) return [message];
     this.#parts ??= new (known as Known).Decoder(this.maxReadMessageLength);
     return this.#parts.write(data);
   }
@@ -269,7 +257,7 @@ export function streamTaker(server: Server, credentials: unknown): TakeStream {
   return (stream, headers) => {
     if (known === undefined) return false;
     const handler = inside._retrieveHandler(headers[":path"]);
-    if (handler === null) return false;
+    if (handler === null || !kinds.has(handler.type)) return false;
     stream.on("error", onError);
     inside.onStreamOpened(stream);
     const base = new known.make(stream, headers, handler, limits);
@@ -290,9 +278,13 @@ export function streamTaker(server: Server, credentials: unknown): TakeStream {
     let call: ServerInterceptingCallInterface = base;
     for (const intercept of inside.interceptors)
       call = intercept(definition, call as Parameters<ServerInterceptor>[1]);
-    return (type === "unary" && runUnary(call, handler)) || inside._runHandlerForCall(call, handler);
+    if (type !== "unary" || !runUnary(call, handler)) inside._runHandlerForCall(call, handler);
+    return true;
   };
 }
+
+/** The types of handlers that grpc-js runs. */
+const kinds: ReadonlySet<string> = new Set(["unary", "clientStream", "serverStream", "bidi"]);
 
 /** Is nothing switched on that only grpc-js's own way does? */
 function isPlain(inside: Partial<ServerInside>, credentials: unknown): boolean {

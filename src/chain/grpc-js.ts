@@ -38,6 +38,7 @@ import type { ConnectionGate } from "./connection-gate.ts";
 import type { PingPolicy } from "./ping-policy.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "./refused-below.ts";
 import { sendDueTrailers, sendPlainSuccess, takeShorterWayIn, takesShorterWay } from "./shorter-way.ts";
+import { framingBytes } from "./whole-message.ts";
 
 /** grpc-js exports neither this interface nor `PartialStatusObject`. */
 export interface InboundListener {
@@ -322,9 +323,6 @@ interface OwnedBaseCall extends BaseCall {
 function sendToReceiver(this: OwnedBaseCall, status: PartialStatus): void {
   this.palisade.onBaseStatus(status);
 }
-
-/** gRPC over HTTP/2, "Length-Prefixed-Message": a flag and the length. */
-const framingBytes = 5;
 
 /**
  * Tells the receiver the size of each message: the base call takes every inbound message through

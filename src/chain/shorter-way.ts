@@ -6,9 +6,10 @@
  * Each function does what grpc-js 1.14.7 does in the same place, and relies on fields that it does not document:
  * `takesShorterWay` looks at them, and where one is missing every call takes grpc-js's way.
  */
-import { Buffer } from "node:buffer";
+import type { Buffer } from "node:buffer";
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { type Metadata, status } from "@grpc/grpc-js";
+import { betweenMessages, framingBytes, wholeMessage } from "./whole-message.ts";
 
 interface QueueEntry {
   type: "COMPRESSED" | "READABLE" | "HALF_CLOSE";
@@ -99,23 +100,9 @@ export function takeShorterWayIn(base: object): void {
   call[shorterKey] = true;
 }
 
-/** `ReadState.NO_DATA` */
-const betweenMessages = 0;
-/** gRPC over HTTP/2, "Length-Prefixed-Message": a flag and the length. */
-const framingBytes = 5;
-
-/** A frame that is exactly one message. It is copied, as grpc-js does: the frame may be a piece of a large buffer. */
 function readWhole(this: Decoder, data: Buffer): Buffer[] {
-  if (this.readState === betweenMessages && data.length > framingBytes) {
-    const bytes = data.readUInt32BE(1);
-    const { maxReadMessageLength: most } = this;
-    if (bytes + framingBytes === data.length && (most === -1 || bytes <= most)) {
-      const message = Buffer.allocUnsafe(data.length);
-      data.copy(message);
-      return [message];
-    }
-  }
-  return (Object.getPrototypeOf(this) as Decoder).write.call(this, data);
+  const message = wholeMessage(this, data);
+  return message === undefined ? (Object.getPrototypeOf(this) as Decoder).write.call(this, data) : [message];
 }
 
 /**

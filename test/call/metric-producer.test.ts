@@ -1,47 +1,24 @@
 // Our histograms as the readers of a real OpenTelemetry SDK get them from `metricProducer` (U5): the same names, attributes,
 // buckets and values as where the SDK counts them itself.
-import { metrics as otel } from "@opentelemetry/api";
 import { PrometheusExporter } from "@opentelemetry/exporter-prometheus";
-import {
-  AggregationTemporality,
-  DataPointType,
-  InMemoryMetricExporter,
-  MeterProvider,
-  type MetricData,
-  type MetricProducer,
-  PeriodicExportingMetricReader,
-} from "@opentelemetry/sdk-metrics";
+import { DataPointType, MeterProvider, type MetricProducer } from "@opentelemetry/sdk-metrics";
 import { afterEach, describe, expect, it } from "vitest";
 import { HistogramCounts } from "../../src/call/histogram-counts.ts";
 import { LateHistogram } from "../../src/call/instruments.ts";
 import { metricProducer } from "../../src/call/metric-producer.ts";
+import { type Meters, registerMeterProvider } from "../harness/meters.ts";
 
-const providers: MeterProvider[] = [];
+let ending: (() => Promise<void>)[] = [];
 afterEach(async () => {
-  otel.disable();
-  await Promise.all(providers.splice(0).map((provider) => provider.shutdown()));
+  for (const end of ending) await end();
+  ending = [];
 });
 
 /** Reads what a reader with these producers would export. */
-function sdkWith(...metricProducers: MetricProducer[]): () => Promise<readonly MetricData[]> {
-  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
-  const reader = new PeriodicExportingMetricReader({
-    exporter,
-    exportIntervalMillis: 3_600_000,
-    metricProducers,
-  });
-  const provider = new MeterProvider({ readers: [reader] });
-  providers.push(provider);
-  otel.disable();
-  otel.setGlobalMeterProvider(provider);
-  return async () => {
-    exporter.reset();
-    await reader.forceFlush();
-    return exporter
-      .getMetrics()
-      .flatMap(({ scopeMetrics }) => scopeMetrics)
-      .flatMap(({ metrics }) => metrics);
-  };
+function sdkWith(...metricProducers: MetricProducer[]): Meters["collect"] {
+  const meters = registerMeterProvider(...metricProducers);
+  ending.push(meters.shutdown);
+  return meters.collect;
 }
 
 const boundaries = [0, 1, 10, 100];
@@ -112,7 +89,8 @@ describe("metricProducer", () => {
       preventServerStart: true,
       metricProducers: [metricProducer()],
     });
-    providers.push(new MeterProvider({ readers: [exporter] }));
+    const provider = new MeterProvider({ readers: [exporter] });
+    ending.push(() => provider.shutdown());
     const series = new LateHistogram("palisade.test.scraped", options).series({ method: "c" });
     series.record(7);
     const { resourceMetrics, errors } = await exporter.collect();

@@ -1,5 +1,6 @@
 // A call that has its status holds nothing: no stream, no timer, no counter (C11).
 import { Buffer } from "node:buffer";
+import { createRequire } from "node:module";
 import type { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { describe, expect, it } from "vitest";
@@ -344,5 +345,43 @@ describe.each(responding)("a %s handler whose own message cannot be sent", (kind
     const told = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
     expect(told.name).toBe("INTERNAL");
     await eventually(() => heard.size === 3, `the handler's end, beyond ${[...heard].join()}`);
+  });
+});
+
+const { BaseServerInterceptingCall } = createRequire(import.meta.url)(
+  "@grpc/grpc-js/build/src/server-interceptors.js",
+) as {
+  readonly BaseServerInterceptingCall: {
+    readonly prototype: { start(this: { stream: object }, ...of: unknown[]): void };
+  };
+};
+
+describe("a stream that is closed", () => {
+  it.each(kinds)("C11 %s: does not hold its call, whoever made the base call", async (kind) => {
+    await using wall = await secured();
+    const streams: object[] = [];
+    const { prototype } = BaseServerInterceptingCall;
+    const { start } = prototype;
+    prototype.start = function watched(...of) {
+      streams.push(this.stream);
+      start.apply(this, of);
+    };
+    try {
+      const metadata = await wall.authorized();
+      const client = wall.client();
+      // The first is grpc-js's own in a process that has seen none; the others are not.
+      for (const call of [{ metadata }, { metadata }, {}]) await invoke(client, kind, call);
+      await eventually(() => wall.lines.filter((line) => line["grpc_code"]).length >= 3, "three lines");
+    } finally {
+      prototype.start = start;
+    }
+    expect(streams).toHaveLength(3);
+    for (const stream of streams) {
+      const held = Object.getOwnPropertySymbols(stream)
+        .filter(({ description }) => /^palisade\.(?:call|base|ending)$/.test(description ?? ""))
+        .map((symbol) => Reflect.get(stream, symbol));
+      expect(held.length).toBeGreaterThan(0);
+      expect(held.filter((value) => value !== undefined)).toEqual([]);
+    }
   });
 });

@@ -5,6 +5,7 @@ import {
   InMemoryMetricExporter,
   MeterProvider,
   type MetricData,
+  type MetricProducer,
   PeriodicExportingMetricReader,
 } from "@opentelemetry/sdk-metrics";
 
@@ -15,6 +16,8 @@ export interface Point {
 }
 
 export interface Meters {
+  /** Everything as it would be exported. */
+  collect(): Promise<readonly MetricData[]>;
   names(): Promise<readonly string[]>;
   /** The points of an instrument; none where it recorded nothing. */
   read(name: string): Promise<{ readonly unit: string; readonly points: readonly Point[] }>;
@@ -22,9 +25,13 @@ export interface Meters {
 }
 
 /** Becomes the global meter provider until `shutdown`. */
-export function registerMeterProvider(): Meters {
+export function registerMeterProvider(...metricProducers: MetricProducer[]): Meters {
   const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
-  const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 });
+  const reader = new PeriodicExportingMetricReader({
+    exporter,
+    exportIntervalMillis: 3_600_000,
+    metricProducers,
+  });
   const provider = new MeterProvider({ readers: [reader] });
   otel.disable();
   otel.setGlobalMeterProvider(provider);
@@ -37,6 +44,7 @@ export function registerMeterProvider(): Meters {
       .flatMap(({ metrics }) => metrics);
   };
   return {
+    collect,
     names: async () => (await collect()).map(({ descriptor }) => descriptor.name),
     async read(name) {
       const found = (await collect()).find(({ descriptor }) => descriptor.name === name);
