@@ -41,9 +41,9 @@ export type ServerAsks = {
   start: readonly [ServerSettings, { readonly port: number }];
   /** CPU time since the process started, user and system, all threads, in microseconds. */
   cpu: readonly [undefined, number];
-  /** The same once all that the last calls left behind (log lines, audit batches) is done. */
+  /** The same once all that the last calls left behind (log lines, audit batches, young garbage) is done. */
   settledCpu: readonly [undefined, number];
-  /** Collects every metric once. What that took in CPU time, in microseconds; 0 for a server without metrics. */
+  /** Collects every metric once. What that took in CPU time, its garbage included, in microseconds; 0 for a server without metrics. */
   collect: readonly [undefined, number];
   memory: readonly [undefined, Memory];
   /** How many calls of `Hold` wait. */

@@ -7,6 +7,11 @@ export function cpuMicroseconds(): number {
   return user + system;
 }
 
+/** Clears away what was used for a short time. Needs `--expose-gc`. */
+export function collectYoungGarbage(): void {
+  globalThis.gc?.({ type: "minor" });
+}
+
 /** Needs `--expose-gc`. */
 export function memoryInUse(): Memory {
   // Twice: what the first collection finalizes, the second one frees.

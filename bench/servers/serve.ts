@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { answerAsks } from "../process/ask.ts";
 import type { ServerAsks, ServerSettings } from "../process/protocol.ts";
-import { cpuMicroseconds, memoryInUse } from "../process/usage.ts";
+import { collectYoungGarbage, cpuMicroseconds, memoryInUse } from "../process/usage.ts";
 import { heldCalls, releaseHeldCalls } from "./contract.ts";
 
 export interface Started {
@@ -23,12 +23,15 @@ export function serve(start: (settings: ServerSettings) => Promise<Started>): vo
     cpu: () => cpuMicroseconds(),
     async settledCpu() {
       await sleep(settleMs);
+      collectYoungGarbage();
       return cpuMicroseconds();
     },
     async collect() {
       if (started?.collect === undefined) return 0;
       const before = cpuMicroseconds();
       await started.collect();
+      // Else the next turn pays in full for garbage of which each turn is to carry its share.
+      collectYoungGarbage();
       return cpuMicroseconds() - before;
     },
     memory: () => memoryInUse(),

@@ -25,9 +25,9 @@ abstract class LateInstrument<Instrument> {
 
   protected abstract create(meter: Meter): Instrument;
 
-  protected abstract write(instrument: Instrument, value: number, attributes: Attributes | undefined): void;
+  protected abstract write(instrument: Instrument, value: number, attributes: Attributes): void;
 
-  protected use(value: number, attributes: Attributes | undefined): void {
+  protected use(value: number, attributes: Attributes): void {
     try {
       const instrument = this.current();
       if (instrument !== undefined) this.write(instrument, value, attributes);
@@ -61,8 +61,8 @@ const counters: LateCounter[] = [];
 export class LateCounter extends LateInstrument<Counter> {
   readonly #name: string;
   readonly #options: MetricOptions;
-  /** What the SDK was not told yet, by series. */
-  readonly #kept = new Map<Attributes | undefined, number>();
+  /** Those of which the SDK was not told everything yet. */
+  readonly #waiting: CounterSeries[] = [];
   #keptFor: Counter | undefined = undefined;
 
   constructor(name: string, options: MetricOptions) {
@@ -72,21 +72,23 @@ export class LateCounter extends LateInstrument<Counter> {
     counters.push(this);
   }
 
-  /**
-   * Adds to the counter. Never throws. An SDK works out at each addition which series the attributes stand for, which
-   * costs more than all the rest; so additions are kept by the attributes' identity, and told when the SDK collects.
-   * Freeze the attributes, and reuse them: each object is kept until then.
-   */
-  add(value: number, attributes?: Attributes): void {
+  /** Make each once: what is made anew for each call tells the SDK of each call. */
+  series(attributes: Attributes): CounterSeries {
+    return new CounterSeries(this, Object.freeze(attributes));
+  }
+
+  /** For its series. */
+  count(value: number, series: CounterSeries): void {
     try {
       const counter = this.current();
       if (counter === undefined) return;
       if (!observeTallies()) {
-        this.write(counter, value, attributes);
+        this.write(counter, value, series.attributes);
         return;
       }
       this.#keptFor = counter;
-      this.#kept.set(attributes, (this.#kept.get(attributes) ?? 0) + value);
+      if (series.kept === 0) this.#waiting.push(series);
+      series.kept += value;
     } catch (error) {
       reportOnce(error);
     }
@@ -96,10 +98,17 @@ export class LateCounter extends LateInstrument<Counter> {
   tell(): void {
     const counter = this.#keptFor;
     if (counter === undefined) return;
-    for (const [attributes, value] of this.#kept) {
-      // First, so that nothing is told twice where the SDK fails.
-      this.#kept.delete(attributes);
-      counter.add(value, attributes);
+    let told = 0;
+    try {
+      for (const series of this.#waiting) {
+        const value = series.kept;
+        // First, so that nothing is told twice where the SDK fails.
+        series.kept = 0;
+        told += 1;
+        counter.add(value, series.attributes);
+      }
+    } finally {
+      this.#waiting.splice(0, told);
     }
   }
 
@@ -110,15 +119,37 @@ export class LateCounter extends LateInstrument<Counter> {
       // An SDK that failed must not keep the next one from being followed.
       reportOnce(error);
     }
-    this.#kept.clear();
+    for (const series of this.#waiting) series.kept = 0;
+    this.#waiting.length = 0;
   }
 
   protected override create(meter: Meter): Counter {
     return meter.createCounter(this.#name, this.#options);
   }
 
-  protected override write(counter: Counter, value: number, attributes: Attributes | undefined): void {
+  protected override write(counter: Counter, value: number, attributes: Attributes): void {
     counter.add(value, attributes);
+  }
+}
+
+/** One series of a counter. */
+export class CounterSeries {
+  readonly attributes: Attributes;
+  readonly #counter: LateCounter;
+  /** For the counter: what the SDK was not told yet. */
+  kept = 0;
+
+  constructor(counter: LateCounter, attributes: Attributes) {
+    this.#counter = counter;
+    this.attributes = attributes;
+  }
+
+  /**
+   * Adds to it. Never throws. An SDK works out at each addition which series the attributes stand for, which costs more
+   * than all the rest; so additions are kept here, and told when the SDK collects.
+   */
+  add(value: number): void {
+    this.#counter.count(value, this);
   }
 }
 
@@ -158,7 +189,7 @@ export class LateHistogram extends LateInstrument<Histogram> {
     return meter.createHistogram(this.name, this.options);
   }
 
-  protected override write(histogram: Histogram, value: number, attributes: Attributes | undefined): void {
+  protected override write(histogram: Histogram, value: number, attributes: Attributes): void {
     histogram.record(value, attributes);
   }
 }

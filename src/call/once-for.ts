@@ -1,8 +1,9 @@
-// What is the same for as long as an object lasts, worked out once: a peer's key, what records say of a principal.
+// What is the same for as long as an object lasts, worked out once: a peer's key, what records say of a principal, the
+// metrics of a method.
 
 /**
- * An object that holds what was worked out for it, where nobody sees it. There may be a hundred thousand principals, and
- * a `WeakMap` of so many entries is walked through whenever garbage is collected.
+ * An object that holds what was worked out for it, where nobody sees it. There may be a hundred thousand principals and ten
+ * thousand methods, and a `WeakMap` of so many entries is walked through whenever garbage is collected.
  */
 export class Remembering {
   #worked: unknown[] | undefined = undefined;

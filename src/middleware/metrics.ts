@@ -1,8 +1,8 @@
 // Counts and times calls through OpenTelemetry (U5): the names of gRFC A66 first, then ours.
 import { status } from "@grpc/grpc-js";
-import type { Attributes } from "@opentelemetry/api";
 import { type CallContext, refusedSchemeOf } from "../call/context.ts";
 import {
+  type CounterSeries,
   type HistogramSeries,
   LateCounter,
   LateHistogram,
@@ -11,6 +11,7 @@ import {
   type Tally,
 } from "../call/instruments.ts";
 import type { MethodInfo } from "../call/method.ts";
+import { onceFor } from "../call/once-for.ts";
 import { statusName, texts } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
 import { type RefusedBelow, reasonsBelow } from "../chain/refused-below.ts";
@@ -76,26 +77,26 @@ function statusIndex(code: number): number {
   return Number.isInteger(code) && code >= 0 && code <= 16 ? code : status.UNKNOWN;
 }
 
-/** The attributes of one method or layer, alone and with each status: made once, frozen, shared by all calls. */
-class AttributeSet {
-  readonly base: Attributes;
-  readonly #byStatus: (Attributes | undefined)[] = new Array(17).fill(undefined);
+/** What `make` makes for each status, once. */
+class ByStatus<Made> {
+  readonly #made: (Made | undefined)[] = new Array(17).fill(undefined);
+  readonly #make: (name: string) => Made;
 
-  constructor(key: string, value: string) {
-    this.base = Object.freeze({ [key]: value });
+  constructor(make: (name: string) => Made) {
+    this.#make = make;
   }
 
-  withStatus(code: number): Attributes {
+  get(code: number): Made {
     const index = statusIndex(code);
-    const known = this.#byStatus[index];
-    if (known !== undefined) return known;
-    const made = Object.freeze({ ...this.base, "grpc.status": statusName(index) });
-    this.#byStatus[index] = made;
+    const before = this.#made[index];
+    if (before !== undefined) return before;
+    const made = this.#make(statusName(index));
+    this.#made[index] = made;
     return made;
   }
 }
 
-/** The histograms of one method that ended with one status. */
+/** The histograms of calls of one method that ended with one status. */
 interface EndedSeries {
   readonly duration: HistogramSeries;
   readonly sentSize: HistogramSeries;
@@ -104,38 +105,35 @@ interface EndedSeries {
 
 /** The metrics of one method. */
 class MethodSeries {
-  readonly attributes: AttributeSet;
+  readonly started: CounterSeries;
   readonly inFlight: Tally;
-  readonly #ended: (EndedSeries | undefined)[] = new Array(17).fill(undefined);
+  readonly ended: ByStatus<EndedSeries>;
 
   constructor(name: string) {
-    this.attributes = new AttributeSet("grpc.method", name);
-    this.inFlight = inFlight.tally(this.attributes.base);
-  }
-
-  ended(code: number): EndedSeries {
-    const index = statusIndex(code);
-    const known = this.#ended[index];
-    if (known !== undefined) return known;
-    const attributes = this.attributes.withStatus(index);
-    const made: EndedSeries = {
-      duration: duration.series(attributes),
-      sentSize: sentSize.series(attributes),
-      receivedSize: receivedSize.series(attributes),
-    };
-    this.#ended[index] = made;
-    return made;
+    const method = { "grpc.method": name };
+    this.started = started.series({ ...method });
+    this.inFlight = inFlight.tally({ ...method });
+    this.ended = new ByStatus((statusName) => {
+      const attributes = { ...method, "grpc.status": statusName };
+      return {
+        duration: duration.series(attributes),
+        sentSize: sentSize.series(attributes),
+        receivedSize: receivedSize.series(attributes),
+      };
+    });
   }
 }
 
 /** Shared by all servers of the process, as the instruments are. */
 const everyMethod = new Map<string, MethodSeries>();
 
-function seriesOf(name: string): MethodSeries {
+function seriesNamed(name: string): MethodSeries {
   const series = everyMethod.get(name) ?? new MethodSeries(name);
   everyMethod.set(name, series);
   return series;
 }
+
+const seriesOf = onceFor<MethodInfo, MethodSeries>(({ path }) => seriesNamed(path.slice(1)));
 
 /** An own authenticator names its schemes as it likes; this many are told apart. */
 const mostSchemes = 32;
@@ -180,42 +178,33 @@ function authenticationResult(call: CallContext, outcome: Outcome): Authenticati
  * gRFC A66.
  */
 export function metrics(): Middleware {
-  const methods = new Map<string, MethodSeries>();
-  const layers = new Map<string, AttributeSet>();
-  const schemes = new Map<string, Map<AuthenticationResult, Attributes>>();
-  const other = seriesOf("other");
-
-  function seriesFor(method: MethodInfo): MethodSeries {
-    if (!method.known) return other;
-    let series = methods.get(method.path);
-    if (series === undefined) {
-      series = seriesOf(method.path.slice(1));
-      methods.set(method.path, series);
-    }
-    return series;
-  }
+  const layers = new Map<string, ByStatus<CounterSeries>>();
+  const schemes = new Map<string, Map<AuthenticationResult, CounterSeries>>();
+  const other = seriesNamed("other");
 
   function countRejection(outcome: Outcome): void {
     const layer = outcome.layer ?? "unknown";
-    let attributes = layers.get(layer);
-    if (attributes === undefined) {
-      attributes = new AttributeSet("palisade.layer", layer);
-      layers.set(layer, attributes);
+    let series = layers.get(layer);
+    if (series === undefined) {
+      series = new ByStatus((statusName) =>
+        rejections.series({ "palisade.layer": layer, "grpc.status": statusName }),
+      );
+      layers.set(layer, series);
     }
-    rejections.add(1, attributes.withStatus(outcome.code));
+    series.get(outcome.code).add(1);
   }
 
   function countAuthentication(call: CallContext, result: AuthenticationResult): void {
     const scheme = call.principal?.scheme ?? refusedSchemeOf(call) ?? "none";
     const known = schemes.has(scheme) || schemes.size < mostSchemes ? scheme : "other";
-    const byResult = schemes.get(known) ?? new Map<AuthenticationResult, Attributes>();
+    const byResult = schemes.get(known) ?? new Map<AuthenticationResult, CounterSeries>();
     schemes.set(known, byResult);
-    let attributes = byResult.get(result);
-    if (attributes === undefined) {
-      attributes = Object.freeze({ "palisade.scheme": known, "palisade.result": result });
-      byResult.set(result, attributes);
+    let series = byResult.get(result);
+    if (series === undefined) {
+      series = authentications.series({ "palisade.scheme": known, "palisade.result": result });
+      byResult.set(result, series);
     }
-    authentications.add(1, attributes);
+    series.add(1);
   }
 
   return {
@@ -223,15 +212,15 @@ export function metrics(): Middleware {
     watches: true,
     readsSizes: true,
     onCall(call) {
-      const series = seriesFor(call.method);
+      const series = call.method.known ? seriesOf(call.method) : other;
       series.inFlight.value += 1;
       observeTallies();
-      started.add(1, series.attributes.base);
+      series.started.add(1);
     },
     onEnd(call, outcome) {
-      const series = seriesFor(call.method);
+      const series = call.method.known ? seriesOf(call.method) : other;
       series.inFlight.value -= 1;
-      const ended = series.ended(outcome.code);
+      const ended = series.ended.get(outcome.code);
       ended.duration.record(outcome.durationMs / 1000);
       if (outcome.sentBytes !== undefined) ended.sentSize.record(outcome.sentBytes);
       if (outcome.receivedBytes !== undefined) ended.receivedSize.record(outcome.receivedBytes);
@@ -242,11 +231,11 @@ export function metrics(): Middleware {
   };
 }
 
-const refusalAttributes: ReadonlyMap<RefusedBelow, Attributes> = new Map(
-  reasonsBelow.map((reason) => [reason, Object.freeze({ reason })]),
+const refusalSeries: ReadonlyMap<RefusedBelow, CounterSeries> = new Map(
+  reasonsBelow.map((reason) => [reason, refusals.series({ reason })]),
 );
 
 /** Counts a refusal below the chain: `palisade.connections.refused` by `reason` (C8). Never throws. */
 export function countConnectionRefusal(reason: RefusedBelow): void {
-  refusals.add(1, refusalAttributes.get(reason));
+  refusalSeries.get(reason)?.add(1);
 }

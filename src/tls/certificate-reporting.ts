@@ -20,12 +20,12 @@ const reloads = new LateCounter("palisade.certificate.reloads", {
 /** What became of a change. A fixed set: it is a metric's label. */
 const outcomes = {
   server: {
-    taken: Object.freeze({ role: "server", result: "taken" }),
-    refused: Object.freeze({ role: "server", result: "refused" }),
+    taken: reloads.series({ role: "server", result: "taken" }),
+    refused: reloads.series({ role: "server", result: "refused" }),
   },
   client: {
-    taken: Object.freeze({ role: "client", result: "taken" }),
-    refused: Object.freeze({ role: "client", result: "refused" }),
+    taken: reloads.series({ role: "client", result: "taken" }),
+    refused: reloads.series({ role: "client", result: "refused" }),
   },
 } as const;
 
@@ -35,7 +35,7 @@ export function countReload(
   role: "server" | "client",
   result: "taken" | "refused",
 ): void {
-  if (metrics) reloads.add(1, outcomes[role][result]);
+  if (metrics) outcomes[role][result].add(1);
 }
 
 /** A logger that throws must end nothing: this runs from timers. */

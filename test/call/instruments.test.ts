@@ -5,8 +5,9 @@ import { LateCounter, LateObservable } from "../../src/call/instruments.ts";
 import { keepMetrics } from "../harness/kept-metrics.ts";
 
 const counter = new LateCounter("test.counted", { unit: "{thing}" });
-const some = Object.freeze({ kind: "some" });
-const other = Object.freeze({ kind: "other" });
+const some = counter.series({ kind: "some" });
+const other = counter.series({ kind: "other" });
+const plain = counter.series({});
 // What counters keep is told by way of an observable.
 new LateObservable("counter", "test.observed", {});
 
@@ -15,32 +16,32 @@ afterEach(() => metrics.disable());
 describe("U5 a counter", () => {
   it("is what was added by the time of each collection, neither less nor twice", async () => {
     const kept = keepMetrics();
-    counter.add(1, some);
-    counter.add(2, some);
-    counter.add(1, other);
-    counter.add(1);
+    some.add(1);
+    some.add(2);
+    other.add(1);
+    plain.add(1);
     const first = [
-      { attributes: some, value: 3 },
-      { attributes: other, value: 1 },
+      { attributes: some.attributes, value: 3 },
+      { attributes: other.attributes, value: 1 },
       { attributes: {}, value: 1 },
     ];
     expect(await kept.points("test.counted")).toEqual(first);
     expect(await kept.points("test.counted")).toEqual(first);
-    counter.add(4, other);
-    expect((await kept.points("test.counted"))[1]).toEqual({ attributes: other, value: 5 });
+    other.add(4);
+    expect((await kept.points("test.counted"))[1]).toEqual({ attributes: other.attributes, value: 5 });
     await kept.close();
   });
 
   it("counts for the SDK that was registered at the time", async () => {
-    counter.add(1, some);
+    some.add(1);
     const first = keepMetrics();
-    counter.add(10, some);
+    some.add(10);
     metrics.disable();
-    counter.add(100, some);
+    some.add(100);
     const second = keepMetrics();
-    counter.add(1000, some);
-    expect(await second.points("test.counted")).toEqual([{ attributes: some, value: 1000 }]);
-    expect(await first.points("test.counted")).toEqual([{ attributes: some, value: 10 }]);
+    some.add(1000);
+    expect(await second.points("test.counted")).toEqual([{ attributes: some.attributes, value: 1000 }]);
+    expect(await first.points("test.counted")).toEqual([{ attributes: some.attributes, value: 10 }]);
     await first.close();
     await second.close();
   });
@@ -59,11 +60,11 @@ describe("U5 a counter", () => {
           createObservableUpDownCounter: () => ({ addCallback: () => {} }),
         }) as never,
     });
-    counter.add(1, some);
-    counter.add(1, other);
+    some.add(1);
+    other.add(1);
     const kept = keepMetrics();
-    counter.add(7, some);
-    expect(await kept.points("test.counted")).toEqual([{ attributes: some, value: 7 }]);
+    some.add(7);
+    expect(await kept.points("test.counted")).toEqual([{ attributes: some.attributes, value: 7 }]);
     await kept.close();
   });
 
@@ -79,11 +80,11 @@ describe("U5 a counter", () => {
           },
         }) as never,
     });
-    counter.add(1, some);
-    counter.add(2, some);
+    some.add(1);
+    some.add(2);
     expect(added).toEqual([
-      [1, some],
-      [2, some],
+      [1, some.attributes],
+      [2, some.attributes],
     ]);
   });
 });

@@ -1,8 +1,7 @@
 // What goes wrong with the audit itself: counted one by one, reported at most once per period, never thrown (U2).
-import type { Attributes } from "@opentelemetry/api";
 import type { Logger } from "pino";
 import { describeError } from "../../call/error-description.ts";
-import { LateCounter } from "../../call/instruments.ts";
+import { type CounterSeries, LateCounter } from "../../call/instruments.ts";
 import { type AuditEntry, type AuditLane, callsIn, laneOf } from "./audit-entry.ts";
 
 /**
@@ -32,14 +31,19 @@ const droppedCounter = new LateCounter("palisade.audit.dropped", {
   description: "Audit entries that a sink lost",
 });
 
-const attributesByLane: Readonly<Record<AuditLane, ReadonlyMap<AuditFailureReason, Attributes>>> = {
-  identified: attributesOf("identified"),
-  anonymous: attributesOf("anonymous"),
+const droppedFrom: Readonly<Record<AuditLane, Readonly<Record<AuditFailureReason, CounterSeries>>>> = {
+  identified: droppedSeries("identified"),
+  anonymous: droppedSeries("anonymous"),
 };
 
-function attributesOf(lane: AuditLane): ReadonlyMap<AuditFailureReason, Attributes> {
-  const reasons: readonly AuditFailureReason[] = ["queue_full", "write_failed", "write_hangs", "closed"];
-  return new Map(reasons.map((reason) => [reason, Object.freeze({ lane, reason })]));
+function droppedSeries(lane: AuditLane): Readonly<Record<AuditFailureReason, CounterSeries>> {
+  const series = (reason: AuditFailureReason): CounterSeries => droppedCounter.series({ lane, reason });
+  return {
+    queue_full: series("queue_full"),
+    write_failed: series("write_failed"),
+    write_hangs: series("write_hangs"),
+    closed: series("closed"),
+  };
 }
 
 /** The failures of one sink. */
@@ -64,7 +68,7 @@ export class AuditFailures {
       const lane = laneOf(entry);
       const calls = callsIn(entry);
       this.#dropped[lane] += calls;
-      droppedCounter.add(calls, attributesByLane[lane].get(reason));
+      droppedFrom[lane][reason].add(calls);
     }
     this.failed(reason, error);
   }

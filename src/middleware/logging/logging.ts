@@ -115,7 +115,6 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
     call_id: "id",
   });
   if (lines === undefined) return () => false;
-  const methodField = onceFor<MethodInfo, string>(({ path }) => field("method", path));
   return (call, { durationMs }) => {
     const { principal, requestId, traceId, id } = call;
     // Of ids every character is known: none has to be looked at.
@@ -126,6 +125,8 @@ function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => b
     );
   };
 }
+
+const methodField = onceFor<MethodInfo, string>(({ path }) => field("method", path));
 
 /** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
 const principalFields = onceFor<Principal, string>(
