@@ -12,7 +12,7 @@ export interface Removal {
 
 const layers = "src/server/layers.ts";
 const call = "src/chain/secured-call.ts";
-const seam = "src/chain/grpc-js.ts";
+const seam = "src/chain/seam";
 const server = "src/server/secure-server.ts";
 const port = "src/server/listening-port.ts";
 const serverTls = "src/tls/server-credentials.ts";
@@ -82,8 +82,8 @@ export const removals: readonly Removal[] = [
     requirement: "U5",
     what: "unknown methods are one name",
     file: "src/middleware/metrics.ts",
-    find: "    if (!method.known) return other;\n",
-    replace: "",
+    find: "    return method.known ? seriesOf(method) : other;",
+    replace: "    return seriesOf(method);",
     tests: ["test/server/metrics.test.ts"],
   },
   {
@@ -450,7 +450,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "C3",
     what: "the capture of rejections in listeners",
-    file: seam,
+    file: `${seam}/streams.ts`,
     find: "  open[captureSwitch] = true;\n",
     replace: "",
     tests: ["test/chain/crash/crash-matrix.test.ts"],
@@ -467,7 +467,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "C5",
     what: "the cleaning of response metadata",
-    file: seam,
+    file: `${seam}/metadata.ts`,
     find: "  if (isEmptyMetadata(metadata)) return metadata;\n",
     replace: "  if (metadata !== undefined) return metadata;\n",
     tests: ["test/chain/crash/crash-matrix.test.ts"],
@@ -499,7 +499,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "C10",
     what: "the view of grpc-js's own statuses",
-    file: seam,
+    file: `${seam}/own-statuses.ts`,
     find: "  owned.sendStatus = sendToReceiver;\n",
     replace: "  void sendToReceiver;\n",
     tests: ["test/server/public-texts.test.ts", "test/chain/own-statuses.test.ts"],
@@ -507,7 +507,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "C11",
     what: "the closing of refused streams",
-    file: seam,
+    file: `${seam}/streams.ts`,
     find: "  if (localClose === 1) stream.close(constants.NGHTTP2_NO_ERROR);\n  else",
     replace: "  if (localClose === 2)",
     tests: ["test/chain/released.test.ts"],
@@ -540,7 +540,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "L2",
     what: "the number of streams on a connection",
-    file: seam,
+    file: `${seam}/connections.ts`,
     find: "      maxConcurrentStreams: options.maxConcurrentStreams,\n",
     replace: "      maxConcurrentStreams: 2 ** 31 - 1,\n",
     tests: ["test/server/limits.test.ts"],
@@ -641,7 +641,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "T7",
     what: "the end of connections whose certificate ended",
-    file: seam,
+    file: `${seam}/connections.ts`,
     find: "if (left < 0) session.close();",
     replace: "if (left < 0) clearTimeout(timer);",
     tests: [reloadTests],
@@ -657,7 +657,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "T8",
     what: "taking the forwarded certificate's header away",
-    file: seam,
+    file: `${seam}/arrival.ts`,
     find: '  delete headers["x-forwarded-client-cert"];\n',
     replace: "",
     tests: [plaintextTests],
@@ -755,7 +755,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "L1",
     what: "the proxy's entry behind one that gRPC does not allow",
-    file: seam,
+    file: `${seam}/arrival.ts`,
     find: "  if (name === forwardedFor) headers[name] = legalEntries(headers[name]);\n  else if",
     replace: "  if",
     tests: ["test/server/forwarded-peer.test.ts"],
@@ -932,7 +932,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "C3",
     what: "the look at the base call before it is used",
-    file: seam,
+    file: `${seam}/interceptor.ts`,
     find: "      checkBaseCall(call);\n",
     replace: "",
     tests: ["test/chain/changed-grpc-js.test.ts"],
@@ -940,7 +940,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "C3",
     what: "the refusal of a call that cannot be begun",
-    file: seam,
+    file: `${seam}/interceptor.ts`,
     find: "      onUnmade(definition.path, error);\n",
     replace: "      throw error;\n",
     tests: ["test/chain/changed-grpc-js.test.ts"],
@@ -956,7 +956,7 @@ export const removals: readonly Removal[] = [
   {
     requirement: "L4",
     what: "that only a compressed message gives its turn to the next",
-    file: seam,
+    file: `${seam}/inflation.ts`,
     find: "    if (this.#compressed.shift() !== true) return;\n",
     replace: "",
     tests: ["test/chain/attacks.test.ts"],

@@ -1,7 +1,7 @@
 // What `call.getAuthContext()` returns behind the wall. Every wrapper of a call forwards it, so it leads from a handler's
 // call, however wrapped, back to the secured call and its context.
 import type { PeerCertificate } from "node:tls";
-import type { BaseCall } from "./grpc-js.ts";
+import type { BaseCall } from "./seam/inside.ts";
 
 export class CallAuthContext {
   readonly #owner: object;

@@ -14,22 +14,19 @@ import { describeError } from "../call/error-description.ts";
 import { LogThrottle } from "../call/log-throttle.ts";
 import { kindOf, type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
 import { runInContext } from "./current-context.ts";
-import {
-  asAttachedInterceptor,
-  asInterceptor,
-  type BaseCall,
-  guardRegistered,
-  type HandlerGuards,
-  type OwnInterceptingCall,
-  ownRoad,
-  type PartialStatus,
-  type Road,
-  refusingCall,
-} from "./grpc-js.ts";
 import { guardHandler } from "./handlers.ts";
 import type { Middleware } from "./middleware.ts";
 import { type ChainServices, joinPlans, type PeerOf, type Plan } from "./plan.ts";
 import type { Recovery } from "./recovery.ts";
+import type { BaseCall, OwnInterceptingCall, PartialStatus } from "./seam/inside.ts";
+import {
+  asAttachedInterceptor,
+  asInterceptor,
+  guardRegistered,
+  type HandlerGuards,
+  refusingCall,
+} from "./seam/interceptor.ts";
+import { ownRoad, type Road } from "./seam/road.ts";
 import { SecuredCall } from "./secured-call.ts";
 
 export interface ChainOptions {

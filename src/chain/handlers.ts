@@ -12,9 +12,9 @@ import type { UntypedHandleCall } from "@grpc/grpc-js";
 import type { MethodKind } from "../call/method.ts";
 import { isThenable } from "../call/thenable.ts";
 import { currentContext, runInContext } from "./current-context.ts";
-import { captureRejections } from "./grpc-js.ts";
+import { captureRejections } from "./seam/streams.ts";
+import { answersByItself } from "./seam/unary-call.ts";
 import { type SecuredCall, securedCallOf } from "./secured-call.ts";
-import { answersByItself } from "./unary-call.ts";
 
 type HandlerCall = EventEmitter & object;
 type Callback = (error: unknown, value?: unknown, trailers?: unknown) => void;

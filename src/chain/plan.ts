@@ -3,9 +3,10 @@ import type { Logger } from "pino";
 import type { CallContext, ListenerGuard, ReadonlyMetadata } from "../call/context.ts";
 import type { MethodInfo } from "../call/method.ts";
 import type { Peer } from "../call/peer.ts";
-import type { PartialStatus, Road } from "./grpc-js.ts";
 import type { Middleware } from "./middleware.ts";
 import type { Recovery } from "./recovery.ts";
+import type { PartialStatus } from "./seam/inside.ts";
+import type { Road } from "./seam/road.ts";
 
 /** What a method's calls walk through. */
 export interface Plan {

@@ -15,32 +15,19 @@ import { internalErrorText, texts } from "../call/status.ts";
 import { isThenable } from "../call/thenable.ts";
 import { longestTimerMs } from "../call/timer.ts";
 import { CallAuthContext } from "./auth-context.ts";
-import {
-  asAuthContext,
-  type BaseCall,
-  type BaseCallReceiver,
-  type Connection,
-  cleanMetadata,
-  connectionOf,
-  countMessageBytes,
-  cutStream,
-  endedByCaller,
-  type InboundListener,
-  type Inflation,
-  inflationOf,
-  interceptOwnStatuses,
-  isEmptyMetadata,
-  limitMessages,
-  mostMetadataBytes,
-  type PartialStatus,
-  releaseStream,
-  sendOn,
-} from "./grpc-js.ts";
 import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
 import type { FailureSource, PublicStatus } from "./recovery.ts";
-import { forgetCall, sendAnswer } from "./shorter-way.ts";
-import { UnaryCall } from "./unary-call.ts";
+import { type Connection, connectionOf } from "./seam/connection.ts";
+import { type Inflation, inflationOf } from "./seam/inflation.ts";
+import type { BaseCall, InboundListener, PartialStatus } from "./seam/inside.ts";
+import { asAuthContext } from "./seam/interceptor.ts";
+import { countMessageBytes, limitMessages } from "./seam/message-sizes.ts";
+import { cleanMetadata, isEmptyMetadata, mostMetadataBytes } from "./seam/metadata.ts";
+import { type BaseCallReceiver, interceptOwnStatuses, sendOn } from "./seam/own-statuses.ts";
+import { forgetCall, sendAnswer } from "./seam/shorter-way.ts";
+import { cutStream, endedByCaller, releaseStream } from "./seam/streams.ts";
+import { UnaryCall } from "./seam/unary-call.ts";
 
 const CHECKING = 0;
 const OPEN = 1;

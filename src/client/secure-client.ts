@@ -5,7 +5,7 @@ import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
 import { loggerSchema } from "../call/logger-option.ts";
 import { parseOptions } from "../call/options.ts";
-import { checkChannelSeam } from "../chain/grpc-js.ts";
+import { checkChannelSeam } from "../chain/seam/check.ts";
 import { type CertificateReporting, sayWarning } from "../tls/certificate-reporting.ts";
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";

@@ -182,6 +182,10 @@ export function metrics(): Middleware {
   const schemes = new Map<string, Map<AuthenticationResult, CounterSeries>>();
   const other = seriesNamed("other");
 
+  function seriesFor(method: MethodInfo): MethodSeries {
+    return method.known ? seriesOf(method) : other;
+  }
+
   function countRejection(outcome: Outcome): void {
     const layer = outcome.layer ?? "unknown";
     let series = layers.get(layer);
@@ -212,13 +216,13 @@ export function metrics(): Middleware {
     watches: true,
     readsSizes: true,
     onCall(call) {
-      const series = call.method.known ? seriesOf(call.method) : other;
+      const series = seriesFor(call.method);
       series.inFlight.value += 1;
       observeTallies();
       series.started.add(1);
     },
     onEnd(call, outcome) {
-      const series = call.method.known ? seriesOf(call.method) : other;
+      const series = seriesFor(call.method);
       series.inFlight.value -= 1;
       const ended = series.ended.get(outcome.code);
       ended.duration.record(outcome.durationMs / 1000);

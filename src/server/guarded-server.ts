@@ -10,8 +10,9 @@ import {
 } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
 import { type MethodInfo, methodInfo } from "../call/method.ts";
-import { type GrpcHandlerType, keepHandler, methodKind, type RegisteredHandler } from "../chain/grpc-js.ts";
 import { guardHandler } from "../chain/handlers.ts";
+import type { GrpcHandlerType, RegisteredHandler } from "../chain/seam/inside.ts";
+import { keepHandler, methodKind } from "../chain/seam/registered.ts";
 
 type Serialize<T> = (value: T) => Buffer;
 type Deserialize<T> = (bytes: Buffer) => T;

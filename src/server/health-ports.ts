@@ -14,14 +14,10 @@ import type { Logger } from "pino";
 import { ConfigError } from "../call/errors.ts";
 import { Chain } from "../chain/chain.ts";
 import { ConnectionGate } from "../chain/connection-gate.ts";
-import {
-  type Connections,
-  handleUnknownMethods,
-  setHttp2Options,
-  watchConnections,
-} from "../chain/grpc-js.ts";
 import { PingPolicy } from "../chain/ping-policy.ts";
 import type { OnRefusedBelow } from "../chain/refused-below.ts";
+import { type Connections, setHttp2Options, watchConnections } from "../chain/seam/connections.ts";
+import { handleUnknownMethods } from "../chain/seam/registered.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { addressKey } from "../middleware/rate-limit/peer-key.ts";

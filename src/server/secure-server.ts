@@ -12,14 +12,10 @@ import { longestTimerMs } from "../call/timer.ts";
 import { Chain } from "../chain/chain.ts";
 import { ConnectionGate } from "../chain/connection-gate.ts";
 import { checkHandlers } from "../chain/define-handlers.ts";
-import {
-  type Connections,
-  checkSeam,
-  handleUnknownMethods,
-  setHttp2Options,
-  watchConnections,
-} from "../chain/grpc-js.ts";
 import { PingPolicy } from "../chain/ping-policy.ts";
+import { checkSeam } from "../chain/seam/check.ts";
+import { type Connections, setHttp2Options, watchConnections } from "../chain/seam/connections.ts";
+import { handleUnknownMethods } from "../chain/seam/registered.ts";
 import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";

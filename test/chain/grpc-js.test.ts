@@ -1,5 +1,5 @@
-// The seam's contract: each thing that src/chain/grpc-js.ts relies on and grpc-js does not document, as it was last seen
-// in grpc-js 1.14.7. When the version moves, this file says what to look at.
+// The seam's contract: each thing that src/chain/seam/ relies on and grpc-js does not document, as it was last seen in
+// grpc-js 1.14.7. When the version moves, this file says what to look at.
 import { Buffer } from "node:buffer";
 import { EventEmitter, once } from "node:events";
 import { connect, constants, createServer, type ServerHttp2Stream } from "node:http2";
@@ -20,29 +20,22 @@ import {
 import grpcJs from "@grpc/grpc-js/package.json" with { type: "json" };
 import { describe, expect, it } from "vitest";
 import { ConfigError, isOutgoingCallError } from "../../src/call/errors.ts";
+import { arrivalOf, parseTimeout } from "../../src/chain/seam/arrival.ts";
+import { checkSeam } from "../../src/chain/seam/check.ts";
+import { connectionOf } from "../../src/chain/seam/connection.ts";
+import { setHttp2Options, watchConnections } from "../../src/chain/seam/connections.ts";
+import type { BaseCall, InboundListener, PartialStatus } from "../../src/chain/seam/inside.ts";
+import { asAuthContext, asInterceptor } from "../../src/chain/seam/interceptor.ts";
+import { countMessageBytes } from "../../src/chain/seam/message-sizes.ts";
 import {
-  arrivalOf,
-  asAuthContext,
-  asInterceptor,
-  type BaseCall,
-  captureRejections,
-  checkSeam,
   cleanMetadata,
-  connectionOf,
-  countMessageBytes,
-  handleUnknownMethods,
-  type InboundListener,
-  interceptOwnStatuses,
   isEmptyMetadata,
   metadataEntries,
   mostMetadataBytes,
-  type PartialStatus,
-  parseTimeout,
-  releaseStream,
-  sendOn,
-  setHttp2Options,
-  watchConnections,
-} from "../../src/chain/grpc-js.ts";
+} from "../../src/chain/seam/metadata.ts";
+import { interceptOwnStatuses, sendOn } from "../../src/chain/seam/own-statuses.ts";
+import { handleUnknownMethods } from "../../src/chain/seam/registered.ts";
+import { captureRejections, releaseStream } from "../../src/chain/seam/streams.ts";
 import { createSecureClient } from "../../src/client/secure-client.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
 import { grpcFrame, helloFrame } from "../harness/raw-http2.ts";

@@ -2,7 +2,7 @@
 import type { IncomingHttpHeaders } from "node:http2";
 import { Metadata } from "@grpc/grpc-js";
 import { describe, expect, it, vi } from "vitest";
-import { incomingMetadata, knowsMetadata } from "../../src/chain/incoming-metadata.ts";
+import { incomingMetadata, knowsMetadata } from "../../src/chain/seam/incoming-metadata.ts";
 
 const takenOut = [
   "grpc-timeout",

@@ -13,9 +13,11 @@ import {
   type ServerInterceptor,
 } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { isFamiliar, learnFrom } from "../../src/chain/base-call.ts";
-import { type BaseCall, type PartialStatus, sendOn, watchConnections } from "../../src/chain/grpc-js.ts";
-import { takeShorterWayIn, takesShorterWay } from "../../src/chain/shorter-way.ts";
+import { isFamiliar, learnFrom } from "../../src/chain/seam/base-call.ts";
+import { watchConnections } from "../../src/chain/seam/connections.ts";
+import type { BaseCall, PartialStatus } from "../../src/chain/seam/inside.ts";
+import { sendOn } from "../../src/chain/seam/own-statuses.ts";
+import { takeShorterWayIn, takesShorterWay } from "../../src/chain/seam/shorter-way.ts";
 import { goodHandlers, kindsDefinition, paths } from "../harness/kinds.ts";
 import { grpcFrame } from "../harness/raw-http2.ts";
 

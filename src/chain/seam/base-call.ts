@@ -17,6 +17,7 @@ import {
   type ServerMethodDefinition,
 } from "@grpc/grpc-js";
 import { incomingMetadata, knowsMetadata } from "./incoming-metadata.ts";
+import { isHandlerType } from "./registered.ts";
 import { runUnary } from "./unary-call.ts";
 import { betweenMessages, wholeMessage } from "./whole-message.ts";
 
@@ -257,7 +258,7 @@ export function streamTaker(server: Server, credentials: unknown): TakeStream {
   return (stream, headers) => {
     if (known === undefined) return false;
     const handler = inside._retrieveHandler(headers[":path"]);
-    if (handler === null || !kinds.has(handler.type)) return false;
+    if (handler === null || !isHandlerType(handler.type)) return false;
     stream.on("error", onError);
     inside.onStreamOpened(stream);
     const base = new known.make(stream, headers, handler, limits);
@@ -282,9 +283,6 @@ export function streamTaker(server: Server, credentials: unknown): TakeStream {
     return true;
   };
 }
-
-/** The types of handlers that grpc-js runs. */
-const kinds: ReadonlySet<string> = new Set(["unary", "clientStream", "serverStream", "bidi"]);
 
 /** Is nothing switched on that only grpc-js's own way does? */
 function isPlain(inside: Partial<ServerInside>, credentials: unknown): boolean {

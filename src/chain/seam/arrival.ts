@@ -1,0 +1,108 @@
+// What a HEADERS frame says that grpc-js would not tell, and what grpc-js must not see of it.
+import type { IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+
+/** What the caller's HEADERS frame said that grpc-js would not tell. */
+export interface Arrival {
+  /** RFC 9113 section 10.5.1: name + value + 32 for each field, pseudo-header fields included. */
+  readonly metadataBytes: number;
+  /** Milliseconds; undefined: no `grpc-timeout`; "malformed": one that the gRPC specification does not allow. */
+  readonly timeoutMs: number | undefined | "malformed";
+  /** `x-forwarded-client-cert`, taken out of what layers and handlers see: only whoever knows its sender may read it. */
+  readonly forwardedCertificate: string | undefined;
+}
+
+/** Kept on the stream itself: a property is cheaper per call than a `WeakMap`, and goes with it. */
+export const arrivalKey: unique symbol = Symbol("palisade.arrival");
+
+export interface MarkedStream {
+  [arrivalKey]?: Arrival;
+}
+
+const noArrival: Arrival = { metadataBytes: 0, timeoutMs: undefined, forwardedCertificate: undefined };
+
+export function arrivalOf(stream: ServerHttp2Stream): Arrival {
+  return (stream as MarkedStream)[arrivalKey] ?? noArrival;
+}
+
+/** What gRPC allows in the names and values of metadata: gRPC over HTTP/2, "Custom-Metadata". */
+const legalKey = /^[:0-9a-z_.-]+$/;
+const legalValue = /^[ -~]*$/;
+/** The name of the field that stood last in each place and was legal: most calls have the same ones in the same order. */
+const lastLegalKeys: string[] = [];
+/** Callers choose the others. */
+const longestKeptKey = 32;
+
+function isLegalKey(name: string, place: number): boolean {
+  if (name === lastLegalKeys[place]) return true;
+  if (!legalKey.test(name)) return false;
+  if (name.length <= longestKeptKey) lastLegalKeys[place] = name;
+  return true;
+}
+
+/**
+ * grpc-js writes a field that gRPC does not allow to standard error, with its value, which may be a credential. The
+ * field stays, without its value: a credential that was presented must not be passed over as if there were none.
+ */
+function withhold(headers: IncomingHttpHeaders, name: string): void {
+  if (name.startsWith(":")) return;
+  if (name === forwardedFor) headers[name] = legalEntries(headers[name]);
+  else if (legalKey.test(name)) headers[name] = "";
+  else delete headers[name];
+}
+
+const forwardedFor = "x-forwarded-for";
+
+/** The caller writes the first entries and our proxy the last one: what he wrote must not take the proxy's word away. */
+function legalEntries(sent: string | string[] | undefined): string {
+  return String(sent ?? "")
+    .split(",")
+    .map((entry) => (legalValue.test(entry) ? entry : ""))
+    .join(",");
+}
+
+/**
+ * Reads what the chain needs from the raw header fields, and takes `grpc-timeout` away from grpc-js, whose own reading
+ * overflows 32 bits, accepts trailing garbage and echoes a malformed value.
+ */
+export function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): Arrival {
+  let metadataBytes = 0;
+  let authorizations: string[] | undefined;
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? "";
+    const value = rawHeaders[i + 1] ?? "";
+    metadataBytes += name.length + value.length + 32;
+    if (!legalValue.test(value) || !isLegalKey(name, i >> 1)) withhold(headers, name);
+    else if (name === "authorization") {
+      authorizations ??= [];
+      authorizations.push(value);
+    }
+  }
+  // Node keeps the first of two `authorization` fields and drops the other; whoever checks credentials must see both.
+  if (authorizations !== undefined && authorizations.length > 1) {
+    (headers as Record<string, string | string[]>)["authorization"] = authorizations;
+  }
+  const forwardedCertificate = takeForwardedCertificate(headers);
+  const timeout = headers["grpc-timeout"];
+  if (timeout === undefined) return { metadataBytes, timeoutMs: undefined, forwardedCertificate };
+  delete headers["grpc-timeout"];
+  return { metadataBytes, timeoutMs: parseTimeout(timeout), forwardedCertificate };
+}
+
+/** Everybody can send one (T8). Node joins several with commas, as RFC 9110 section 5.3 does. */
+function takeForwardedCertificate(headers: IncomingHttpHeaders): string | undefined {
+  const sent = headers["x-forwarded-client-cert"];
+  if (sent === undefined) return undefined;
+  delete headers["x-forwarded-client-cert"];
+  return typeof sent === "string" ? sent : sent.join(", ");
+}
+
+const timeoutSyntax = /^[0-9]{1,8}[HMSmun]$/;
+const unitMs: Readonly<Record<string, number>> = { H: 3_600_000, M: 60_000, S: 1000, m: 1, u: 1e-3, n: 1e-6 };
+
+/** gRPC over HTTP/2, "Timeout": at most eight digits and a unit. */
+export function parseTimeout(value: string | string[]): number | "malformed" {
+  if (typeof value !== "string" || !timeoutSyntax.test(value)) return "malformed";
+  const last = value.length - 1;
+  const unit = unitMs[value.charAt(last)];
+  return unit === undefined ? "malformed" : Number(value.slice(0, last)) * unit;
+}
