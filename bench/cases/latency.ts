@@ -19,6 +19,9 @@ import {
   unaryLoad,
 } from "./case.ts";
 
+/** What of a turn is not timed: the server was left alone while the others had theirs. */
+const untimedShare = 0.25;
+
 /** Enough to know the bare server's top load within what the noise allows. */
 const calibrations = 5;
 
@@ -34,16 +37,18 @@ export const latencyCase: Case = {
     const callsPerSec = topLoad / 2;
     const calls = Math.max(1, Math.round((callsPerSec * world.preset.pacedMs) / 1_000));
     const contestants = servers.map(
-      ({ name }): Contestant => ({
+      ({ name, child }): Contestant => ({
         name,
         async warmUp() {
           await generator.ask("run", { ...unaryLoad(world, name), calls: world.preset.warmUpCalls });
         },
         async turn() {
+          await child.ask("settledCpu", undefined);
           const { p50Ms, p99Ms } = await generator.ask("paced", {
             ...unaryLoad(world, name),
             calls,
             callsPerSec,
+            untimedCalls: Math.round(calls * untimedShare),
           });
           return { p50Ms, p99Ms };
         },

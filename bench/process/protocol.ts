@@ -81,6 +81,8 @@ export interface Load {
 
 export interface PacedLoad extends Load {
   readonly callsPerSec: number;
+  /** Made at the same pace before the others, and not timed. */
+  readonly untimedCalls: number;
 }
 
 export interface LoadResult {

@@ -54,6 +54,9 @@ export interface ProducedHistogram {
   }[];
 }
 
+/** Longer than readers wait that are not told otherwise: a minute. */
+const readWithinMs = 300_000;
+
 /**
  * Has call durations and message sizes (the three histograms of gRFC A66) counted by Palisade, and read whole whenever
  * metrics are collected. An SDK sorts and serializes the attributes of each value that it is told, three times a call,
@@ -61,7 +64,8 @@ export interface ProducedHistogram {
  *
  * Once for a process, where the SDK is set up: from this call on the histograms are read from here, and no longer told
  * the global meter provider; all other metrics still are. Hand the producer to every reader that is to have them.
- * Values are cumulative, and views do not apply to them: leave it away where you need either.
+ * Values are cumulative, and views do not apply to them: leave it away where you need either. One that nothing has read
+ * after five minutes is a process warning (`PALISADE_METRICS`): the histograms are lost then.
  *
  * @example
  * const reader = new PeriodicExportingMetricReader({ exporter, metricProducers: [metricProducer()] });
@@ -69,8 +73,10 @@ export interface ProducedHistogram {
  */
 export function metricProducer(): HistogramProducer {
   const histograms = countHistogramsHere();
+  const unread = setTimeout(warnOfUnread, readWithinMs).unref();
   return {
     async collect() {
+      clearTimeout(unread);
       const endTime = hrTime(Date.now());
       const metrics = histograms
         .map((histogram) => produced(histogram, endTime))
@@ -79,6 +85,14 @@ export function metricProducer(): HistogramProducer {
       return { resourceMetrics: { resource, scopeMetrics }, errors: [] };
     },
   };
+}
+
+function warnOfUnread(): void {
+  process.emitWarning(
+    "metricProducer() was called five minutes ago and nothing has read its histograms: call durations and message sizes are in " +
+      "no export. Hand what it returned to a metric reader: new PeriodicExportingMetricReader({ exporter, metricProducers: [it] })",
+    { type: "PalisadeWarning", code: "PALISADE_METRICS" },
+  );
 }
 
 const resource: ProducedResource = { attributes: {}, merge: () => resource, getRawAttributes: () => [] };

@@ -2,7 +2,7 @@
 // buckets and values as where the SDK counts them itself.
 import { PrometheusExporter } from "@opentelemetry/exporter-prometheus";
 import { DataPointType, MeterProvider, type MetricProducer } from "@opentelemetry/sdk-metrics";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import { HistogramCounts } from "../../src/call/histogram-counts.ts";
 import { LateHistogram } from "../../src/call/instruments.ts";
 import { metricProducer } from "../../src/call/metric-producer.ts";
@@ -124,5 +124,27 @@ describe("HistogramCounts", () => {
     const counts = new HistogramCounts(boundaries);
     for (const value of [Number.NaN, -0.1, Number.NEGATIVE_INFINITY]) counts.record(value);
     expect(counts).toMatchObject({ count: 0, sum: 0, buckets: [0, 0, 0, 0, 0] });
+  });
+});
+
+describe("a metricProducer that nothing reads", () => {
+  afterEach(() => vi.useRealTimers());
+
+  it.each([
+    ["is spoken of after five minutes", false, ["PALISADE_METRICS"]],
+    ["is not, once it was read", true, []],
+  ])("U5 %s", async (_, read, expected) => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    const codes: unknown[] = [];
+    const note = (warning: Error & { code?: string }): unknown => codes.push(warning.code);
+    process.on("warning", note);
+    const producer = metricProducer();
+    vi.advanceTimersByTime(299_000);
+    if (read) await producer.collect();
+    vi.advanceTimersByTime(1_000);
+    // Warnings are told in the next tick.
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off("warning", note);
+    expect(codes).toEqual(expected);
   });
 });
