@@ -41,6 +41,7 @@ export const latencyCase: Case = {
         name,
         async warmUp() {
           await generator.ask("run", { ...unaryLoad(world, name), calls: world.preset.warmUpCalls });
+          await child.ask("collect", undefined);
         },
         async turn() {
           await child.ask("settledCpu", undefined);
