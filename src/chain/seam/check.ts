@@ -11,12 +11,14 @@ import {
   type ServerInterceptingCallInterface,
 } from "@grpc/grpc-js";
 import { ConfigError } from "../../call/errors.ts";
+import { checkGrpcJsVersion } from "./grpc-js-version.ts";
 import type { ServerInside } from "./inside.ts";
 import type { OwnedBaseCall } from "./own-statuses.ts";
 import { isHandlerType } from "./registered.ts";
 
 /** Throws where this grpc-js is not the one the seam was made for. */
 export function checkSeam(server: Server): void {
+  checkGrpcJsVersion();
   const inside = server as unknown as Partial<ServerInside>;
   const missing = [
     typeof inside.createHttp2Server === "function" ? "" : "Server.createHttp2Server",
@@ -35,6 +37,7 @@ export function checkSeam(server: Server): void {
 
 /** The same for channel credentials, which ours override and wrap. Runs when a client is made. */
 export function checkChannelSeam(): void {
+  checkGrpcJsVersion();
   const names = ["_createSecureConnector", "_equals", "_isSecure"];
   const missing = missingMethods("ChannelCredentials", ChannelCredentials.createInsecure(), names);
   if (missing.length > 0) throw lacking(missing);
@@ -70,6 +73,6 @@ export function checkBaseCall(call: ServerInterceptingCallInterface): void {
 
 function lacking(missing: readonly string[]): ConfigError {
   return new ConfigError(
-    `this version of @grpc/grpc-js lacks ${missing.join(", ")}; use a version that this release was tested with (1.14.7)`,
+    `this version of @grpc/grpc-js lacks ${missing.join(", ")}; use a version that this release was tested with (1.14.0 to 1.14.7)`,
   );
 }

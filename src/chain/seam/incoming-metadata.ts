@@ -21,6 +21,7 @@ interface MetadataInside {
 }
 
 interface Incoming {
+  opaqueData?: Map<string, unknown>;
   options: MetadataOptions;
   headers: IncomingHttpHeaders;
   values: Values | undefined;
@@ -28,11 +29,15 @@ interface Incoming {
 
 const inherited = Metadata.prototype;
 
+/** grpc-js 1.14.0 makes this map in the constructor; later versions make it with the first value. */
+const makesOpaqueMap = Reflect.get(new Metadata(), "opaqueData") instanceof Map;
+
 /** Its own constructor would make the map that most calls never need. */
 function Incoming(this: Incoming, headers: IncomingHttpHeaders): void {
   this.options = {};
   this.headers = headers;
   this.values = undefined;
+  if (makesOpaqueMap) this.opaqueData = new Map();
 }
 Incoming.prototype = Object.create(inherited, {
   constructor: { value: Metadata, configurable: true, writable: true },

@@ -10,6 +10,7 @@ import {
 import type { MethodKind } from "../../call/method.ts";
 import { learnFrom } from "./base-call.ts";
 import { checkBaseCall } from "./check.ts";
+import { checkGrpcJsVersion } from "./grpc-js-version.ts";
 import type { BaseCall, OwnInterceptingCall, PartialStatus, RegisteredHandler } from "./inside.ts";
 import { methodKind } from "./registered.ts";
 import { takeShorterWayIn, takesShorterWay } from "./shorter-way.ts";
@@ -29,6 +30,8 @@ export function asInterceptor(
 /**
  * The same for a server that somebody else made (C6). `base` is undefined where the call is not next to the wire, because
  * another interceptor stands before ours.
+ *
+ * @throws {ConfigError} for a grpc-js that this release does not work with.
  */
 export function asAttachedInterceptor(
   make: (
@@ -38,6 +41,7 @@ export function asAttachedInterceptor(
   ) => OwnInterceptingCall,
   onUnmade: OnUnmade,
 ): ServerInterceptor {
+  checkGrpcJsVersion();
   const asBaseCall = newBaseCallCheck();
   return orRefuse(
     (definition, call) => make(definition, call, isNextToWire(call) ? asBaseCall(call) : undefined),
