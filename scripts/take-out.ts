@@ -1,6 +1,6 @@
 /**
  * Takes each protection out of a copy of the sources, one at a time, and runs the tests that are there for it: they must
- * fail. `npm run take-out` does all of them, `npm run take-out -- A1 C3` those whose requirement is named.
+ * fail. `npm run take-out` does all of them, `npm run take-out -- A1 signature` those whose requirement or id is named.
  */
 import { execFileSync, spawn } from "node:child_process";
 import {
@@ -16,7 +16,8 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Removal, removals } from "./removals.ts";
+import { type Marker, markersOf, without } from "./protection-marker.ts";
+import { type Protection, protections } from "./protections.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -38,18 +39,13 @@ function copySources(): string {
   return copy;
 }
 
-function takeOut(copy: string, removal: Removal): void {
-  const path = join(copy, removal.file);
-  const source = readFileSync(path, "utf8");
-  if (source.split(removal.find).length !== 2) {
-    throw new Error(
-      `${removal.what}: ${removal.file} does not hold this text exactly once:\n${removal.find}`,
-    );
-  }
-  writeFileSync(
-    path,
-    source.replace(removal.find, () => removal.replace),
-  );
+const markers: ReadonlyMap<string, Marker> = new Map(markersOf(root).map((marker) => [marker.id, marker]));
+
+function takeOut(copy: string, { id, instead }: Protection): void {
+  const marker = markers.get(id);
+  if (marker === undefined) throw new Error(`no marker "protection: ${id}" stands in the sources`);
+  const path = join(copy, marker.file);
+  writeFileSync(path, without(marker, readFileSync(path, "utf8"), instead));
 }
 
 /** Did a test run, and fail? A run that breaks down before its first test has noticed nothing. */
@@ -69,25 +65,25 @@ function testsFail(copy: string, tests: readonly string[]): Promise<boolean> {
     child.once("error", reject);
     child.once("exit", () => {
       if (!existsSync(report)) return reject(new Error(`no test ran: ${tests.join(", ")}`));
-      const { numTotalTests, success } = JSON.parse(readFileSync(report, "utf8")) as Report;
+      const { numTotalTests, numFailedTests } = JSON.parse(readFileSync(report, "utf8")) as Report;
       if (numTotalTests === 0) return reject(new Error(`no test ran: ${tests.join(", ")}`));
-      resolve(!success);
+      resolve(numFailedTests > 0);
     });
   });
 }
 
 interface Report {
   readonly numTotalTests: number;
-  readonly success: boolean;
+  readonly numFailedTests: number;
 }
 
-async function check(removal: Removal): Promise<boolean> {
+async function check(protection: Protection): Promise<boolean> {
   const copy = copySources();
   try {
-    takeOut(copy, removal);
-    const noticed = await testsFail(copy, removal.tests);
+    takeOut(copy, protection);
+    const noticed = await testsFail(copy, protection.tests);
     console.log(
-      `${noticed ? "noticed " : "UNSEEN  "} ${removal.requirement.padEnd(4)} without ${removal.what}`,
+      `${noticed ? "noticed " : "UNSEEN  "} ${protection.requirement.padEnd(4)} without ${protection.id}`,
     );
     return noticed;
   } finally {
@@ -96,14 +92,18 @@ async function check(removal: Removal): Promise<boolean> {
 }
 
 const named = process.argv.slice(2);
-const queue = removals.filter(({ requirement }) => named.length === 0 || named.includes(requirement));
+const queue = protections.filter(
+  ({ requirement, id }) => named.length === 0 || named.includes(requirement) || named.includes(id),
+);
 let unseen = 0;
 async function work(): Promise<void> {
-  for (let removal = queue.shift(); removal !== undefined; removal = queue.shift()) {
-    if (!(await check(removal))) unseen += 1;
+  for (let protection = queue.shift(); protection !== undefined; protection = queue.shift()) {
+    if (!(await check(protection))) unseen += 1;
   }
 }
 const total = queue.length;
 await Promise.all([work(), work()]);
-console.log(`\n${total - unseen} of ${total} removals were noticed by their tests`);
+console.log(
+  `\nof ${total} protections, taken out one at a time, ${total - unseen} were noticed by their tests`,
+);
 process.exitCode = unseen === 0 && total > 0 ? 0 : 1;

@@ -55,6 +55,7 @@ export const longestText = 256;
  */
 export function redactSecrets(text: string, maxLength: number): string {
   let result = text.length <= longestSearched ? text : withoutLastWord(text.slice(0, longestSearched));
+  // protection: redaction
   for (const [pattern, replacement] of secrets) result = result.replace(pattern, replacement);
   return boundedText(result, maxLength);
 }

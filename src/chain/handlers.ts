@@ -238,6 +238,7 @@ function guardCall(call: HandlerCall): SecuredCall {
   open[securedKey] = secured;
   secured.handlerRuns();
   const captured = captureRejections(call, onRejection);
+  // protection: guarded-emit
   open.emit = captured ? guardedEmit : guardedEmitByHand;
   if ("write" in call) guardWrites(call as unknown as Writable);
   if ("iterator" in call) guardLoops(call as unknown as Readable);

@@ -194,7 +194,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   sendStatus(sent: PartialStatus): void {
     if (this.#state === ENDED) return;
-    if (!this.#handlerRan) {
+    if (/* protection: own-texts */ !this.#handlerRan) {
       // grpc-js's word: a method without a request stream got no message, or more than one.
       const cause = new Error(`grpc-js: ${sent.details}`);
       this.#end({ code: sent.code, details: texts.oneMessageExpected, cause }, "transport", undefined);
@@ -456,10 +456,10 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
           cause: new Error(`${layer.name} did not answer within ${this.#plan.checkTimeoutMs} ms`),
         }),
       );
-    }, this.#plan.checkTimeoutMs);
+    }, /* protection: check-timeout */ this.#plan.checkTimeoutMs);
     pending.then(
       () => {
-        if (this.#state !== during) return;
+        if (/* protection: late-answers */ this.#state !== during) return;
         clearTimeout(this.#checkTimer);
         proceed();
       },
@@ -480,7 +480,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#armDeadline();
     for (const layer of holding) {
       try {
-        if (layer.needsMessage?.(this.context) !== true) continue;
+        if (/* protection: held-handler */ layer.needsMessage?.(this.context) !== true) continue;
       } catch (error) {
         this.#refuse(layer, error);
         return;

@@ -47,20 +47,29 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     ...(settings.tracing ? [tracing()] : []),
     ...(logger === undefined ? [] : [logging({ logger })]),
     ...(settings.metrics ? [metrics()] : []),
+    // protection: audit
     ...(audit === undefined ? [] : overrides.layersFor("audit", (own) => (own === false ? nothing : audit))),
     // They refuse.
+    // protection: forwarded-certificate
     ...(behindMesh ? [forwardedCertificateCheck()] : []),
+    // protection: metadata-limit
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
+    // protection: deadline
     ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
+    // protection: peer-rate-limit
     ...overrides.layersFor("rateLimit", (own) => peerLayer(limitersFor(own))),
+    // protection: failed-authentication
     ...failedAuthentication(parts, limiters.enforcement),
     authentication(settings.authentication, {
       isPublic: ({ path }) => policy.isPublic(path),
       callsOutliveCredentials: settings.callsOutliveCredentials,
     }),
+    // protection: principal-limits
     ...overrides.layersFor("rateLimit", (own) => principalLayer(limitersFor(own))),
+    // protection: authorization
     authorizationBy(policy, enforce.authorization ? {} : { enforces: (method) => !isApplications(method) }),
     ...overrides.layersFor("rateLimit", (own) => messageLayer(limitersFor(own))),
+    // protection: validation
     validation(settings.validation),
     // Layers of the application's own.
     ...settings.middleware,

@@ -49,7 +49,8 @@ function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): Lis
     credentials,
     peerOf: undefined,
     refuse: (socket) =>
-      socket instanceof TLSSocket && clientCertificateVerdict(socket) === "unverified"
+      socket instanceof TLSSocket &&
+      /* protection: unverified-certificate */ clientCertificateVerdict(socket) === "unverified"
         ? {
             reason: "certificate",
             detail: String(socket.authorizationError ?? "the certificate is outside of its time"),
@@ -71,7 +72,7 @@ const loopbackOnly: ListeningPort = {
           reason: "untrusted_peer",
           detail: `the connection reached ${localAddress}, which is no loopback address`,
         },
-  mayListen: isLoopbackTarget,
+  mayListen: /* protection: loopback-only */ isLoopbackTarget,
   mayBeBound: (address) => address === "unix" || isLoopbackAddress(address),
   close: () => {},
 };
@@ -84,7 +85,7 @@ function behindMesh({
     credentials: ServerCredentials.createInsecure(),
     peerOf: forwardedPeers(),
     refuse: (socket) =>
-      trusted.has(addressOf(socket))
+      /* protection: mesh-peers */ trusted.has(addressOf(socket))
         ? undefined
         : { reason: "untrusted_peer", detail: "not in tls.trustForwardedClientCertFrom" },
     close: () => {},

@@ -173,6 +173,7 @@ class PalisadeServer implements SecureServer {
       maxConcurrentStreams: settings.limits.maxConcurrentStreams,
       maxHeaderListBytes: 2 * settings.limits.maxMetadataBytes,
     });
+    // protection: unknown-methods
     handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#refusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
     const onRefusedBelow = this.#refusedBelow.report;
@@ -389,7 +390,7 @@ function grpcOptions({ limits, channelOptions }: SecureServerSettings, chain: Ch
     "grpc.enable_channelz": 0,
     ...channelOptions,
     "grpc.max_concurrent_streams": limits.maxConcurrentStreams,
-    "grpc.max_receive_message_length": limits.maxReceiveMessageBytes,
+    "grpc.max_receive_message_length": /* protection: message-size */ limits.maxReceiveMessageBytes,
     "grpc.max_send_message_length": limits.maxSendMessageBytes,
     "grpc.max_connection_idle_ms": limits.maxConnectionIdleMs,
     ...(limits.maxConnectionAgeMs === undefined

@@ -128,7 +128,7 @@ export function serverCredentials(tls: ServerTlsOptions): TlsServerCredentials {
 /** What every context repeats: Node forgets what a new one (after a reload) does not say, TLS 1.2 was accepted again. */
 function protocolOptions(tls: ServerTls): SecureContextOptions {
   return {
-    minVersion: tls.minVersion,
+    minVersion: /* protection: tls-version */ tls.minVersion,
     honorCipherOrder: true,
     ...(tls.ciphers === undefined ? {} : { ciphers: tls.ciphers }),
   };
@@ -138,7 +138,7 @@ function connectionOptions(tls: ServerTls): SecureServerOptions {
   return {
     ...protocolOptions(tls),
     requestCert: tls.clientAuth !== "none",
-    rejectUnauthorized: tls.clientAuth === "require",
+    rejectUnauthorized: /* protection: client-certificate */ tls.clientAuth === "require",
   };
 }
 

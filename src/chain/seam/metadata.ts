@@ -58,6 +58,7 @@ export function cleanMetadata(metadata: unknown, onDropped: (key: string) => voi
     onDropped("(not a grpc.Metadata)");
     return undefined;
   }
+  // protection: clean-metadata
   if (isEmptyMetadata(metadata)) return metadata;
   const clean = new Metadata(metadata.getOptions());
   let room = mostMetadataBytes;

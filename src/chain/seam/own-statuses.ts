@@ -10,6 +10,7 @@ import { sendDueTrailers, sendPlainSuccess } from "./shorter-way.ts";
 export function interceptOwnStatuses(base: BaseCall, receiver: BaseCallReceiver): void {
   const owned = base as OwnedBaseCall;
   owned.palisade = receiver;
+  // protection: every-status
   owned.sendStatus = sendToReceiver;
   // Our own timer ends the call (L6): the base call's counts in 32 bits and answers with its own text.
   if (base.deadlineTimer !== null) {

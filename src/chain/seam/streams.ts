@@ -18,6 +18,7 @@ export function captureRejections(
 ): boolean {
   if (captureSwitch === undefined) return false;
   const open = emitter as unknown as Record<symbol, unknown>;
+  // protection: listener-rejections
   open[captureSwitch] = true;
   open[EventEmitter.captureRejectionSymbol] = onRejection;
   return true;
@@ -47,6 +48,7 @@ function releaseWhenSent(stream: ServerHttp2Stream, retryMs: number): void {
   const { localClose, remoteClose } = stream.state;
   // The caller did half-close; it was only not read yet. The stream ends by itself.
   if (remoteClose === 1) return;
+  // protection: refused-streams
   if (localClose === 1) stream.close(constants.NGHTTP2_NO_ERROR);
   else setTimeout(releaseWhenSent, retryMs, stream, Math.min(2 * retryMs, longestRetryMs)).unref();
 }

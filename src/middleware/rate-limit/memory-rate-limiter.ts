@@ -95,7 +95,11 @@ export class MemoryRateLimiter {
     this.#clearEnded(this.#counting, nowMs);
     this.#clearEnded(this.#spent, nowMs);
     this.#clearEnded(this.#blocked, nowMs);
-    if (this.#entries.size >= this.#maxKeys && !this.#dropFirst(this.#counting)) return undefined;
+    if (
+      /* protection: limiter-bound */ this.#entries.size >= this.#maxKeys &&
+      !this.#dropFirst(this.#counting)
+    )
+      return undefined;
     const entry = new Entry(key);
     this.#entries.set(key, entry);
     return entry;
