@@ -1,4 +1,6 @@
 import { defineConfig } from "vitest/config";
+import { hangMs, waitMs } from "./test/harness/time.ts";
+import { workerArguments } from "./test/harness/worker.ts";
 
 /** They look at what is a whole process's: its metrics and tracing SDK, its guard. */
 const own = [
@@ -15,8 +17,10 @@ const oneNode = ["test/{bench,docs,scripts,types}/**/*.test.ts"];
 export default defineConfig({
   test: {
     globalSetup: "test/harness/build.ts",
-    testTimeout: 20_000,
-    hookTimeout: 20_000,
+    testTimeout: hangMs,
+    hookTimeout: hangMs,
+    expect: { poll: { timeout: waitMs } },
+    execArgv: workerArguments,
     // More than cores: many tests wait for a deadline, a retry or a file's change.
     maxWorkers: 4,
     projects: [

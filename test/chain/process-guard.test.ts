@@ -1,13 +1,13 @@
 // Work that handlers leave behind, each in a process of its own (C3).
-import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { runNode } from "../harness/child-process.ts";
 
 const server = fileURLToPath(new URL("./detached/server.ts", import.meta.url));
 const fromTypeScript = ["--import", import.meta.resolve("tsx")];
 
 interface Ended {
-  readonly code: number;
+  readonly code: number | null;
   readonly stderr: string;
   readonly alive?: boolean;
   readonly told: readonly string[];
@@ -20,15 +20,11 @@ interface Ended {
   }[];
 }
 
-function run(what: string, how: string): Promise<Ended> {
-  return new Promise((resolve) => {
-    const program = [...fromTypeScript, server, what, how];
-    execFile(process.execPath, program, { timeout: 30_000 }, (error, stdout, stderr) => {
-      const line = stdout.split("\n").find((each) => each.startsWith("{"));
-      const said: object = line === undefined ? { told: [], ids: [], reports: [] } : JSON.parse(line);
-      resolve({ code: Number(error?.code ?? 0), stderr, ...said } as Ended);
-    });
-  });
+async function run(what: string, how: string): Promise<Ended> {
+  const { code, stdout, stderr } = await runNode([...fromTypeScript, server, what, how]);
+  const line = stdout.split("\n").find((each) => each.startsWith("{"));
+  const said: object = line === undefined ? { told: [], ids: [], reports: [] } : JSON.parse(line);
+  return { code, stderr, ...said } as Ended;
 }
 
 describe("processGuard", () => {
@@ -47,7 +43,6 @@ describe("processGuard", () => {
         expect(JSON.stringify(report.err)).toContain("left behind");
       }
     },
-    40_000,
   );
 
   it.each([
@@ -55,14 +50,10 @@ describe("processGuard", () => {
     ["promise", "unguarded", "left behind"],
     ["timer", "removed", "left behind"],
     ["foreign", "guarded", "belongs to no call"],
-  ])(
-    "C3 %s %s: Node ends the process as it does by default",
-    async (what, how, message) => {
-      const { code, alive, stderr } = await run(what, how);
-      expect({ code, alive }).toEqual({ code: 1, alive: undefined });
-      expect(stderr).toContain(`Error: ${message}`);
-      expect(stderr).toContain("Node.js v");
-    },
-    40_000,
-  );
+  ])("C3 %s %s: Node ends the process as it does by default", async (what, how, message) => {
+    const { code, alive, stderr } = await run(what, how);
+    expect({ code, alive }).toEqual({ code: 1, alive: undefined });
+    expect(stderr).toContain(`Error: ${message}`);
+    expect(stderr).toContain("Node.js v");
+  });
 });

@@ -1,20 +1,17 @@
 // The command as a user runs it: a process of its own.
-import { execFile } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import { fileApiKeyStore } from "../../src/middleware/authentication/file-api-key-store.ts";
+import { type Ended, runNode } from "../harness/child-process.ts";
 import { atOnce, incomingCall } from "../middleware/authentication/incoming-call.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const run = (...args: string[]): Promise<{ stdout: string; stderr: string }> =>
-  promisify(execFile)(process.execPath, ["--import", "tsx", "src/cli/palisade.ts", "api-key", ...args], {
-    cwd: root,
-  });
+const run = (...args: string[]): Promise<Ended> =>
+  runNode(["--import", "tsx", "src/cli/palisade.ts", "api-key", ...args], { cwd: root });
 
 let directory: string;
 beforeAll(async () => {

@@ -1,8 +1,8 @@
 // What README.md and docs/ show: their code type-checks as it stands, their links lead somewhere.
-import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
+import { runNode } from "../harness/child-process.ts";
 import { type Block, blocksOf, type Page, pages, root } from "./pages.ts";
 
 /** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
@@ -13,7 +13,7 @@ function typeScriptOf(page: Page): readonly Block[] {
 }
 
 /** Each block is a module of its own, pushed down to the line that it has on its page: tsc then tells the page's lines. */
-function checkTypes(blocks: readonly Block[]): Promise<readonly string[]> {
+async function checkTypes(blocks: readonly Block[]): Promise<readonly string[]> {
   for (const { page, line, code } of blocks) {
     const file = join(workshop, `${page}.${line}.ts`);
     mkdirSync(dirname(file), { recursive: true });
@@ -30,18 +30,10 @@ function checkTypes(blocks: readonly Block[]): Promise<readonly string[]> {
   };
   writeFileSync(join(workshop, "tsconfig.json"), JSON.stringify(config));
   const tsc = join(root, "node_modules/typescript/bin/tsc");
-  return new Promise((settle) => {
-    execFile(
-      process.execPath,
-      [tsc, "-p", workshop, "--pretty", "false"],
-      { cwd: workshop },
-      (error, stdout) => {
-        const problems = stdout.split("\n").flatMap(problemIn);
-        // A compiler that fails without a problem that we can read has checked nothing.
-        settle(error !== null && problems.length === 0 ? [`tsc: ${error.message} ${stdout}`] : problems);
-      },
-    );
-  });
+  const { code, stdout } = await runNode([tsc, "-p", workshop, "--pretty", "false"], { cwd: workshop });
+  const problems = stdout.split("\n").flatMap(problemIn);
+  // A compiler that fails without a problem that we can read has checked nothing.
+  return code !== 0 && problems.length === 0 ? [`tsc: ${code} ${stdout}`] : problems;
 }
 
 /** `docs/audit.md.12.ts(14,3): error TS…` becomes `docs/audit.md:14 error TS…`. */
@@ -95,7 +87,7 @@ function deadLinksOf({ path, text }: Page): readonly string[] {
 afterAll(() => rmSync(workshop, { recursive: true, force: true }));
 
 describe("the documentation", () => {
-  it("shows only TypeScript that type-checks as it stands", { timeout: 120_000 }, async () => {
+  it("shows only TypeScript that type-checks as it stands", async () => {
     const blocks = pages.flatMap(typeScriptOf);
     expect(blocks.length).toBeGreaterThan(5);
     // Beside them one that is wrong, which must be found on its line: else nothing was checked.

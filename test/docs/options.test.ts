@@ -175,7 +175,7 @@ const isEmpty = (value: unknown): boolean =>
   value === undefined || (typeof value === "object" && value !== null && Object.keys(value).length === 0);
 
 describe("docs/options.md", () => {
-  it("is what the schemas and the doc comments say", { timeout: 60_000 }, () => {
+  it("is what the schemas and the doc comments say", () => {
     expect(page, "docs/options.md is stale: npm run docs:options").toBe(optionPage());
   });
 

@@ -1,5 +1,4 @@
 // What README.md, CONTRIBUTING.md and docs/ show does what they say: every block is run, or held against what it draws.
-import { execFile } from "node:child_process";
 import {
   existsSync,
   mkdirSync,
@@ -23,6 +22,7 @@ import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { serverSchema } from "../../src/server/options.ts";
 import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
+import { run as runProcess } from "../harness/child-process.ts";
 import { fromSource } from "../harness/from-source.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
 import { proofs } from "./proofs.ts";
@@ -40,23 +40,13 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
   readonly bin: { readonly palisade: string };
 };
 
-interface Ended {
-  readonly code: number;
-  readonly output: string;
-}
-
-function run(command: string, args: readonly string[], cwd: string): Promise<Ended> {
-  return new Promise((settle) => {
-    execFile(
-      command,
-      args,
-      { cwd, env: fromSource, encoding: "utf8", timeout: 30_000 },
-      (error, stdout, stderr) => {
-        const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-        settle({ code, output: stdout + stderr });
-      },
-    );
-  });
+async function run(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+): Promise<{ readonly code: number | null; readonly output: string }> {
+  const { code, stdout, stderr } = await runProcess(command, args, { cwd, env: fromSource });
+  return { code, output: stdout + stderr };
 }
 
 const keyOf = ({ page, heading }: Block): string => `${page}#${heading.replaceAll("`", "")}`;
@@ -216,7 +206,7 @@ beforeAll(async () => {
   const { key, record } = issueApiKey({ owner: "shop", roles: ["viewer"] });
   writeFileSync(join(surroundings, "api-keys.json"), JSON.stringify([record]));
   writeFileSync(join(surroundings, "api-key"), key);
-}, 30_000);
+});
 
 afterAll(() => rmSync(workshop, { recursive: true, force: true }));
 
@@ -241,7 +231,7 @@ describe("the code that the documentation shows", () => {
   const isTypeScript = ({ language }: Block): boolean => language === "ts";
 
   // They share a folder, and are followed from the top to the bottom.
-  it("runs, step by step, as a reader of the README follows it", { timeout: 60_000 }, async () => {
+  it("runs, step by step, as a reader of the README follows it", async () => {
     for (const block of blocks.filter((one) => !isTypeScript(one))) await ruleFor(block)?.(block);
   });
 
@@ -250,12 +240,9 @@ describe("the code that the documentation shows", () => {
     async (_key, block) => {
       await runTypeScript(block);
     },
-    60_000,
   );
 
-  it("runs where it stands in a line of text, as a command of palisade or npm", {
-    timeout: 60_000,
-  }, async () => {
+  it("runs where it stands in a line of text, as a command of palisade or npm", async () => {
     const commands = pages.flatMap(({ text }) =>
       [...text.matchAll(/`((?:npx palisade|npm run|npm start|npm test)[^`…<]*)`/g)].map(
         ([, line = ""]) => line,

@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -6,47 +5,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import packageJson from "../../package.json" with { type: "json" };
-
-interface Ended {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
+import { type Ended, type RunOptions, runNode } from "../harness/child-process.ts";
 
 const project = fileURLToPath(new URL("../../", import.meta.url));
 
-/** Runs a program to its end. `onOutput` may end it earlier. */
-function run(
-  command: string,
-  args: readonly string[],
-  {
-    cwd = project,
-    onOutput = () => {},
-  }: { cwd?: string; onOutput?: (seen: string, pid: number) => void } = {},
-): Promise<Ended> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, stdio: ["ignore", "pipe", "pipe"] });
-    let stdout = "";
-    let stderr = "";
-    child.stdout.setEncoding("utf8").on("data", (text: string) => {
-      stdout += text;
-      if (child.pid !== undefined) onOutput(stdout, child.pid);
-    });
-    child.stderr.setEncoding("utf8").on("data", (text: string) => {
-      stderr += text;
-    });
-    child.on("error", reject);
-    child.on("close", (code) => resolve({ code, stdout, stderr }));
-  });
-}
-
-function runScript(
-  path: string,
-  args: readonly string[],
-  options?: Parameters<typeof run>[2],
-): Promise<Ended> {
+function runScript(path: string, args: readonly string[], options?: RunOptions): Promise<Ended> {
   const tsx = ["--import", import.meta.resolve("tsx"), join(project, path)];
-  return run(process.execPath, [...tsx, ...args], options);
+  return runNode([...tsx, ...args], { cwd: project, ...options });
 }
 
 let start: Ended;
@@ -57,7 +22,7 @@ beforeAll(async () => {
   // What `npm start` does once it has built: other tests are using what is built.
   expect(packageJson.scripts.start).toBe("npm run --silent build && tsx examples/orders/start.ts");
   start = await runScript("examples/orders/start.ts", []);
-}, 60_000);
+});
 
 afterAll(() => rm(scratch, { recursive: true, force: true }));
 

@@ -1,10 +1,10 @@
 // The small examples, one for each road in: whole programs over a real socket, in a folder of their own.
-import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runNode } from "../harness/child-process.ts";
 import { fromSource } from "../harness/from-source.ts";
 
 const project = resolve(import.meta.dirname, "../..");
@@ -16,38 +16,25 @@ beforeAll(async () => {
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-function run(example: string): Promise<{ readonly code: number; readonly output: string }> {
+async function run(example: string): Promise<{ readonly code: number | null; readonly output: string }> {
   const script = join(project, "examples", example, "main.ts");
-  return new Promise((settle) => {
-    execFile(
-      process.execPath,
-      [script],
-      { cwd: folder, env: fromSource, timeout: 50_000 },
-      (error, stdout, stderr) => {
-        const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-        settle({ code, output: stdout + stderr });
-      },
-    );
-  });
+  const { code, stdout, stderr } = await runNode([script], { cwd: folder, env: fromSource });
+  return { code, output: stdout + stderr };
 }
 
 describe("C6 the examples of the roads in", () => {
   // One after the other: the first makes the certificates that all use.
-  it.each(roads)(
-    "%s serves who may, refuses who may not, and ends by itself",
-    async (road) => {
-      const { code, output } = await run(road);
-      const told = output.split("\n").filter((line) => !line.startsWith("{"));
-      expect(told).toEqual([
-        "shop reads: { id: '7', owner: 'shop' }",
-        "shop cancels: 7 PERMISSION_DENIED: permission denied",
-        "a stranger reads: 16 UNAUTHENTICATED: missing credentials",
-        "",
-      ]);
-      expect(code).toBe(0);
-    },
-    60_000,
-  );
+  it.each(roads)("%s serves who may, refuses who may not, and ends by itself", async (road) => {
+    const { code, output } = await run(road);
+    const told = output.split("\n").filter((line) => !line.startsWith("{"));
+    expect(told).toEqual([
+      "shop reads: { id: '7', owner: 'shop' }",
+      "shop cancels: 7 PERMISSION_DENIED: permission denied",
+      "a stranger reads: 16 UNAUTHENTICATED: missing credentials",
+      "",
+    ]);
+    expect(code).toBe(0);
+  });
 
   it("are linked from docs/roads.md", () => {
     const page = readFileSync(join(project, "docs/roads.md"), "utf8");

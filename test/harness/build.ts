@@ -1,13 +1,15 @@
 // Before any test: the package as built, which the examples, the benchmark and the tests of the package use. Built once,
 // and by no test, because another may be loading it.
-import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { run } from "./child-process.ts";
 
-export default function build(): void {
+export default async function build(): Promise<void> {
   // For a copy of the sources that none of these tests is run in.
   if (process.env["TESTS_WITHOUT_BUILD"] === "1") return;
-  if (!isBuilt()) execFileSync("npm", ["run", "--silent", "build"], { stdio: "inherit" });
+  if (isBuilt()) return;
+  const { code, stdout, stderr } = await run("npm", ["run", "--silent", "build"]);
+  if (code !== 0) throw new Error(`the build failed:\n${stdout}${stderr}`);
 }
 
 /** The build writes this file last. */

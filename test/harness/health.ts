@@ -3,6 +3,7 @@ import { type Client, type Metadata, type StatusObject, status } from "@grpc/grp
 import { healthDefinition } from "../../src/server/health.ts";
 import { toMetadata } from "./kinds.ts";
 import { eventually } from "./secured.ts";
+import { inTime } from "./time.ts";
 
 type Headers = Metadata | Readonly<Record<string, string>>;
 
@@ -38,7 +39,7 @@ function ask(
       responseDeserialize,
       request,
       toMetadata(metadata),
-      { deadline: options.deadline ?? Date.now() + 10_000 },
+      { deadline: options.deadline ?? inTime() },
       (error, value) =>
         resolve({
           name: status[error?.code ?? status.OK] ?? "?",
@@ -87,7 +88,7 @@ export function watch(
     responseDeserialize,
     { service },
     toMetadata(metadata),
-    { deadline: options.deadline ?? Date.now() + 15_000 },
+    { deadline: options.deadline ?? inTime() },
   );
   call.on("data", (answer: { readonly status: string }) => told.push(answer.status));
   call.on("error", () => {});

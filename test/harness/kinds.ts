@@ -16,6 +16,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import type { MethodKind } from "../../src/call/method.ts";
+import { inTime } from "./time.ts";
 
 export interface Note {
   readonly text: string;
@@ -114,12 +115,12 @@ export interface InvokeOptions {
   readonly onMessage?: (note: Note, call: AnyClientCall) => void;
 }
 
-/** Makes a call and waits for its status, whatever it is. The deadline of 10 s only keeps a failing test from hanging. */
+/** Makes a call and waits for its status, whatever it is. The deadline only keeps a failing test from hanging. */
 export function invoke(client: Client, kind: MethodKind, options: InvokeOptions = {}): Promise<Result> {
   const path = options.path ?? paths[kind];
   const metadata = toMetadata(options.metadata);
   const messages = options.messages ?? [{ text: "hello" }];
-  const callOptions: CallOptions = { deadline: Date.now() + 10_000, ...options.call };
+  const callOptions: CallOptions = { deadline: inTime(), ...options.call };
   return new Promise((resolve) => {
     const received: Note[] = [];
     let headers: Metadata | undefined;

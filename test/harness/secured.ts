@@ -22,6 +22,7 @@ import {
 } from "../../src/testing/certificate-authority.ts";
 import { createTokenIssuer, type TokenIssuer } from "../../src/testing/token-issuer.ts";
 import { goodHandlers, kindsDefinition } from "./kinds.ts";
+import { waitMs } from "./time.ts";
 
 export type LogLine = Readonly<Record<string, unknown>> & { readonly level: number; readonly msg?: string };
 
@@ -172,7 +173,7 @@ export async function secured(options: SecuredOptions = {}): Promise<Secured> {
 export async function eventually<T>(
   look: () => T | undefined | false,
   what: string,
-  withinMs = 5000,
+  withinMs = waitMs,
 ): Promise<T> {
   const until = performance.now() + withinMs;
   for (;;) {

@@ -1,7 +1,7 @@
 // NestJS's users test with Jest, whose `require` is its own: the strategy's tests run there, from the built package.
-import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { expect, it } from "vitest";
+import { runNode } from "../harness/child-process.ts";
 
 const root = join(import.meta.dirname, "../..");
 
@@ -13,24 +13,16 @@ interface JestReport {
   }[];
 }
 
-function jest(): Promise<JestReport> {
+async function jest(): Promise<JestReport> {
   const program = join(root, "node_modules/jest/bin/jest.js");
   const config = join(import.meta.dirname, "jest.config.cjs");
-  return new Promise((resolve, reject) => {
-    execFile(
-      process.execPath,
-      [program, "--config", config, "--json"],
-      { cwd: root, maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout, stderr) => {
-        // A failed test is an exit code too; the report says more.
-        if (stdout === "") reject(new Error(`Jest made no report: ${stderr}`, { cause: error }));
-        else resolve(JSON.parse(stdout) as JestReport);
-      },
-    );
-  });
+  const { stdout, stderr } = await runNode([program, "--config", config, "--json"], { cwd: root });
+  // A failed test is an exit code too; the report says more.
+  if (stdout === "") throw new Error(`Jest made no report: ${stderr}`);
+  return JSON.parse(stdout) as JestReport;
 }
 
-it("C6 the strategy's tests and the example's pass under Jest", { timeout: 120_000 }, async () => {
+it("C6 the strategy's tests and the example's pass under Jest", async () => {
   const { numPassedTests, testResults } = await jest();
   expect(testResults.flatMap(({ message }) => (message === "" ? [] : [message]))).toEqual([]);
   const others = testResults.flatMap(({ assertionResults }) =>

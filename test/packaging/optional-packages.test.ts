@@ -1,11 +1,11 @@
 // The built package in a folder where only what it cannot do without is installed: its types compile, and whoever uses a
 // part that needs more is told what to install.
-import { execFileSync, spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runNode } from "../harness/child-process.ts";
 
 const root = join(import.meta.dirname, "../..");
 const project = realpathSync(mkdtempSync(join(tmpdir(), "palisade-bare-")));
@@ -62,13 +62,12 @@ function problemsOf(source: string): readonly string[] {
 }
 
 /** What a program that uses a part says as it ends. */
-function run(code: string): string {
-  return spawnSync(process.execPath, ["--eval", code], { cwd: project, encoding: "utf8", timeout: 30_000 })
-    .stderr;
+async function run(code: string): Promise<string> {
+  return (await runNode(["--eval", code], { cwd: project })).stderr;
 }
 
 describe("without the optional packages", () => {
-  it("the types compile, with the libraries' own checked", { timeout: 60_000 }, () => {
+  it("the types compile, with the libraries' own checked", () => {
     const problems = problemsOf(`
       import { createSecureServer, type SecureServer } from "grpc-palisade";
       import { startSecuredServer } from "grpc-palisade/testing";
@@ -81,38 +80,33 @@ describe("without the optional packages", () => {
     expect(problems).toEqual([expect.stringMatching(/consumer\.ts: Type 'number' is not assignable/)]);
   });
 
-  it("the package, its test half and API keys work", () => {
+  it("the package, its test half and API keys work", async () => {
     const code = 'require("grpc-palisade"); require("grpc-palisade/testing").createTokenIssuer()';
-    expect(run(`${code}.then((issuer) => issuer.close())`)).toBe("");
+    expect(await run(`${code}.then((issuer) => issuer.close())`)).toBe("");
     const cli = join(project, "node_modules/grpc-palisade/dist/cli/palisade.js");
-    expect(execFileSync(process.execPath, [cli, "api-key", "--owner", "shop"], { encoding: "utf8" })).toMatch(
-      /"owner":"shop"/,
-    );
+    expect((await runNode([cli, "api-key", "--owner", "shop"])).stdout).toMatch(/"owner":"shop"/);
   });
 
   const certificates =
     "making certificates (palisade certs, grpc-palisade/testing): needs the package reflect-metadata, which is not " +
     "installed; install it (npm install --save-dev @peculiar/x509 reflect-metadata)";
 
-  it("palisade certs says what to install, in one line", () => {
+  it("palisade certs says what to install, in one line", async () => {
     const cli = join(project, "node_modules/grpc-palisade/dist/cli/palisade.js");
-    const { stderr, status } = spawnSync(process.execPath, [cli, "certs"], {
-      cwd: project,
-      encoding: "utf8",
-    });
+    const { stderr, code } = await runNode([cli, "certs"], { cwd: project });
     expect(stderr).toBe(`${certificates}\n`);
-    expect(status).toBe(1);
+    expect(code).toBe(1);
   });
 
-  it("startSecuredServer says what to install", () => {
+  it("startSecuredServer says what to install", async () => {
     expect(
-      run(
+      await run(
         'require("grpc-palisade/testing").startSecuredServer({ services: [[{}, {}]] }).catch((e) => console.error(String(e)))',
       ),
     ).toBe(`ConfigError: ${certificates}\n`);
   });
 
-  it("reflection says what to install", () => {
+  it("reflection says what to install", async () => {
     const code = `
       const { allowAuthenticated, anonymous, createSecureServer } = require("grpc-palisade");
       createSecureServer({
@@ -121,22 +115,22 @@ describe("without the optional packages", () => {
         authorization: allowAuthenticated(),
         reflection: { roles: ["admin"] },
       });`;
-    expect(run(code)).toContain(
+    expect(await run(code)).toContain(
       "ConfigError: reflection: needs the package @grpc/reflection, which is not installed; " +
         "install it (npm install @grpc/reflection)",
     );
   });
 
-  it("grpc-palisade/nestjs names the package that is missing, and what NestJS's microservices need", () => {
+  it("grpc-palisade/nestjs names the package that is missing, and what NestJS's microservices need", async () => {
     const needs = (name: string): string =>
       `ConfigError: grpc-palisade/nestjs: needs the package ${name}, which is not installed; install it ` +
       "(npm install @nestjs/common @nestjs/core @nestjs/microservices reflect-metadata rxjs)";
     const code = 'require("grpc-palisade/nestjs")';
-    expect(run(code)).toContain(needs("reflect-metadata"));
-    expect(run('import("grpc-palisade/nestjs")')).toContain(needs("reflect-metadata"));
+    expect(await run(code)).toContain(needs("reflect-metadata"));
+    expect(await run('import("grpc-palisade/nestjs")')).toContain(needs("reflect-metadata"));
     const others = ["reflect-metadata", "rxjs", "@nestjs/common"];
     for (const name of others) install(name);
-    expect(run(code)).toContain(needs("@nestjs/microservices"));
+    expect(await run(code)).toContain(needs("@nestjs/microservices"));
     for (const name of others) uninstall(name);
   });
 });

@@ -1,6 +1,5 @@
 // Certificates that change while the server serves (T4), and that end (T7, T9).
 import { Buffer } from "node:buffer";
-import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rm, writeFile } from "node:fs/promises";
 import { type ConnectionOptions, connect } from "node:tls";
@@ -25,6 +24,7 @@ import {
   truncate,
   writeInPlace,
 } from "../harness/certificate-files.ts";
+import { runNode } from "../harness/child-process.ts";
 import { type AnyClientCall, invoke, kinds, type Note, toMetadata } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
@@ -473,11 +473,8 @@ describe("T4 what watches comes to an end", () => {
     const module = new URL("../../src/call/file-watch.ts", import.meta.url).href;
     const code = `const { FileWatch } = await import(${JSON.stringify(module)});
       new FileWatch({ paths: [${JSON.stringify(files.cert)}], onChange() {} });`;
-    const child = spawn(process.execPath, ["--import", "tsx", "--input-type=module", "-e", code], {
-      stdio: "inherit",
-    });
-    const [exitCode] = await once(child, "exit");
-    expect(exitCode).toBe(0);
+    const ended = await runNode(["--import", "tsx", "--input-type=module", "-e", code]);
+    expect(ended).toEqual({ code: 0, stdout: "", stderr: "" });
   });
 });
 

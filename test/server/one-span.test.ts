@@ -1,26 +1,12 @@
 // One server span, not two, beside the instrumentation of grpc-js, whichever is loaded first (U6).
-import { fork } from "node:child_process";
-import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
+import { forkProgram } from "../harness/child-process.ts";
 import { kinds, paths } from "../harness/kinds.ts";
 import type { Report } from "./one-span/calls.ts";
 
 const instrumentation = "@opentelemetry/instrumentation-grpc";
 const here = (file: string): string => fileURLToPath(new URL(`./one-span/${file}`, import.meta.url));
-
-async function run(program: string, execArgv: readonly string[]): Promise<Report> {
-  const child = fork(here(program), { execArgv: [...execArgv], stdio: ["ignore", "ignore", "pipe", "ipc"] });
-  let said = "";
-  child.stderr?.on("data", (chunk: Buffer) => {
-    said = (said + chunk.toString("utf8")).slice(-4000);
-  });
-  const [report] = (await Promise.race([
-    once(child, "message"),
-    once(child, "exit").then(() => Promise.reject(new Error(`it ended without a report: ${said}`))),
-  ])) as [Report];
-  return report;
-}
 
 const hook = ["--import", here("esm-hook.mjs")];
 
@@ -31,7 +17,7 @@ describe("U6 with the instrumentation of grpc-js there is one server span, and n
     { program: "cjs-instrumentation-first.cjs", execArgv: ["--require", "tsx/cjs"] },
     { program: "cjs-library-first.cjs", execArgv: ["--require", "tsx/cjs"] },
   ])("$program", async ({ program, execArgv }) => {
-    const { bare, calls } = await run(program, execArgv);
+    const { bare, calls } = (await forkProgram<Report>(here(program), [], execArgv)).first;
     // The control: the instrumentation is at work in this process.
     expect(bare.filter(({ kind, scope }) => kind === "SERVER" && scope === instrumentation)).toHaveLength(1);
     expect(calls.map(({ kind }) => kind)).toEqual(kinds);

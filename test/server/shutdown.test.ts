@@ -63,7 +63,7 @@ describe("shutdown", () => {
       }
     };
     const workers = Array.from({ length: 12 }, (_, n) => worker(n));
-    await eventually(() => accepted.size > 100, "a hundred calls", 15_000);
+    await eventually(() => accepted.size > 100, "a hundred calls");
     const before = accepted.size;
     await wall.server.shutdown({ graceMs: 15_000 });
     running = false;
@@ -74,7 +74,7 @@ describe("shutdown", () => {
     const late = [...results.values()].filter(({ code }) => code !== status.OK);
     expect(new Set(late.map(({ name }) => name))).toEqual(new Set(["UNAVAILABLE"]));
     await wall.close();
-  }, 40_000);
+  });
 
   it.each(kinds)(
     "C9 %s: a call in flight ends as it would have, however long within the grace",

@@ -1,10 +1,10 @@
 // Starts the process under attack and connects to it.
 
 import { Buffer } from "node:buffer";
-import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { Client, credentials } from "@grpc/grpc-js";
+import { forkProgram } from "../../harness/child-process.ts";
 
 export interface Attacked {
   readonly port: number;
@@ -21,18 +21,16 @@ export interface Attacked {
 }
 
 export async function startAttacked(): Promise<Attacked> {
-  const child: ChildProcess = fork(fileURLToPath(new URL("./server.ts", import.meta.url)), {
-    execArgv: ["--import", "tsx", "--unhandled-rejections=strict"],
-    stdio: ["ignore", "pipe", "pipe", "ipc"],
-  });
-  let said = "";
-  child.stderr?.on("data", (chunk: Buffer) => {
-    said = (said + chunk.toString("utf8")).slice(-4000);
-  });
-  const [ready] = (await Promise.race([
-    once(child, "message"),
-    once(child, "exit").then(() => Promise.reject(new Error(`the server did not start: ${said}`))),
-  ])) as [Pick<Attacked, "port" | "ca" | "cert" | "key" | "token">];
+  const server = fileURLToPath(new URL("./server.ts", import.meta.url));
+  const {
+    process: child,
+    first: ready,
+    said,
+  } = await forkProgram<Pick<Attacked, "port" | "ca" | "cert" | "key" | "token">>(
+    server,
+    [],
+    ["--import", "tsx", "--unhandled-rejections=strict"],
+  );
   return {
     ...ready,
     client: () =>
@@ -44,7 +42,7 @@ export async function startAttacked(): Promise<Attacked> {
     state: () =>
       child.exitCode === null && child.signalCode === null
         ? "alive"
-        : `ended (${child.exitCode ?? child.signalCode}): ${said}`,
+        : `ended (${child.exitCode ?? child.signalCode}): ${said()}`,
     async lines() {
       child.send("lines");
       const [answer] = (await once(child, "message")) as [
