@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { forkProgram, runNode } from "./child-process.ts";
 import { eventually } from "./secured.ts";
 
@@ -29,11 +29,13 @@ beforeAll(async () => {
   await once(server.listen(0, "127.0.0.1"), "listening");
   port = String((server.address() as AddressInfo).port);
 });
-afterAll(() => {
-  // They end with their sockets, where nothing else has ended them.
+/** They end with their sockets, where nothing else has ended them. */
+afterEach(() => {
   for (const socket of sockets) socket.destroy();
-  server.close();
+  sockets.clear();
+  return none();
 });
+afterAll(() => server.close());
 
 const all = (names: readonly string[]): Promise<unknown> =>
   eventually(() => names.every((name) => alive.has(name)), `${names} at work`);
