@@ -14,3 +14,16 @@ export const hangMs = 3 * waitMs;
 export function inTime(): number {
   return Date.now() + waitMs;
 }
+
+/**
+ * Time for what has to end while something else is at work, such as a deadline within a handler. A busy machine may not
+ * get as far as the handler in a short time, so that the deadline is over before anything was tested: then `attempt`
+ * answers false, and is made again with four times as long.
+ */
+export async function withTimeEnough(
+  firstMs: number,
+  attempt: (ms: number) => Promise<boolean>,
+): Promise<void> {
+  for (let ms = firstMs; ms < waitMs; ms *= 4) if (await attempt(ms)) return;
+  throw new Error(`it never got as far, in up to ${waitMs} ms`);
+}
