@@ -37,6 +37,7 @@ import {
   type ValidationOptions,
 } from "../../src/index.ts";
 import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "../../src/testing/index.ts";
+import { inTime } from "../harness/time.ts";
 import { call, handlers, type Orders, OrdersClient, OrdersService } from "./orders.ts";
 
 export interface Surroundings {
@@ -91,7 +92,7 @@ async function bearer(
 
 function ready(client: Orders): Promise<void> {
   return new Promise((settle, fail) => {
-    client.waitForReady(Date.now() + 5_000, (error) => (error === undefined ? settle() : fail(error)));
+    client.waitForReady(inTime(), (error) => (error === undefined ? settle() : fail(error)));
   });
 }
 

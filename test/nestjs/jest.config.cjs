@@ -5,5 +5,7 @@ module.exports = {
   roots: ["<rootDir>/test/nestjs", "<rootDir>/examples/nestjs"],
   testRegex: "\\.spec\\.ts$",
   transform: { "\\.ts$": ["ts-jest", { tsconfig: `${__dirname}/tsconfig.json`, transpilation: true }] },
+  // As in test/harness/time.ts: a test that hangs ends.
+  testTimeout: 180_000,
   maxWorkers: 2,
 };

@@ -297,7 +297,7 @@ function call(
       if (claims !== undefined) metadata.set("authorization", `Bearer ${await issuer.sign(claims)}`);
       const path = method.startsWith("/") ? method : `/orders.v1.Orders/${method}`;
       const messages: Message[] = [];
-      const options = { deadline: Date.now() + 10_000 };
+      const options = { deadline: Date.now() + 60_000 };
       const done = (error: ServiceError | null, message?: Message): void => {
         if (message !== undefined) messages.push(message);
         resolve({ code: status[error?.code ?? 0] ?? "", details: error?.details ?? "", messages });

@@ -101,6 +101,8 @@ const hostileHeaders: readonly (() => OutgoingHttpHeaders)[] = [
   () => ({ authorization: `Bearer ${attacked.token}` }),
 ];
 
+const bomb = frame(gzipSync(Buffer.alloc(6 * 1024 * 1024)), { compressed: 1 });
+
 const bodies: readonly (() => readonly Buffer[])[] = [
   () => [],
   () => [frame(note)],
@@ -111,7 +113,7 @@ const bodies: readonly (() => readonly Buffer[])[] = [
   () => [frame(note, { claims: 0xff_ff_ff_ff })],
   () => [frame(note, { claims: 5 * 1024 * 1024 })],
   () => [frame(note, { compressed: 1 })],
-  () => [frame(gzipSync(Buffer.alloc(6 * 1024 * 1024)), { compressed: 1 })],
+  () => [bomb],
   () => [frame(note, { compressed: 255 })],
   () => [frame(Buffer.from('{"text":'))],
   () => [frame(Buffer.from([0xff, 0xfe, 0xfd]))],
