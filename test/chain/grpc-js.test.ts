@@ -39,6 +39,7 @@ import { captureRejections, releaseStream } from "../../src/chain/seam/streams.t
 import { createSecureClient } from "../../src/client/secure-client.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
 import { grpcFrame, helloFrame } from "../harness/raw-http2.ts";
+import { inTime } from "../harness/time.ts";
 
 const seen = "1.14.7";
 
@@ -327,7 +328,7 @@ describe(`grpc-js ${seen}: the base call`, () => {
         return new PassingCall(base);
       }),
     });
-    await invoke(bare.client, "unary", { call: { deadline: Date.now() + 10_000 } });
+    await invoke(bare.client, "unary", { call: { deadline: inTime() } });
     const [base] = bases;
     expect(base?.stream.id).toBeGreaterThan(0);
     expect(session).toHaveProperty("remoteSettings");

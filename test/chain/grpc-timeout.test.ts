@@ -133,7 +133,7 @@ describe.each(kinds)("the grpc-timeout of a %s call", (kind) => {
     ["the caller's deadline", { headers: { "grpc-timeout": "200m" }, deadline: {} }],
     [
       "the server's limit, before the caller's",
-      { headers: { "grpc-timeout": "10S" }, deadline: { maxUnaryMs: 200, maxStreamMs: 200 } },
+      { headers: { "grpc-timeout": "1H" }, deadline: { maxUnaryMs: 200, maxStreamMs: 200 } },
     ],
     [
       "the server's limit, where the caller has none",
@@ -150,8 +150,8 @@ describe.each(kinds)("the grpc-timeout of a %s call", (kind) => {
       .answer;
     const took = performance.now() - before;
     expect(answer).toMatchObject({ name: "DEADLINE_EXCEEDED", details: "deadline exceeded" });
+    // Nor far later: another limit than this one would take an hour.
     expect(took).toBeGreaterThan(190);
-    expect(took).toBeLessThan(5_000);
     expect(await wall.auditEntry(({ status }) => status === "DEADLINE_EXCEEDED")).toMatchObject({
       endedBy: "deadline",
     });

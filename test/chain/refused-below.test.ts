@@ -145,7 +145,7 @@ describe.each(attacks)("$title", ({ reason, run }) => {
     await run(wall);
     const lines = (): typeof wall.lines => wall.lines.filter((line) => line["reason"] === reason);
     const counted = async (): Promise<number> => (await countOf(reason)) - before;
-    await vi.waitFor(async () => expect(await counted()).toBe(3));
+    await expect.poll(counted).toBe(3);
     expect(lines()).toEqual([expect.objectContaining({ level: 40, peer: "127.0.0.1", left_out: 0 })]);
     expect(wall.lines.filter(({ level }) => level >= 40)).toHaveLength(1);
     const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });

@@ -8,6 +8,7 @@ import { compositeCredentials } from "../../src/client/composite-credentials.ts"
 import type { CredentialSource } from "../../src/client/credential-source.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
 import type { ClientTlsFiles } from "../../src/tls/client-credentials.ts";
+import { inTime } from "../harness/time.ts";
 import { calls, kinds, OrdersClient, type OrdersServer, startOrders, tlsFor } from "./orders.ts";
 
 let server: OrdersServer;
@@ -148,7 +149,7 @@ describe("a credential source that fails", () => {
     const client = clientWith(compositeCredentials(tls, ...row.sources));
     for (const kind of kinds) {
       const { code, details, error } = await calls[kind](client, new Metadata(), {
-        deadline: Date.now() + 10_000,
+        deadline: inTime(),
       });
       expect([kind, code]).toEqual([kind, row.code ?? status.UNAUTHENTICATED]);
       expect(details).toContain(row.says);

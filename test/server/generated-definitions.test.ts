@@ -17,6 +17,7 @@ import { shopDefinition as protobufTs } from "../generated/protobuf-ts.ts";
 import { ShopService as tsProto } from "../generated/ts-proto.ts";
 import { toMetadata } from "../harness/kinds.ts";
 import { secured } from "../harness/secured.ts";
+import { inTime } from "../harness/time.ts";
 
 // CommonJS as grpc-tools writes it, loaded as its users load it.
 const require = createRequire(import.meta.url);
@@ -138,7 +139,7 @@ function answers(
   metadata: Metadata,
 ): Promise<readonly unknown[]> {
   const { path, requestSerialize, responseDeserialize, requestStream, responseStream } = method;
-  const options = { deadline: Date.now() + 10_000 };
+  const options = { deadline: inTime() };
   return new Promise((resolve, reject) => {
     const received: unknown[] = [];
     const done = (error: Error | null, answer?: unknown): void =>

@@ -9,6 +9,7 @@ import { describe, expect, it } from "vitest";
 import { check, watch } from "../harness/health.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { eventually, type Secured, secured } from "../harness/secured.ts";
+import { waitMs } from "../harness/time.ts";
 
 const both = { plaintextAddress: "127.0.0.1:0", httpAddress: "127.0.0.1:0" } as const;
 
@@ -180,7 +181,7 @@ describe("O1 /healthz over HTTP", () => {
       metadata,
       keepOpen: true,
       onMessage: (_note, call) => {
-        closed = wall.server.shutdown({ graceMs: 5000 });
+        closed = wall.server.shutdown({ graceMs: waitMs });
         void get(wall, "/healthz").then((answer) => {
           seen = answer;
           if ("write" in call) call.end();

@@ -9,6 +9,7 @@ import { createSecureServer } from "../../src/server/secure-server.ts";
 import { check, list, watch } from "../harness/health.ts";
 import { invoke, kinds, type Result } from "../harness/kinds.ts";
 import { eventually, secured, theWorld } from "../harness/secured.ts";
+import { waitMs } from "../harness/time.ts";
 
 describe("O1 Check", () => {
   it("O1 says SERVING of the server and of each service once it listens", async () => {
@@ -167,14 +168,14 @@ describe("C9 shutdown", () => {
     const inFlight = invoke(wall.client(), kind, { metadata: await wall.authorized() });
     await eventually(wait.arrived, "the handler");
     let done = false;
-    const shutdown = wall.server.shutdown({ graceMs: 10_000 }).then(() => {
+    const shutdown = wall.server.shutdown({ graceMs: waitMs }).then(() => {
       done = true;
     });
     await watching.next("NOT_SERVING");
     expect(await watching.ended).toMatchObject({ name: "OK" });
     expect(done).toBe(false);
     wall.server.health.setStatus("", "SERVING");
-    const late = await check(wall.client(), "", undefined, { deadline: Date.now() + 2000 });
+    const late = await check(wall.client(), "");
     expect(late.name).toBe("UNAVAILABLE");
     wait.goOn();
     const result: Result = await inFlight;

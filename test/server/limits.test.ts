@@ -17,6 +17,7 @@ import { check, watch } from "../harness/health.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
 import { eventually, type Secured, secured, theWorld, type World } from "../harness/secured.ts";
+import { withTimeEnough } from "../harness/time.ts";
 import {
   deafToStreamLimit,
   fixedHeaders,
@@ -181,14 +182,15 @@ describe.each(kinds)("L1 the rate of %s calls", (kind) => {
     const client = wall.client();
     const metadata = await wall.authorized();
     const answers = new Set<string>();
+    // Several at once, so that some are within one window on a slow machine too.
+    const windows = async (): Promise<number> => {
+      const told = await Promise.all(Array.from({ length: 5 }, () => ask()));
+      for (const answer of told) answers.add(answer);
+      return told.includes("OK OK") ? 1 : 0;
+    };
+    const ask = async (): Promise<string> => told(await invoke(client, kind, { metadata }));
     let oks = 0;
-    const until = Date.now() + 10_000;
-    while (oks < 3 && Date.now() < until) {
-      const answer = told(await invoke(client, kind, { metadata }));
-      answers.add(answer);
-      if (answer === "OK OK") oks += 1;
-    }
-    expect(oks).toBe(3);
+    while (oks < 3 || answers.size < 2) oks += await windows();
     expect(answers).toEqual(new Set(["OK OK", "RESOURCE_EXHAUSTED rate limit exceeded"]));
   });
 
@@ -246,10 +248,13 @@ describe("L2 streams of one connection", () => {
     await using wire = await openWire(wall, { inbound: deafToStreamLimit });
     const client = wall.client();
     const headers = await wall.authorized();
+    let end = (): void => {};
     const bystander = invoke(client, "bidi_stream", {
       metadata: headers,
       keepOpen: true,
-      call: { deadline: Date.now() + 1000 },
+      onCall: (call) => {
+        end = () => "write" in call && call.end();
+      },
     });
     await eventually(() => wall.started.length === 1, "the bystander");
     for (let i = 0; i < 101; i++) wire.call({ path: paths.bidi_stream, headers, keepOpen: true });
@@ -259,7 +264,8 @@ describe("L2 streams of one connection", () => {
       "a line about the connection",
     );
     expect(told(await invoke(client, "unary", { metadata: headers }))).toBe("OK OK");
-    expect((await bystander).name).toBe("DEADLINE_EXCEEDED");
+    end();
+    expect((await bystander).name).toBe("OK");
   });
 });
 
@@ -383,9 +389,14 @@ describe("L2 calls in flight of one principal", () => {
 
   describe.each(kinds)("of %s calls", (kind) => {
     it.each(endings)("L2 C11 a place is given back when the call ends with $end", async (ending) => {
+      await withTimeEnough(ending.deadlineMs ?? 15_000, (ms) => givesBack(ending, ms));
+    });
+
+    /** False where a handler was not reached before the deadline. */
+    async function givesBack(ending: Ending, deadlineMs: number): Promise<boolean> {
       let arrivals = 0;
       let healed = false;
-      const { handler, deadlineMs = 60_000 } = ending;
+      const { handler } = ending;
       const counted = (): unknown => {
         arrivals += 1;
         return handler?.();
@@ -428,6 +439,7 @@ describe("L2 calls in flight of one principal", () => {
           () => wall.lines.filter((line) => line["grpc_code"] !== undefined).length === i,
           `line ${i}`,
         );
+        if (ending.deadlineMs !== undefined && arrivals < i) return false;
       }
       healed = true;
       const last = await invoke(client, kind, {
@@ -443,8 +455,10 @@ describe("L2 calls in flight of one principal", () => {
             }),
       });
       expect(last.details).not.toBe("too many calls in flight");
+      if (ending.deadlineMs !== undefined && arrivals < 4) return false;
       if (handler !== undefined) expect(arrivals).toBe(4);
-    });
+      return true;
+    }
   });
 });
 

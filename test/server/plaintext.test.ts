@@ -16,6 +16,7 @@ import { createSecureServer } from "../../src/server/secure-server.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
 import { eventually, keptLog, type Secured, secured } from "../harness/secured.ts";
+import { inTime } from "../harness/time.ts";
 
 afterEach(() => {
   vi.restoreAllMocks();
@@ -186,7 +187,7 @@ describe("T8 plaintext behind a mesh", () => {
     await using wall = await secured({ tls: { plaintext: "mesh", trustForwardedClientCertFrom } });
     const metadata = await metadataWith(wall, forwarded);
     const told = await withPlainClient(`127.0.0.1:${wall.port}`, (client) =>
-      invoke(client, "unary", { metadata, call: { deadline: Date.now() + 2000 } }),
+      invoke(client, "unary", { metadata, call: { deadline: inTime() } }),
     );
     expect(told.name).toBe("UNAVAILABLE");
     expect(wall.started).toEqual([]);

@@ -11,6 +11,7 @@ import { loadReflection } from "../../src/server/reflection.ts";
 import { ShopService as protoLoader } from "../generated/proto-loader.ts";
 import { invoke, toMetadata } from "../harness/kinds.ts";
 import { type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
+import { inTime } from "../harness/time.ts";
 
 const versions = ["v1", "v1alpha"] as const;
 const packageFolder = dirname(createRequire(import.meta.url).resolve("@grpc/reflection/package.json"));
@@ -63,7 +64,7 @@ function ask(
       method.requestSerialize,
       method.responseDeserialize,
       toMetadata(headers),
-      { deadline: Date.now() + 10_000 },
+      { deadline: inTime() },
     );
     call.on("data", resolve);
     call.on("error", (error: Error) => resolve(error.message));

@@ -5,6 +5,7 @@ import type { MethodKind } from "../../src/call/method.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
+import { waitMs } from "../harness/time.ts";
 
 /** Handlers that note which calls they accepted, and take a moment. */
 function slowHandlers(accepted: Set<string>, moment: () => Promise<void>): UntypedServiceImplementation {
@@ -65,7 +66,7 @@ describe("shutdown", () => {
     const workers = Array.from({ length: 12 }, (_, n) => worker(n));
     await eventually(() => accepted.size > 100, "a hundred calls");
     const before = accepted.size;
-    await wall.server.shutdown({ graceMs: 15_000 });
+    await wall.server.shutdown({ graceMs: waitMs });
     running = false;
     await Promise.all(workers);
     expect(before).toBeGreaterThan(100);
@@ -97,7 +98,7 @@ describe("shutdown", () => {
       });
       await eventually(() => accepted.has("a"), "the handler");
       let down = false;
-      const shutdown = wall.server.shutdown({ graceMs: 15_000 }).then(() => {
+      const shutdown = wall.server.shutdown({ graceMs: waitMs }).then(() => {
         down = true;
       });
       // What the caller still sends belongs to the call.
@@ -126,7 +127,7 @@ describe("shutdown", () => {
     const client = wall.client();
     const first = invoke(client, "unary", { metadata, messages: [{ text: "first" }] });
     await eventually(() => accepted.has("first"), "the handler");
-    const shutdown = wall.server.shutdown({ graceMs: 15_000 });
+    const shutdown = wall.server.shutdown({ graceMs: waitMs });
     const late = await invoke(client, kind, { metadata, messages: [{ text: "late" }] });
     expect(late.name).toBe("UNAVAILABLE");
     expect(accepted).toEqual(new Set(["first"]));
@@ -170,7 +171,7 @@ describe("shutdown", () => {
     const headers = await wall.authorized();
     connection.call(paths.unary, { headers });
     await eventually(() => accepted.size === 1, "the handler");
-    const shutdown = wall.server.shutdown({ graceMs: 15_000 });
+    const shutdown = wall.server.shutdown({ graceMs: waitMs });
     connection.cut();
     const line = await wall.callLine(() => true);
     expect(line).toMatchObject({ grpc_code: "CANCELLED", ended_by: "transport" });

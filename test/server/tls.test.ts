@@ -24,6 +24,7 @@ import type { ServerTlsOptions } from "../../src/tls/server-options.ts";
 import { goodHandlers, invoke, kinds } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
 import { eventually, type Secured, secured, theWorld, type World } from "../harness/secured.ts";
+import { inTime } from "../harness/time.ts";
 import { tlsConnect } from "../tls/endpoints.ts";
 
 let world: World;
@@ -271,7 +272,7 @@ describe.each(shown)("T2 a client with $what", (row) => {
       await using wall = await secured({ tls: tls(), handlers: noting(seen) });
       const metadata = await wall.authorized();
       const result = await withClient(wall, row.certificate(), (client) =>
-        invoke(client, kind, { metadata, call: { deadline: Date.now() + 2000 } }),
+        invoke(client, kind, { metadata, call: { deadline: inTime() } }),
       );
       const expected = row[mode];
       if (expected === "out") {

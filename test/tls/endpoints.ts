@@ -16,6 +16,7 @@ import {
   peerCertificateOf,
 } from "../../src/tls/peer-certificate.ts";
 import type { TlsServerCredentials } from "../../src/tls/server-credentials.ts";
+import { inTime } from "../harness/time.ts";
 
 /** What the server saw of a connection when its handshake was done. */
 export interface Seen {
@@ -149,7 +150,7 @@ export function callEcho(
       raw,
       raw,
       Buffer.from("hello"),
-      { deadline: Date.now() + 10_000 },
+      { deadline: inTime() },
       (error: ServiceError | null, value?: Buffer) => resolve(error === null ? String(value) : error.message),
     );
   }).finally(() => client.close());

@@ -2,6 +2,7 @@ import type { JWK } from "jose";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
 import { jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { waitMs } from "../../harness/time.ts";
 import { audience, issuer, type JwksServer, jwksServer, signingKey, token } from "./identity-provider.ts";
 import { atOnce, bearer, verdict } from "./incoming-call.ts";
 
@@ -124,7 +125,7 @@ describe("jwks: rotation", () => {
     await authenticator.authenticate(bearer(text));
     vi.advanceTimersByTime(10 * minutes);
     await authenticator.authenticate(bearer(text));
-    await vi.waitFor(() => expect(provider.requests()).toBe(2));
+    await vi.waitFor(() => expect(provider.requests()).toBe(2), waitMs);
     expect(atOnce(authenticator, bearer(text)).principal.subject).toBe("ada");
   });
 
@@ -140,8 +141,9 @@ describe("jwks: rotation", () => {
     provider.publish(newKey.jwk);
     vi.advanceTimersByTime(10 * minutes);
     expect(atOnce(authenticatorWithLongCache, bearer(text)).principal.subject).toBe("ada");
-    await vi.waitFor(async () =>
-      expect(await verdict(authenticatorWithLongCache, bearer(text))).toBe("invalid"),
+    await vi.waitFor(
+      async () => expect(await verdict(authenticatorWithLongCache, bearer(text))).toBe("invalid"),
+      waitMs,
     );
   });
 
@@ -152,14 +154,14 @@ describe("jwks: rotation", () => {
     provider.publish(signingKey("ES256", "old").jwk);
     vi.advanceTimersByTime(10 * minutes);
     atOnce(long, bearer(text));
-    await vi.waitFor(async () => expect(await verdict(long, bearer(text))).toBe("invalid"));
+    await vi.waitFor(async () => expect(await verdict(long, bearer(text))).toBe("invalid"), waitMs);
   });
 
   it("A2 an empty key set is the issuer's word: nothing verifies any more", async () => {
     await good();
     provider.publish();
     vi.advanceTimersByTime(10 * minutes);
-    await vi.waitFor(async () => expect(await good()).toBe("invalid"));
+    await vi.waitFor(async () => expect(await good()).toBe("invalid"), waitMs);
   });
 });
 
@@ -206,7 +208,7 @@ describe("jwks: outages", () => {
     );
     vi.advanceTimersByTime(10 * minutes);
     expect(await good()).toBe("good: ada");
-    await vi.waitFor(() => expect(provider.requests()).toBe(2));
+    await vi.waitFor(() => expect(provider.requests()).toBe(2), waitMs);
     vi.advanceTimersByTime(60 * minutes);
     expect(await good()).toBe("good: ada");
     expect(await verdict(authenticator, fresh(newKey))).toMatch(/^failure/);
@@ -223,11 +225,11 @@ describe("jwks: outages", () => {
     });
     vi.advanceTimersByTime(10 * minutes);
     expect(await good()).toBe("good: ada");
-    await vi.waitFor(() => expect(provider.requests()).toBe(2));
+    await vi.waitFor(() => expect(provider.requests()).toBe(2), waitMs);
     expect(await good()).toBe("good: ada");
     provider.publish(newKey.jwk);
     answerNow();
-    await vi.waitFor(async () => expect(await good()).toBe("invalid"));
+    await vi.waitFor(async () => expect(await good()).toBe("invalid"), waitMs);
     expect(await verdict(authenticator, fresh(newKey))).toBe("good: ada");
   });
 
