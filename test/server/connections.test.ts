@@ -152,7 +152,7 @@ describe("L9 the time until a connection speaks HTTP/2", () => {
   ];
 
   it.each(handshakes)("L9 a connection that %s is ended, and said once", async (_what, attack) => {
-    await using wall = await secured({ limits: { handshakeTimeoutMs: 300 } });
+    await using wall = await secured({ limits: { handshakeTimeoutMs: 1_500 } });
     const client = wall.client();
     const metadata = await wall.authorized();
     expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
@@ -161,7 +161,7 @@ describe("L9 the time until a connection speaks HTTP/2", () => {
       () => wall.lines.find(({ reason }) => reason === "handshake_timeout"),
       "a line",
     );
-    expect(line).toMatchObject({ level: 40, peer: "127.0.0.1", detail: "no HTTP/2 within 300 ms" });
+    expect(line).toMatchObject({ level: 40, peer: "127.0.0.1", detail: "no HTTP/2 within 1500 ms" });
     expect(wall.lines.filter(({ reason }) => reason === "tls_handshake")).toEqual([]);
     expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
   });
@@ -169,7 +169,7 @@ describe("L9 the time until a connection speaks HTTP/2", () => {
 
 describe("L9 idle and old connections", () => {
   it("L9 a connection with a call open is not idle", async () => {
-    await using wall = await secured({ limits: { maxConnectionIdleMs: 300 } });
+    await using wall = await secured({ limits: { maxConnectionIdleMs: 1_000 } });
     const headers = await wall.authorized();
     await using wire = await openWire(wall);
     const call = wire.call({

@@ -793,13 +793,18 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     await wire.closed;
   },
   "channelOptions.grpc.max_connection_age_grace_ms": async () => {
-    await using wall = await secured({
-      limits: { maxConnectionAgeMs: 50 },
-      channelOptions: { "grpc.max_connection_age_grace_ms": 20 },
+    await withTimeEnough(50, async (ms) => {
+      await using wall = await secured({
+        limits: { maxConnectionAgeMs: ms },
+        channelOptions: { "grpc.max_connection_age_grace_ms": 20 },
+      });
+      const headers = await wall.authorized();
+      await using wire = await openWire(wall);
+      if (wire.session.closed) return false;
+      const call = wire.call({ path: paths.bidi_stream, headers, keepOpen: true });
+      await call.ended;
+      return wall.started.length > 0;
     });
-    await using wire = await openWire(wall);
-    const call = wire.call({ path: paths.bidi_stream, headers: await wall.authorized(), keepOpen: true });
-    await call.ended;
   },
   "channelOptions.grpc-node.max_session_memory": async () => {
     await using wall = await secured({ channelOptions: { "grpc-node.max_session_memory": 123 } });
