@@ -1,5 +1,4 @@
 // The built package beside a grpc-js that says it is another version: what it does not work with is refused at start.
-import { spawnSync } from "node:child_process";
 import {
   cpSync,
   mkdirSync,
@@ -13,6 +12,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { runNode } from "../harness/child-process.ts";
 
 const root = join(import.meta.dirname, "../..");
 const project = realpathSync(mkdtempSync(join(tmpdir(), "palisade-versions-")));
@@ -74,13 +74,11 @@ const ways = [
   "compositeCredentials",
 ];
 
-function start(version: string | undefined): { readonly said: readonly string[]; readonly warned: string } {
+async function start(
+  version: string | undefined,
+): Promise<{ readonly said: readonly string[]; readonly warned: string }> {
   pretend(version);
-  const { stdout, stderr } = spawnSync(process.execPath, ["--eval", program], {
-    cwd: project,
-    encoding: "utf8",
-    timeout: 120_000,
-  });
+  const { stdout, stderr } = await runNode(["--eval", program], { cwd: project });
   return { said: stdout.trim().split("\n"), warned: stderr };
 }
 
@@ -90,14 +88,14 @@ function each(said: string): readonly string[] {
 }
 
 describe("C6 every way into the package", () => {
-  it.each(["1.14.0", "1.14.7", "1.14.99", undefined])("starts with grpc-js %s", (version) => {
-    expect(start(version)).toEqual({ said: each("started"), warned: "" });
+  it.each(["1.14.0", "1.14.7", "1.14.99", undefined])("starts with grpc-js %s", async (version) => {
+    expect(await start(version)).toEqual({ said: each("started"), warned: "" });
   });
 
   it.each(["1.12.6", "1.13.4", "0.99.0", "2.0.0", "nonsense"])(
     "refuses to start with grpc-js %s",
-    (version) => {
-      const { said } = start(version);
+    async (version) => {
+      const { said } = await start(version);
       const refusal =
         `ConfigError: @grpc/grpc-js ${version} is installed, and this release needs 1.14 ` +
         "(tested with 1.14.0 to 1.14.7); install it (npm install @grpc/grpc-js@~1.14.7)";
@@ -105,12 +103,15 @@ describe("C6 every way into the package", () => {
     },
   );
 
-  it.each(["1.15.0", "1.20.3", "1.15.0-pre.1"])("says that grpc-js %s is not tested, once", (version) => {
-    const { said, warned } = start(version);
-    expect(said).toEqual(each("started"));
-    expect(warned.split("PALISADE_GRPC_JS")).toHaveLength(2);
-    expect(warned).toContain(
-      `@grpc/grpc-js ${version} is installed, and this release was tested with 1.14.0 to 1.14.7 only`,
-    );
-  });
+  it.each(["1.15.0", "1.20.3", "1.15.0-pre.1"])(
+    "says that grpc-js %s is not tested, once",
+    async (version) => {
+      const { said, warned } = await start(version);
+      expect(said).toEqual(each("started"));
+      expect(warned.split("PALISADE_GRPC_JS")).toHaveLength(2);
+      expect(warned).toContain(
+        `@grpc/grpc-js ${version} is installed, and this release was tested with 1.14.0 to 1.14.7 only`,
+      );
+    },
+  );
 });
