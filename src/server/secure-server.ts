@@ -156,6 +156,7 @@ class PalisadeServer implements SecureServer {
         logger,
         audit: this.#audit,
         policy: this.#policy,
+        isApplications: (method) => this.#isApplications(method),
         overrides: this.#overrides,
         behindMesh: settings.tls.plaintext === "mesh",
       }),

@@ -13,6 +13,7 @@ import { methodInfo } from "../../src/call/method.ts";
 import { currentContext, securityContext } from "../../src/chain/current-context.ts";
 import type { Middleware } from "../../src/chain/middleware.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { authentication } from "../../src/middleware/authentication/authentication.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
@@ -27,7 +28,7 @@ import { type SecureInterceptors, secureInterceptors, toInterceptor } from "../.
 import type { SecureInterceptorsOptions } from "../../src/server/options.ts";
 import { type Foreign, foreign } from "../harness/foreign.ts";
 import { check, list } from "../harness/health.ts";
-import { invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";
+import { goodHandlers, invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";
 import { callerPolicy, eventually, keptLog, type LogLine, theWorld, type World } from "../harness/secured.ts";
 
 let world: World;
@@ -264,6 +265,32 @@ describe("the whole chain on a server of others", () => {
     expect(await check(client, "")).toMatchObject({ name: "OK", value: { status: "SERVING" } });
     expect((await list(client)).name).toBe("UNAUTHENTICATED");
     expect((await list(client, await road.authorized())).name).toBe("OK");
+  });
+
+  it("Z10 a dry run of the policy leaves the health service's own rules alone", async () => {
+    const other: ServiceDefinition = {
+      Other: {
+        ...kindsDefinition["unary"],
+        path: "/grpc.health.v1.Health/Other",
+      } as ServiceDefinition[string],
+    };
+    const { interceptors } = whole({
+      services: [kindsDefinition, healthDefinition, other],
+      authentication: anonymous(),
+      enforce: { authorization: false },
+    });
+    const health = new HealthService({ watchLimit: { perPeer: 10, total: 10 } });
+    await using road = await foreign(interceptors, {
+      register: (server) => {
+        server.addService(healthDefinition, { ...health.handlers });
+        server.addService(other, { Other: goodHandlers()["unary"] } as UntypedServiceImplementation);
+      },
+    });
+    const client = road.client();
+    expect((await list(client)).name).toBe("PERMISSION_DENIED");
+    const path = "/grpc.health.v1.Health/Other";
+    expect((await invoke(client, "unary", { path })).name).toBe("PERMISSION_DENIED");
+    expect((await invoke(client, "unary")).name).toBe("OK");
   });
 
   it("Z2 a policy that does not fit the services is a PolicyError", () => {
