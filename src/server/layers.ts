@@ -69,7 +69,10 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     // protection: principal-limits
     ...overrides.layersFor("rateLimit", (own) => principalLayer(limitersFor(own))),
     // protection: authorization
-    authorizationBy(policy, enforce.authorization ? {} : { enforces: (method) => !isApplications(method) }),
+    authorizationBy(policy, {
+      enforces: (method) => enforce.authorization || !isApplications(method),
+      presents: (call) => settings.authentication.presents(call),
+    }),
     ...overrides.layersFor("rateLimit", (own) => messageLayer(limitersFor(own))),
     // protection: validation
     validation(settings.validation),
