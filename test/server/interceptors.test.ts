@@ -18,6 +18,7 @@ import { authentication } from "../../src/middleware/authentication/authenticati
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { authorization } from "../../src/middleware/authorization/authorization.ts";
+import type { Authorizer } from "../../src/middleware/authorization/authorizer.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { deadline } from "../../src/middleware/deadline.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
@@ -428,6 +429,36 @@ describe("single layers on a server of others", () => {
       expect(JSON.stringify(line)).toContain("secret: ");
     },
   );
+
+  it.each(kinds)("C13 %s: of two authorizations one may read messages, and both decide", async (kind) => {
+    const text = (message: unknown): string => (message as Note).text;
+    const reads: Authorizer = {
+      name: "reads",
+      compile: () => ({
+        forMethod: () => ({
+          access: "checked",
+          needsMessage: true,
+          decide: (_call, message) => ({ effect: text(message) === "no" ? "deny" : "allow", rule: "reads" }),
+        }),
+      }),
+    };
+    for (const [first, second] of [
+      [reads, allowAuthenticated()],
+      [allowAuthenticated(), reads],
+    ] as const) {
+      await using road = await foreign([
+        toInterceptor(authentication(byToken()), authorization(first, methods)),
+        toInterceptor(authorization(second, methods)),
+      ]);
+      const client = road.client();
+      const metadata = await road.authorized();
+      expect((await invoke(client, kind, { metadata, messages: [{ text: "no" }] })).name).toBe(
+        "PERMISSION_DENIED",
+      );
+      expect(road.started).toEqual([]);
+      expect((await invoke(client, kind, { metadata })).name).toBe("OK");
+    }
+  });
 
   it.each(kinds)("C6 %s: several interceptors of layers run in their order, as one", async (kind) => {
     const order: string[] = [];

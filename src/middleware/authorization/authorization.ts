@@ -56,19 +56,8 @@ interface CallState {
   overtaken: number;
 }
 
-const stateKey = new ContextKey<CallState>("authorization");
 const undecided = -1;
 const noMessage: unique symbol = Symbol("no message");
-
-/**
- * After `onCall`: is nothing decided yet, because the decision reads the messages? A stream handler must then be held
- * until the first message has passed `onRequest`, and a stream that ends without one must be refused (C13).
- * It is a fact of the call and not of the method, because the policy may be replaced while a call is being checked.
- */
-export function isDecidedByMessage(call: CallContext): boolean {
-  const state = call.get(stateKey);
-  return state !== undefined && state.enforced && state.byMessage;
-}
 
 /** How often a call is decided anew because the policy was replaced meanwhile, before it is UNAVAILABLE. */
 const maxOvertaken = 5;
@@ -130,6 +119,8 @@ const layerName = "authorization";
  */
 class Authorization implements Middleware {
   readonly name = layerName;
+  /** Of each its own: several of them may stand on one server. */
+  readonly #state = new ContextKey<CallState>("authorization");
   readonly #holder: PolicyHolder;
   readonly #enforces: NonNullable<AuthorizationByOptions["enforces"]>;
   readonly #presents: NonNullable<AuthorizationByOptions["presents"]>;
@@ -147,8 +138,13 @@ class Authorization implements Middleware {
     return method.known && !isHealthProbe(method);
   }
 
+  /**
+   * Is nothing decided yet, because the decision reads the messages? A fact of the call and not of the method, because the
+   * policy may be replaced while a call is being checked.
+   */
   needsMessage(call: CallContext): boolean {
-    return isDecidedByMessage(call);
+    const { enforced, byMessage } = this.#stateOf(call);
+    return enforced && byMessage;
   }
 
   onCall(call: CallContext): void | Promise<void> {
@@ -159,18 +155,18 @@ class Authorization implements Middleware {
       message: noMessage,
       overtaken: 0,
     };
-    call.set(stateKey, state);
+    call.set(this.#state, state);
     return this.#decide(call, state);
   }
 
   onRequest(message: unknown, call: CallContext): void | Promise<void> {
-    const state = stateOf(call);
+    const state = this.#stateOf(call);
     state.message = message;
     if (state.byMessage) return this.#decide(call, state);
   }
 
   confirm(call: CallContext): void | Promise<void> {
-    const state = stateOf(call);
+    const state = this.#stateOf(call);
     while (state.version !== this.#holder.version) {
       if (state.overtaken === maxOvertaken) {
         giveUp(call, state);
@@ -207,6 +203,13 @@ class Authorization implements Middleware {
     if (state.message !== noMessage) return enforce(policy, call, state.message);
   }
 
+  #stateOf(call: CallContext): CallState {
+    const state = call.get(this.#state);
+    if (state === undefined)
+      throw unavailable(new Error("authorization was not asked about the call itself"));
+    return state;
+  }
+
   /** In a dry run too: who must show a credential is not the policy's to try. */
   #refuseUnidentified(call: CallContext): void {
     if (call.principal?.kind !== "anonymous" || this.#shows(call)) return;
@@ -220,12 +223,6 @@ class Authorization implements Middleware {
       throw unavailable(cause);
     }
   }
-}
-
-function stateOf(call: CallContext): CallState {
-  const state = call.get(stateKey);
-  if (state === undefined) throw unavailable(new Error("authorization was not asked about the call itself"));
-  return state;
 }
 
 function giveUp(call: CallContext, { enforced }: CallState): void {
