@@ -10,6 +10,10 @@
  *   a new one: the caller is told UNAVAILABLE, and nothing is counted. An attacker gains no guess by that: a token whose key
  *   nobody knows is compared with nothing. It costs less than one that is verified, and limits by peer count it.
  *
+ * The same holds for a token without `kid` of an issuer whose keys have none, where no key at hand verifies it. A token that
+ * names a known key and is not signed by it is forged: an issuer that replaces a key under the same `kid` is understood
+ * when the set is refreshed.
+ *
  * A flood of made-up keys causes `maxUnknownKeyRequests` requests at once and then one in `unknownKeyRequestEveryMs`,
  * whoever sends it. Each answer serves all callers, so the flood delays callers with a new key by that time at most. All who
  * wait share a request, but for those who came when the issuer had perhaps read it: its answer may be older than their key.
@@ -41,6 +45,15 @@ export interface KeySource {
    * fetched. A rejection means that nobody can tell now, not that the token is bad. `call` gives the logger.
    */
   find(query: KeyQuery, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
+  /**
+   * For a token without `kid` that was signed by none of the keys that `find` gave: others that may have signed it. An
+   * issuer whose keys have no `kid` may have rotated them, and nothing else tells.
+   */
+  findOthers(
+    query: KeyQuery,
+    tried: readonly VerificationKey[],
+    call: CallContext,
+  ): readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
   /** Is the key one of this issuer's, as far as can be told without waiting? */
   holds(key: VerificationKey, call: CallContext): boolean;
 }
@@ -69,6 +82,7 @@ export function fixedKeys(keys: readonly VerificationKey[]): KeySource {
         (key) =>
           key.algorithms.includes(alg) && (kid === undefined || key.kid === undefined || key.kid === kid),
       ),
+    findOthers: () => [],
     holds: (key) => keys.includes(key),
   };
 }
@@ -100,6 +114,9 @@ interface KeyRequest {
   readonly done: Promise<void>;
 }
 
+/** Looks into the set at hand. */
+type Look = () => readonly VerificationKey[];
+
 class RemoteJwks implements KeySource {
   readonly #uri: URL;
   /** For the log: a query may hold a secret. */
@@ -121,8 +138,22 @@ class RemoteJwks implements KeySource {
   }
 
   find(query: KeyQuery, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
-    const found = this.#fitting(query, call);
-    return found.length > 0 ? found : this.#findLater(query, call);
+    return this.#find(() => this.#fitting(query, call), call);
+  }
+
+  findOthers(
+    query: KeyQuery,
+    tried: readonly VerificationKey[],
+    call: CallContext,
+  ): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
+    const namesAll = [...(this.#set?.keys ?? [])].every(({ kid }) => kid !== undefined);
+    if (namesAll) return [];
+    return this.#find(() => this.#fitting(query, call).filter((key) => !tried.includes(key)), call);
+  }
+
+  #find(look: Look, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
+    const found = look();
+    return found.length > 0 ? found : this.#findLater(look, call);
   }
 
   holds(key: VerificationKey, call: CallContext): boolean {
@@ -148,15 +179,15 @@ class RemoteJwks implements KeySource {
   }
 
   /** Waits for a request that began after the token arrived: the second one at the latest. */
-  async #findLater(query: KeyQuery, call: CallContext): Promise<readonly VerificationKey[]> {
+  async #findLater(look: Look, call: CallContext): Promise<readonly VerificationKey[]> {
     let request = this.#request ?? this.#beginFor(call);
     const { joinable } = request;
     await request.done;
-    let found = this.#fitting(query, call);
+    let found = look();
     if (found.length > 0 || joinable) return this.#answer(found);
     request = this.#request ?? this.#beginFor(call);
     await request.done;
-    found = this.#fitting(query, call);
+    found = look();
     return this.#answer(found);
   }
 

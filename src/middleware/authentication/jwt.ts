@@ -12,7 +12,7 @@ import { type Authenticator, needsCertificates } from "./authenticator.ts";
 import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import type { UnverifiedJws } from "./compact-jws.ts";
-import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
+import { fixedKeys, type KeyQuery, type KeySource, remoteJwks } from "./jwks.ts";
 import { isSignedBy, isSignedByLater } from "./signature.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
 import { type ClaimRules, checkTimes, readClaims, shownClaim } from "./token-claims.ts";
@@ -296,21 +296,24 @@ class JwtAuthenticator implements Authenticator {
     const alg = this.#checkHeader(jws.header);
     const kid = jws.header["kid"];
     if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
-    const keys = this.#rules.keys.find({ alg, kid }, call);
-    if (isThenable(keys)) return this.#verifyLater({ token, jws, alg, keys });
+    const query = { alg, kid };
+    const keys = this.#rules.keys.find(query, call);
+    if (isThenable(keys)) return this.#verifyLater({ token, jws, query, keys, call });
     const [only] = keys;
-    if (keys.length !== 1 || only?.verifiesQuickly !== true)
-      return this.#verifyLater({ token, jws, alg, keys });
+    if (keys.length !== 1 || only?.verifiesQuickly !== true || kid === undefined)
+      return this.#verifyLater({ token, jws, query, keys, call });
     if (!isSignedBy(jws, alg, only.key)) throw invalid(notSigned);
     return this.#remember(token, jws, only);
   }
 
-  async #verifyLater({ token, jws, alg, keys: found }: Search): Promise<VerifiedToken> {
+  async #verifyLater({ token, jws, query, keys: found, call }: Search): Promise<VerifiedToken> {
     const keys = await found;
     if (keys.length === 0) throw invalid("the token's key (kid, alg) is not one of the issuer's");
-    for (const key of keys)
-      if (await isSignedByLater(jws, alg, key.key)) return this.#remember(token, jws, key);
-    throw invalid(notSigned);
+    let key = await signer(jws, query.alg, keys);
+    if (key === undefined && query.kid === undefined)
+      key = await signer(jws, query.alg, await this.#rules.keys.findOthers(query, keys, call));
+    if (key === undefined) throw invalid(notSigned);
+    return this.#remember(token, jws, key);
   }
 
   /** Only for a token whose signature verified with that key. */
@@ -361,8 +364,19 @@ async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken
 interface Search {
   readonly token: BearerToken;
   readonly jws: UnverifiedJws;
-  readonly alg: SignatureAlgorithm;
+  readonly query: KeyQuery;
   readonly keys: readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
+  readonly call: CallContext;
+}
+
+/** The first of the keys that signed it. */
+async function signer(
+  jws: UnverifiedJws,
+  alg: SignatureAlgorithm,
+  keys: readonly VerificationKey[],
+): Promise<VerificationKey | undefined> {
+  for (const key of keys) if (await isSignedByLater(jws, alg, key.key)) return key;
+  return undefined;
 }
 
 const notSigned = "the token's signature does not verify";

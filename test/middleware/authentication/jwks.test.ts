@@ -157,6 +157,38 @@ describe("jwks: rotation", () => {
     expect(await honest).toBe("good: ada");
   });
 
+  it("A2 an issuer whose keys have no kid may rotate them, and nobody is invalid while that cannot be told", async () => {
+    const bare = ({ kid: _, ...jwk }: JWK): JWK => jwk;
+    const without = { kid: undefined };
+    provider.publish(bare(oldKey.jwk));
+    expect(await verdict(authenticator, fresh(oldKey, without))).toBe("good: ada");
+    provider.publish(bare(newKey.jwk));
+    expect(await verdict(authenticator, fresh(newKey, without))).toBe("good: ada");
+    expect(await verdict(authenticator, fresh(oldKey, without))).toBe("invalid");
+    expect(provider.requests()).toBe(3);
+    const forger = signingKey("ES256");
+    for (let i = 0; i < 3; i++) expect(await verdict(authenticator, fresh(forger, without))).toBe("invalid");
+    expect(await verdict(authenticator, fresh(forger, without))).toMatch(/^failure/);
+    provider.publish(bare(oldKey.jwk), bare(newKey.jwk));
+    expect(await verdict(authenticator, fresh(oldKey, without))).toMatch(/^failure/);
+    expect(await verdict(authenticator, fresh(newKey, without))).toBe("good: ada");
+    vi.advanceTimersByTime(10_000);
+    expect(await verdict(authenticator, fresh(oldKey, without))).toBe("good: ada");
+    // Where every key has a kid, a token without one is the issuer's or forged.
+    provider.publish(newKey.jwk);
+    vi.advanceTimersByTime(10 * minutes);
+    const before = provider.requests();
+    expect(await verdict(authenticator, fresh(forger, without))).toBe("invalid");
+    expect(provider.requests()).toBe(before + 1);
+  });
+
+  it("A2 a token that names a known key and is not signed by it is invalid, and asks nothing of the issuer", async () => {
+    await good();
+    const forger = signingKey("ES256", "old");
+    for (let i = 0; i < 10; i++) expect(await verdict(authenticator, fresh(forger))).toBe("invalid");
+    expect(provider.requests()).toBe(1);
+  });
+
   it("A2 a flood of made-up key ids at once shares one fetch", async () => {
     await good();
     await Promise.all(
