@@ -129,14 +129,14 @@ describe("jwks: rotation", () => {
     expect(provider.requests()).toBe(7);
   });
 
-  it("A2 an hour of made-up key ids costs the issuer one request in ten seconds", async () => {
+  it("A2 ten minutes of made-up key ids cost the issuer one request in ten seconds", async () => {
     await good();
-    for (let second = 0; second < 3_600; second++) {
+    for (let second = 0; second < 600; second++) {
       await verdict(authenticator, fresh(newKey, { kid: Math.random().toString() }));
       vi.advanceTimersByTime(1_000);
     }
     // One at first, five at once, one in ten seconds: requests that are due by age are among them.
-    expect(provider.requests()).toBeLessThanOrEqual(1 + 5 + 360);
+    expect(provider.requests()).toBeLessThanOrEqual(1 + 5 + 60);
   });
 
   it("A2 a call that came when the issuer had read the request is judged by the next one", async () => {
