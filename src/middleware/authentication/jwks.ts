@@ -138,7 +138,15 @@ class RemoteJwks implements KeySource {
   }
 
   find(query: KeyQuery, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
+    // A key is for its own algorithms: one that is known and named with another says enough.
+    if (this.#knows(query.kid, call)) return this.#fitting(query, call);
     return this.#find(() => this.#fitting(query, call), call);
+  }
+
+  #knows(kid: string | undefined, call: CallContext): boolean {
+    if (kid === undefined) return false;
+    for (const key of this.#believed(call)?.keys ?? []) if (key.kid === kid) return true;
+    return false;
   }
 
   findOthers(

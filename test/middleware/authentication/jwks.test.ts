@@ -185,7 +185,11 @@ describe("jwks: rotation", () => {
   it("A2 a token that names a known key and is not signed by it is invalid, and asks nothing of the issuer", async () => {
     await good();
     const forger = signingKey("ES256", "old");
-    for (let i = 0; i < 10; i++) expect(await verdict(authenticator, fresh(forger))).toBe("invalid");
+    const other = signingKey("RS256", "old");
+    for (let i = 0; i < 10; i++) {
+      expect(await verdict(authenticator, fresh(forger))).toBe("invalid");
+      expect(await verdict(authenticator, fresh(other))).toBe("invalid");
+    }
     expect(provider.requests()).toBe(1);
   });
 
