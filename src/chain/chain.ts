@@ -198,6 +198,7 @@ export class Chain implements ChainServices {
       maxReceiveMessageBytes: this.#maxReceiveMessageBytes?.(method),
       checkTimeoutMs: this.#checkTimeoutMs,
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
+      confirming: layers.filter((layer) => layer.confirm !== undefined),
       countsBytes: layers.some((layer) => layer.readsSizes === true),
     };
   }

@@ -66,6 +66,13 @@ export interface Middleware {
   onCall?(call: CallContext): void | Promise<void>;
   /** Each inbound message, in order. Throw to refuse. */
   onRequest?(message: unknown, call: CallContext): void | Promise<void>;
+  /**
+   * Asked right before the handler starts, and for streams of requests also right before each message reaches it: does what
+   * `onCall` and `onRequest` said still hold? They may have been asked long before, while other middleware was waited for.
+   * Return nothing if it does; the handler goes on at once. Throw to refuse. Return a promise where it must be decided anew:
+   * it is waited for as those of `onCall` are, and then this is asked again.
+   */
+  confirm?(call: CallContext): void | Promise<void>;
   /** Each outbound message. */
   onResponse?(message: unknown, call: CallContext): void;
   /** Once, when the stream is finished. */

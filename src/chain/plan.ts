@@ -16,6 +16,8 @@ export interface Plan {
   readonly onResponse: readonly Middleware[];
   /** The layers that may decide on the first message, where a stream handler would start without one (C13). */
   readonly holding: readonly Middleware[];
+  /** Those that are asked again right before the handler starts or gets a message. */
+  readonly confirming: readonly Middleware[];
   /** Does a layer want the sizes of the messages? */
   readonly countsBytes: boolean;
   /** The largest message that calls of this method may send, where it is not the server's. */
@@ -63,6 +65,7 @@ export function joinPlans(first: Plan, second: Plan): Plan {
     onRequest: [...first.onRequest, ...second.onRequest],
     onResponse: [...first.onResponse, ...second.onResponse],
     holding: [...first.holding, ...second.holding],
+    confirming: [...first.confirming, ...second.confirming],
     countsBytes: first.countsBytes || second.countsBytes,
     maxReceiveMessageBytes: second.maxReceiveMessageBytes ?? first.maxReceiveMessageBytes,
     checkTimeoutMs: Math.min(first.checkTimeoutMs, second.checkTimeoutMs),

@@ -362,6 +362,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
       );
       return;
     }
+    // The handler of a method with one request message starts here.
+    if (!streamsRequests(this.#plan.method.kind) && !this.#confirmed(OPEN, this.onReceiveHalfClose)) return;
     this.#listener?.onReceiveHalfClose();
   }
 
@@ -470,12 +472,44 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     );
   }
 
+  /**
+   * Does what the layers said still hold? If one must decide anew it is waited for, and then `again` is called, which asks
+   * all of them once more: between their word and what it allows nothing is waited for. False too where one refused.
+   */
+  #confirmed(
+    during: State,
+    again: (this: SecuredCall, message: unknown) => void,
+    message?: unknown,
+  ): boolean {
+    const { confirming } = this.#plan;
+    for (let i = 0; i < confirming.length; i++) {
+      const layer = confirming[i] as Middleware;
+      let pending: void | Promise<void>;
+      try {
+        pending = layer.confirm?.(this.context);
+      } catch (error) {
+        if (this.#watcherFailed(layer, error)) continue;
+        this.#refuse(layer, error);
+        return false;
+      }
+      if (!isThenable(pending)) continue;
+      if (layer.watches === true) {
+        pending.then(undefined, (error: unknown) => this.#watcherFailed(layer, error));
+        continue;
+      }
+      this.#await(pending, layer, during, () => again.call(this, message));
+      return false;
+    }
+    return true;
+  }
+
   #admit(): void {
     const { method, holding } = this.#plan;
     if (!method.known) {
       this.#end({ code: status.UNIMPLEMENTED, details: texts.unknownMethod }, "layer", "method");
       return;
     }
+    if (streamsRequests(method.kind) && !this.#confirmed(CHECKING, this.#admit)) return;
     this.#state = OPEN;
     this.#armDeadline();
     for (const layer of holding) {
@@ -523,6 +557,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #deliver(message: unknown): void {
+    if (streamsRequests(this.#plan.method.kind) && !this.#confirmed(OPEN, this.#deliver, message)) return;
     if (this.#heldBy !== undefined) {
       this.#heldBy = undefined;
       this.#heldMessage = { message };

@@ -7,7 +7,10 @@ import { z } from "zod";
  * (`shadow_refusal`) and audited (`shadow: true`), and refuses nothing. `listen()` warns of it.
  */
 export interface EnforceOptions {
-  /** The application's policy. Callers are authenticated all the same. Default: true. */
+  /**
+   * The application's policy. Callers are authenticated all the same, and the server's own rules are always enforced: who
+   * may use reflection, and who may list the health of all services. Default: true.
+   */
   readonly authorization?: boolean | undefined;
   /** Everything under `rateLimit`, and of `methods` too. Default: true. */
   readonly rateLimit?: boolean | undefined;

@@ -130,7 +130,15 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   );
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const chain = new Chain({
-    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy, overrides, behindMesh: false }),
+    layers: layersOf({
+      settings,
+      logger: ownLogger,
+      audit: auditing,
+      policy,
+      isApplications,
+      overrides,
+      behindMesh: false,
+    }),
     recovery: recover,
     checkTimeoutMs: settings.deadline.checkTimeoutMs,
     logger,

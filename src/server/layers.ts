@@ -1,5 +1,6 @@
 // The one place that knows the order of the layers (C1). It reads like the list in the README.
 import type { Logger } from "pino";
+import type { MethodInfo } from "../call/method.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import type { AuditLayer } from "../middleware/audit/audit.ts";
 import { authentication, credentialHeadersOf } from "../middleware/authentication/authentication.ts";
@@ -22,7 +23,6 @@ import type { Enforcement } from "../middleware/rate-limit/refusal.ts";
 import { tracing } from "../middleware/tracing.ts";
 import { validation } from "../middleware/validation/validation.ts";
 import { forwardedCertificateCheck } from "./forwarded-certificate.ts";
-import { isApplications } from "./health-policy.ts";
 import type { MethodOptions, MethodOverrides } from "./method-overrides.ts";
 import type { LayerSettings } from "./options.ts";
 
@@ -31,13 +31,15 @@ export interface LayerParts {
   readonly logger: Logger | undefined;
   readonly audit: AuditLayer | undefined;
   readonly policy: PolicyHolder;
+  /** Is the method's rule the application's? Rules that the server brings (health, reflection) know no dry run. */
+  readonly isApplications: (method: MethodInfo) => boolean;
   readonly overrides: MethodOverrides;
   /** Do calls bring the client's certificate in a header, from a sidecar that is trusted to say so? */
   readonly behindMesh: boolean;
 }
 
 export function layersOf(parts: LayerParts): readonly Middleware[] {
-  const { settings, logger, audit, policy, overrides, behindMesh } = parts;
+  const { settings, logger, audit, policy, isApplications, overrides, behindMesh } = parts;
   const { enforce } = settings;
   const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
   const limitersFor = (own?: MethodRateLimits): Limiters =>
@@ -67,7 +69,10 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     // protection: principal-limits
     ...overrides.layersFor("rateLimit", (own) => principalLayer(limitersFor(own))),
     // protection: authorization
-    authorizationBy(policy, enforce.authorization ? {} : { enforces: (method) => !isApplications(method) }),
+    authorizationBy(policy, {
+      enforces: (method) => enforce.authorization || !isApplications(method),
+      presents: (call) => settings.authentication.presents(call),
+    }),
     ...overrides.layersFor("rateLimit", (own) => messageLayer(limitersFor(own))),
     // protection: validation
     validation(settings.validation),

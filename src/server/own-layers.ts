@@ -3,7 +3,7 @@ import { z } from "zod";
 import { didYouMean } from "../call/nearest-name.ts";
 import type { Middleware } from "../chain/middleware.ts";
 
-const hooks = ["appliesTo", "needsMessage", "onCall", "onRequest", "onResponse", "onEnd"] as const;
+const hooks = ["appliesTo", "needsMessage", "onCall", "onRequest", "confirm", "onResponse", "onEnd"] as const;
 const known: ReadonlySet<string> = new Set(hooks);
 
 /** The names of the server's own layers: in logs, metrics and audit a name stands for one layer. */

@@ -79,8 +79,13 @@ export interface SecureServer {
    */
   accessMatrix(): AccessMatrix;
   /**
-   * Puts another policy in the place of the one in force: checked whole, then swapped at once. A call that is decided
-   * afterwards is decided by the new one alone, and so is the next message of a stream that is decided by message.
+   * Puts another policy in the place of the one in force: checked whole, then swapped at once. No handler starts that the
+   * new policy has not allowed, and no message of a stream of requests reaches a handler before it has: a call that the old
+   * policy allowed, or is still deciding, is decided again by the new one, with its message where that reads messages. A
+   * denial by the old policy stays. A stream that the new policy denies ends PERMISSION_DENIED with its next request message;
+   * a handler that runs already and gets no further message goes on. A call without a credential is refused where its method
+   * is not public any more. A call whose policy is replaced five times in a row while it is decided is UNAVAILABLE.
+   *
    * Before `listen()` it takes the place of the `authorization` option.
    * @throws {PolicyError} where it does not fit the registered methods, {ConfigError} for what is no authorizer; the old
    * policy stays.
@@ -156,6 +161,7 @@ class PalisadeServer implements SecureServer {
         logger,
         audit: this.#audit,
         policy: this.#policy,
+        isApplications: (method) => this.#isApplications(method),
         overrides: this.#overrides,
         behindMesh: settings.tls.plaintext === "mesh",
       }),

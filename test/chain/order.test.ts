@@ -40,6 +40,7 @@ describe("the order of the layers", async () => {
     logger,
     audit: audit({ sinks: [sink], logger }),
     policy: new PolicyHolder(),
+    isApplications: () => true,
     behindMesh: false,
     overrides: new MethodOverrides({ methods: {}, rateLimit: settings.rateLimit }),
   });

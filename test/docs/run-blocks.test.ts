@@ -153,6 +153,7 @@ function checkDrawing({ code }: Block): void {
     logger,
     audit: audit({ sinks: [{ write: async () => {} }], logger }),
     policy: new PolicyHolder(),
+    isApplications: () => true,
     overrides: new MethodOverrides(settings),
     behindMesh: false,
   }).map(({ name }) => name);

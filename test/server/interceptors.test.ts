@@ -13,10 +13,12 @@ import { methodInfo } from "../../src/call/method.ts";
 import { currentContext, securityContext } from "../../src/chain/current-context.ts";
 import type { Middleware } from "../../src/chain/middleware.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { authentication } from "../../src/middleware/authentication/authentication.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { authorization } from "../../src/middleware/authorization/authorization.ts";
+import type { Authorizer } from "../../src/middleware/authorization/authorizer.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { deadline } from "../../src/middleware/deadline.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
@@ -27,7 +29,7 @@ import { type SecureInterceptors, secureInterceptors, toInterceptor } from "../.
 import type { SecureInterceptorsOptions } from "../../src/server/options.ts";
 import { type Foreign, foreign } from "../harness/foreign.ts";
 import { check, list } from "../harness/health.ts";
-import { invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";
+import { goodHandlers, invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";
 import { callerPolicy, eventually, keptLog, type LogLine, theWorld, type World } from "../harness/secured.ts";
 import { withTimeEnough } from "../harness/time.ts";
 
@@ -275,6 +277,32 @@ describe("the whole chain on a server of others", () => {
     expect((await list(client, await road.authorized())).name).toBe("OK");
   });
 
+  it("Z10 a dry run of the policy leaves the health service's own rules alone", async () => {
+    const other: ServiceDefinition = {
+      Other: {
+        ...kindsDefinition["unary"],
+        path: "/grpc.health.v1.Health/Other",
+      } as ServiceDefinition[string],
+    };
+    const { interceptors } = whole({
+      services: [kindsDefinition, healthDefinition, other],
+      authentication: anonymous(),
+      enforce: { authorization: false },
+    });
+    const health = new HealthService({ watchLimit: { perPeer: 10, total: 10 } });
+    await using road = await foreign(interceptors, {
+      register: (server) => {
+        server.addService(healthDefinition, { ...health.handlers });
+        server.addService(other, { Other: goodHandlers()["unary"] } as UntypedServiceImplementation);
+      },
+    });
+    const client = road.client();
+    expect((await list(client)).name).toBe("PERMISSION_DENIED");
+    const path = "/grpc.health.v1.Health/Other";
+    expect((await invoke(client, "unary", { path })).name).toBe("PERMISSION_DENIED");
+    expect((await invoke(client, "unary")).name).toBe("OK");
+  });
+
   it("Z2 a policy that does not fit the services is a PolicyError", () => {
     const policy = rbac({ roles: { caller: {} }, rules: { "/test.v1.Kinds/Unari": { roles: ["caller"] } } });
     expect(() => whole({ authorization: policy })).toThrow(PolicyError);
@@ -410,6 +438,36 @@ describe("single layers on a server of others", () => {
       expect(JSON.stringify(line)).toContain("secret: ");
     },
   );
+
+  it.each(kinds)("C13 %s: of two authorizations one may read messages, and both decide", async (kind) => {
+    const text = (message: unknown): string => (message as Note).text;
+    const reads: Authorizer = {
+      name: "reads",
+      compile: () => ({
+        forMethod: () => ({
+          access: "checked",
+          needsMessage: true,
+          decide: (_call, message) => ({ effect: text(message) === "no" ? "deny" : "allow", rule: "reads" }),
+        }),
+      }),
+    };
+    for (const [first, second] of [
+      [reads, allowAuthenticated()],
+      [allowAuthenticated(), reads],
+    ] as const) {
+      await using road = await foreign([
+        toInterceptor(authentication(byToken()), authorization(first, methods)),
+        toInterceptor(authorization(second, methods)),
+      ]);
+      const client = road.client();
+      const metadata = await road.authorized();
+      expect((await invoke(client, kind, { metadata, messages: [{ text: "no" }] })).name).toBe(
+        "PERMISSION_DENIED",
+      );
+      expect(road.started).toEqual([]);
+      expect((await invoke(client, kind, { metadata })).name).toBe("OK");
+    }
+  });
 
   it.each(kinds)("C6 %s: several interceptors of layers run in their order, as one", async (kind) => {
     const order: string[] = [];

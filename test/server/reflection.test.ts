@@ -6,6 +6,7 @@ import { type Client, loadPackageDefinition } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/call/errors.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { loadReflection } from "../../src/server/reflection.ts";
 import { ShopService as protoLoader } from "../generated/proto-loader.ts";
@@ -101,6 +102,27 @@ describe("reflection", () => {
     }
     const entry = await wall.auditEntry(({ status }) => status === "PERMISSION_DENIED");
     expect(entry).toMatchObject({ rule: "reflection", decision: "deny" });
+  });
+
+  it.each(versions)("O2 %s: a dry run of the policy does not open it", async (version) => {
+    await using wall = await wallWith({ enforce: { authorization: false } });
+    const client = wall.client();
+    const request = { listServices: "*" };
+    const denied = "7 PERMISSION_DENIED: permission denied";
+    expect(await ask(client, version, request, {})).toBe("16 UNAUTHENTICATED: missing credentials");
+    expect(await ask(client, version, request, await wall.authorized({ roles: ["caller"] }))).toBe(denied);
+    const entry = await wall.auditEntry(({ rule }) => rule === "reflection");
+    expect(entry).toMatchObject({ status: "PERMISSION_DENIED", decision: "deny" });
+    expect(entry).not.toHaveProperty("shadow");
+    const inspector = await wall.authorized({ roles: ["inspector"] });
+    expect(await ask(client, version, request, inspector)).toMatchObject({
+      listServicesResponse: { service: [{ name: "shop.v1.Shop" }] },
+    });
+    // The application's policy refuses nothing meanwhile.
+    expect(await invoke(client, "unary", { metadata: inspector })).toMatchObject({ name: "OK" });
+    await using open = await wallWith({ enforce: { authorization: false }, authentication: anonymous() });
+    expect(await ask(open.client(), version, request, {})).toBe(denied);
+    expect(await invoke(open.client(), "unary")).toMatchObject({ name: "OK" });
   });
 
   it.each(versions)("O2 %s: is off by default, also for whoever may do everything", async (version) => {

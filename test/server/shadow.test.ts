@@ -1,8 +1,10 @@
 // A policy put on a service that is in use: decided and recorded without refusing (Z10), and replaced under load.
 import { afterAll, describe, expect, it } from "vitest";
 import { ConfigError, PolicyError } from "../../src/call/errors.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import type { Authorizer, Decision } from "../../src/middleware/authorization/authorizer.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import { list } from "../harness/health.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { callerPolicy, eventually, secured } from "../harness/secured.ts";
 
@@ -120,6 +122,9 @@ describe("Z10 what shadow mode leaves alone", () => {
     await using wall = await secured({ enforce: { authorization: false } });
     const told = await invoke(wall.client(), "unary", { path: "/grpc.health.v1.Health/List", metadata: {} });
     expect(told).toMatchObject({ name: "UNAUTHENTICATED" });
+    await using open = await secured({ enforce: { authorization: false }, authentication: anonymous() });
+    expect((await list(open.client())).name).toBe("PERMISSION_DENIED");
+    expect(await invoke(open.client(), "unary")).toMatchObject({ name: "OK" });
   });
 
   it("Z10 listen() warns of what is not enforced, and of nothing where all is", async () => {

@@ -12,7 +12,7 @@ import { type Authenticator, needsCertificates } from "./authenticator.ts";
 import { type BearerToken, bearerToken } from "./bearer-token.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import type { UnverifiedJws } from "./compact-jws.ts";
-import { fixedKeys, type KeySource, remoteJwks } from "./jwks.ts";
+import { fixedKeys, type KeyQuery, type KeySource, remoteJwks } from "./jwks.ts";
 import { isSignedBy, isSignedByLater } from "./signature.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
 import { type ClaimRules, checkTimes, readClaims, shownClaim } from "./token-claims.ts";
@@ -36,11 +36,20 @@ export interface JwtOptions {
   /** The name or names of this service, one of which must be in `aud`. */
   readonly audience: string | readonly string[];
   /**
-   * Where the issuer publishes its keys. https; http only to a loopback address. Fetched when first needed, again in the
-   * background every ten minutes, and when a token names an unknown key (at most every 30 s). During an outage of the
-   * issuer the last good keys serve. Exactly one of `jwksUri` and `keys`. Default: none.
+   * Where the issuer publishes its keys. https; http only to a loopback address. Fetched when first needed, and when a token
+   * names an unknown key (five times at once, then once in 10 s); until that is possible the token is UNAVAILABLE. Keys are
+   * believed for ten minutes, or for the `max-age` of the issuer's answer where it is less (60 s or more); then they are
+   * fetched first, and on a server with calls in the background before that. The server's certificate is always verified,
+   * against the system's roots and NODE_EXTRA_CA_CERTS; redirects and proxies are not followed. Exactly one of `jwksUri` and
+   * `keys`. Default: none.
    */
   readonly jwksUri?: string | undefined;
+  /**
+   * How long the keys of `jwksUri` serve while the issuer is away, in seconds since they were fetched: 60 to 2,592,000.
+   * After that its tokens are UNAVAILABLE. A key that the issuer removes during an outage is believed for that long.
+   * Default: 86,400.
+   */
+  readonly maxStaleSec?: number | undefined;
   /** The issuer's public keys, given directly. Exactly one of `jwksUri` and `keys`. Default: none. */
   readonly keys?: JwtKey | readonly JwtKey[] | undefined;
   /**
@@ -109,6 +118,7 @@ interface JwtSettings {
   readonly issuer: string;
   readonly audience: string | readonly string[];
   readonly jwksUri?: string | undefined;
+  readonly maxStaleSec: number;
   readonly keys?: unknown | undefined;
   readonly algorithms: readonly SignatureAlgorithm[];
   readonly clockToleranceSec: number;
@@ -129,6 +139,7 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
     issuer: text,
     audience: z.union([text, z.array(text).min(1, "expected at least one audience")]),
     jwksUri: text.optional(),
+    maxStaleSec: z.number().min(60).max(2_592_000).default(86_400),
     keys: z.unknown().optional(),
     algorithms: z
       .array(z.enum(["RS256", "PS256", "ES256", "ES384", "EdDSA"]))
@@ -180,10 +191,12 @@ const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
  */
 export function jwt(options: JwtOptions): Authenticator {
   const parsed = parseOptions(jwtSchema, options, "jwt");
+  if (parsed.jwksUri === undefined && options.maxStaleSec !== undefined)
+    throw new ConfigError("jwt.maxStaleSec: has a meaning only with jwksUri; keys that are given stay");
   const keys =
     parsed.jwksUri === undefined
       ? fixedKeys(importKeys(parsed.keys))
-      : remoteJwks(checkJwksUri(parsed.jwksUri));
+      : remoteJwks(checkJwksUri(parsed.jwksUri), { maxStaleMs: parsed.maxStaleSec * 1000 });
   return new JwtAuthenticator({
     keys,
     algorithms: parsed.algorithms,
@@ -283,21 +296,24 @@ class JwtAuthenticator implements Authenticator {
     const alg = this.#checkHeader(jws.header);
     const kid = jws.header["kid"];
     if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
-    const keys = this.#rules.keys.find({ alg, kid }, call);
-    if (isThenable(keys)) return this.#verifyLater({ token, jws, alg, keys });
+    const query = { alg, kid };
+    const keys = this.#rules.keys.find(query, call);
+    if (isThenable(keys)) return this.#verifyLater({ token, jws, query, keys, call });
     const [only] = keys;
-    if (keys.length !== 1 || only?.verifiesQuickly !== true)
-      return this.#verifyLater({ token, jws, alg, keys });
+    if (keys.length !== 1 || only?.verifiesQuickly !== true || kid === undefined)
+      return this.#verifyLater({ token, jws, query, keys, call });
     if (!isSignedBy(jws, alg, only.key)) throw invalid(notSigned);
     return this.#remember(token, jws, only);
   }
 
-  async #verifyLater({ token, jws, alg, keys: found }: Search): Promise<VerifiedToken> {
+  async #verifyLater({ token, jws, query, keys: found, call }: Search): Promise<VerifiedToken> {
     const keys = await found;
     if (keys.length === 0) throw invalid("the token's key (kid, alg) is not one of the issuer's");
-    for (const key of keys)
-      if (await isSignedByLater(jws, alg, key.key)) return this.#remember(token, jws, key);
-    throw invalid(notSigned);
+    let key = await signer(jws, query.alg, keys);
+    if (key === undefined && query.kid === undefined)
+      key = await signer(jws, query.alg, await this.#rules.keys.findOthers(query, keys, call));
+    if (key === undefined) throw invalid(notSigned);
+    return this.#remember(token, jws, key);
   }
 
   /** Only for a token whose signature verified with that key. */
@@ -348,8 +364,19 @@ async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken
 interface Search {
   readonly token: BearerToken;
   readonly jws: UnverifiedJws;
-  readonly alg: SignatureAlgorithm;
+  readonly query: KeyQuery;
   readonly keys: readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
+  readonly call: CallContext;
+}
+
+/** The first of the keys that signed it. */
+async function signer(
+  jws: UnverifiedJws,
+  alg: SignatureAlgorithm,
+  keys: readonly VerificationKey[],
+): Promise<VerificationKey | undefined> {
+  for (const key of keys) if (await isSignedByLater(jws, alg, key.key)) return key;
+  return undefined;
 }
 
 const notSigned = "the token's signature does not verify";

@@ -2,19 +2,17 @@
 import { status } from "@grpc/grpc-js";
 import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../call/context.ts";
 import { ConfigError, StatusError } from "../../call/errors.ts";
-import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { isHealthProbe, type MethodInfo, streamsRequests } from "../../call/method.ts";
 import { noteShadowRefusal } from "../../call/shadow.ts";
 import { texts } from "../../call/status.ts";
 import { isThenable } from "../../call/thenable.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
 
-/**
- * The policy in force. It is replaced whole: a call that arrives afterwards is decided by the new one, and so is the
- * next message of a stream that is decided message by message. Until a first policy is there, everything is denied.
- */
+/** The policy in force. It is replaced whole. Until a first policy is there, everything is denied. */
 export class PolicyHolder {
   #policy: Policy | undefined;
+  #version = 0;
 
   constructor(policy?: Policy) {
     this.#policy = policy;
@@ -22,6 +20,12 @@ export class PolicyHolder {
 
   replace(policy: Policy): void {
     this.#policy = policy;
+    this.#version += 1;
+  }
+
+  /** Another number, another policy. */
+  get version(): number {
+    return this.#version;
   }
 
   forMethod(path: string): MethodPolicy | undefined {
@@ -39,16 +43,24 @@ export class PolicyHolder {
   }
 }
 
-const decidedByMessage = new ContextKey<boolean>("authorization.decided-by-message");
-
-/**
- * After `onCall`: is nothing decided yet, because the decision reads the messages? A stream handler must then be held
- * until the first message has passed `onRequest`, and a stream that ends without one must be refused (C13).
- * It is a fact of the call and not of the method, because the policy may be replaced while a call is being checked.
- */
-export function isDecidedByMessage(call: CallContext): boolean {
-  return call.get(decidedByMessage) === true;
+/** What this middleware keeps of one call. */
+interface CallState {
+  readonly enforced: boolean;
+  /** Of the policy that decided last. */
+  version: number;
+  /** Does that policy read the messages? */
+  byMessage: boolean;
+  /** The message that is on its way to the handler. */
+  message: unknown;
+  /** How many times in a row the policy was replaced while it was asked. */
+  overtaken: number;
 }
+
+const undecided = -1;
+const noMessage: unique symbol = Symbol("no message");
+
+/** How often a call is decided anew because the policy was replaced meanwhile, before it is UNAVAILABLE. */
+const maxOvertaken = 5;
 
 const noPrincipal: RecordedDecision = Object.freeze({
   effect: "deny",
@@ -56,6 +68,11 @@ const noPrincipal: RecordedDecision = Object.freeze({
   reason: "no authentication layer ran before authorization",
 });
 const noRule: RecordedDecision = Object.freeze({ effect: "deny", rule: "no rule" });
+const noCredential: RecordedDecision = Object.freeze({
+  effect: "deny",
+  rule: "no credential",
+  reason: "the method was public when the call was authenticated, and is not any more",
+});
 const policyFailed: RecordedDecision = Object.freeze({ effect: "deny", rule: "policy failed" });
 
 /**
@@ -81,59 +98,137 @@ export function authorization(authorizer: Authorizer, methods: readonly MethodIn
 export interface AuthorizationByOptions {
   /** `false` for a method: denials are recorded and noted, and refuse nothing (Z10). Default: every denial refuses. */
   readonly enforces?: (method: MethodInfo) => boolean;
+  /**
+   * Does the call show a credential? Without one it is authenticated only where its method is public, which a policy that
+   * comes into force meanwhile may say otherwise. Default: every call does.
+   */
+  readonly presents?: (call: CallContext) => boolean;
 }
 
 /** The same layer over a policy that may come later and may be replaced. */
 export function authorizationBy(holder: PolicyHolder, options: AuthorizationByOptions = {}): Middleware {
-  return new Authorization(holder, options.enforces);
+  return new Authorization(holder, options);
 }
 
 const layerName = "authorization";
 
-/** Of a call that is decided without being enforced: the policy reads its messages. The handler is not held for it. */
-const shadowedByMessage = new ContextKey<boolean>("authorization.shadowed-by-message");
-
+/**
+ * A policy may be slow, and other middleware between its answer and the handler too. So `confirm` looks, right before the
+ * handler starts and right before a message reaches it, whether the policy that decided is still in force, and asks the new
+ * one if not. Each policy that is asked must allow: a denial by one that was replaced meanwhile refuses the call as well.
+ */
 class Authorization implements Middleware {
   readonly name = layerName;
+  /** Of each its own: several of them may stand on one server. */
+  readonly #state = new ContextKey<CallState>("authorization");
   readonly #holder: PolicyHolder;
-  readonly #enforces: AuthorizationByOptions["enforces"];
+  readonly #enforces: NonNullable<AuthorizationByOptions["enforces"]>;
+  readonly #presents: NonNullable<AuthorizationByOptions["presents"]>;
 
-  constructor(holder: PolicyHolder, enforces: AuthorizationByOptions["enforces"]) {
+  constructor(
+    holder: PolicyHolder,
+    { enforces = () => true, presents = () => true }: AuthorizationByOptions,
+  ) {
     this.#holder = holder;
     this.#enforces = enforces;
+    this.#presents = presents;
   }
 
   appliesTo(method: MethodInfo): boolean {
     return method.known && !isHealthProbe(method);
   }
 
+  /**
+   * Is nothing decided yet, because the decision reads the messages? A fact of the call and not of the method, because the
+   * policy may be replaced while a call is being checked.
+   */
   needsMessage(call: CallContext): boolean {
-    return isDecidedByMessage(call);
+    const { enforced, byMessage } = this.#stateOf(call);
+    return enforced && byMessage;
   }
 
   onCall(call: CallContext): void | Promise<void> {
-    if (this.#enforces?.(call.method) ?? true) return this.#onCall(call);
-    return shadowed(call, () => this.#onCall(call, shadowedByMessage));
-  }
-
-  #onCall(call: CallContext, byMessage: ContextKey<boolean> = decidedByMessage): void | Promise<void> {
-    if (call.principal === undefined) refuse(call, noPrincipal);
-    const policy = policyFor(this.#holder, call);
-    if (policy === undefined) refuse(call, noRule);
-    if (policy.needsMessage) call.set(byMessage, true);
-    else return enforce(policy, call, undefined);
+    const state: CallState = {
+      enforced: this.#enforces(call.method),
+      version: undecided,
+      byMessage: false,
+      message: noMessage,
+      overtaken: 0,
+    };
+    call.set(this.#state, state);
+    return this.#decide(call, state);
   }
 
   onRequest(message: unknown, call: CallContext): void | Promise<void> {
-    if (isDecidedByMessage(call)) return this.#onRequest(message, call);
-    if (call.get(shadowedByMessage) === true) return shadowed(call, () => this.#onRequest(message, call));
+    const state = this.#stateOf(call);
+    state.message = message;
+    if (state.byMessage) return this.#decide(call, state);
   }
 
-  #onRequest(message: unknown, call: CallContext): void | Promise<void> {
+  confirm(call: CallContext): void | Promise<void> {
+    const state = this.#stateOf(call);
+    while (state.version !== this.#holder.version) {
+      if (state.overtaken === maxOvertaken) {
+        giveUp(call, state);
+        break;
+      }
+      state.overtaken += 1;
+      const pending = this.#decide(call, state);
+      if (isThenable(pending)) return pending;
+    }
+    state.overtaken = 0;
+    // That of a unary call stays: its handler has not started.
+    if (streamsRequests(call.method.kind)) state.message = noMessage;
+  }
+
+  #decide(call: CallContext, state: CallState): void | Promise<void> {
+    const { version } = this.#holder;
+    this.#refuseUnidentified(call);
+    const pending = state.enforced ? this.#ask(call, state) : shadowed(call, () => this.#ask(call, state));
+    if (!isThenable(pending)) {
+      state.version = version;
+      return;
+    }
+    return pending.then(() => {
+      state.version = version;
+    });
+  }
+
+  #ask(call: CallContext, state: CallState): void | Promise<void> {
+    if (call.principal === undefined) refuse(call, noPrincipal);
     const policy = policyFor(this.#holder, call);
     if (policy === undefined) refuse(call, noRule);
-    return enforce(policy, call, message);
+    state.byMessage = policy.needsMessage;
+    if (!policy.needsMessage) return enforce(policy, call, undefined);
+    if (state.message !== noMessage) return enforce(policy, call, state.message);
   }
+
+  #stateOf(call: CallContext): CallState {
+    const state = call.get(this.#state);
+    if (state === undefined)
+      throw unavailable(new Error("authorization was not asked about the call itself"));
+    return state;
+  }
+
+  /** In a dry run too: who must show a credential is not the policy's to try. */
+  #refuseUnidentified(call: CallContext): void {
+    if (call.principal?.kind !== "anonymous" || this.#shows(call)) return;
+    if (policyFor(this.#holder, call)?.access !== "public") refuse(call, noCredential);
+  }
+
+  #shows(call: CallContext): boolean {
+    try {
+      return this.#presents(call);
+    } catch (cause) {
+      throw unavailable(cause);
+    }
+  }
+}
+
+function giveUp(call: CallContext, { enforced }: CallState): void {
+  const error = new Error(`the policy was replaced ${maxOvertaken} times while it decided this call`);
+  if (enforced) throw unavailable(error);
+  noteRefusal(call, call.decision, error);
 }
 
 /** Decides as always, and lets the call go on whatever comes of it. The first refusal is the one that stays on record. */

@@ -1,6 +1,6 @@
 // A call as the chain would hand it to the authentication layer, and what a refusal looks like.
 import { Metadata, status } from "@grpc/grpc-js";
-import { pino } from "pino";
+import { type Logger, pino } from "pino";
 import { expect } from "vitest";
 import { Call } from "../../../src/call/context.ts";
 import { CredentialError, StatusError } from "../../../src/call/errors.ts";
@@ -12,11 +12,12 @@ import type { Authenticator } from "../../../src/middleware/authentication/authe
 export interface IncomingCall {
   readonly path?: string;
   readonly known?: boolean;
+  readonly logger?: Logger;
 }
 
 export function incomingCall(
   headers: Readonly<Record<string, string | readonly string[]>> = {},
-  { path = "/orders.v1.Orders/GetOrder", known = true }: IncomingCall = {},
+  { path = "/orders.v1.Orders/GetOrder", known = true, logger = pino({ enabled: false }) }: IncomingCall = {},
 ): Call {
   const metadata = new Metadata();
   for (const [key, values] of Object.entries(headers)) {
@@ -28,12 +29,12 @@ export function incomingCall(
     metadata,
     metadataBytes: 0,
     timeoutMs: undefined,
-    logger: pino({ enabled: false }),
+    logger,
   });
 }
 
-export function bearer(token: string): Call {
-  return incomingCall({ authorization: `Bearer ${token}` });
+export function bearer(token: string, logger?: Logger): Call {
+  return incomingCall({ authorization: `Bearer ${token}` }, logger === undefined ? {} : { logger });
 }
 
 /** What the authenticator says of a token: `missing`, `invalid`, `expired`, or `unclaimed` where it is not presented. */

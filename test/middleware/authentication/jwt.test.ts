@@ -481,6 +481,21 @@ describe("jwt: options", () => {
       "jwt.jwksUri: expected a URL without",
     ],
     ["a file URL", { keys: undefined, jwksUri: "file:///jwks.json" }, "jwt.jwksUri: expected https"],
+    [
+      "a time of outage without a URL",
+      { maxStaleSec: 3600 },
+      "jwt.maxStaleSec: has a meaning only with jwksUri",
+    ],
+    [
+      "no time of outage",
+      { keys: undefined, jwksUri: "https://id.example/", maxStaleSec: 0 },
+      "jwt.maxStaleSec",
+    ],
+    [
+      "an endless outage",
+      { keys: undefined, jwksUri: "https://id.example/", maxStaleSec: 1e9 },
+      "jwt.maxStaleSec",
+    ],
     ["no URL", { keys: undefined, jwksUri: "jwks" }, "jwt.jwksUri: expected an absolute"],
   ])("A1 refuses at start: %s", (_, options, message) => {
     const make = () => jwt(Object.assign({ issuer, audience, keys: rsa.jwk }, options));
