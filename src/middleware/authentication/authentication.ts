@@ -12,7 +12,8 @@ import {
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { type Filled, parseOptions } from "../../call/options.ts";
-import type { Identity } from "../../call/principal.ts";
+import { checkPrincipal, type Identity } from "../../call/principal.ts";
+import { boundedText } from "../../call/redaction.ts";
 import { texts } from "../../call/status.ts";
 import { isThenable } from "../../call/thenable.ts";
 import type { Middleware } from "../../chain/middleware.ts";
@@ -174,9 +175,8 @@ class Authentication implements Middleware {
   }
 
   #admit(call: CallContext, identity: Identity): void {
-    // An own authenticator in plain JavaScript may answer with anything: what names nobody is nobody's yes.
-    if (typeof identity?.principal?.subject !== "string")
-      throw new TypeError("the authenticator answered without a principal");
+    checkPrincipal("principal", identity?.principal);
+    if (identity.actor !== undefined) checkPrincipal("actor", identity.actor);
     const { expiresAt } = identity;
     if (expiresAt !== undefined && !(Date.now() < expiresAt)) {
       throw new CredentialError("expired", "the identity has ended");
@@ -212,8 +212,20 @@ class Authentication implements Middleware {
 
   #explain(unclaimedHeader: string, call: CallContext): string {
     const readers = this.#headers.find(({ header }) => header === unclaimedHeader)?.readers ?? [];
-    const reasons = readers.map((reader) => reader.explain?.(call)).filter((reason) => reason !== undefined);
-    return [...new Set(reasons)].join("; ");
+    const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
+    return boundedText([...new Set(reasons)].join("; "), longestExplanation);
+  }
+}
+
+const longestExplanation = 512;
+
+/** The credential is bad all the same where an own authenticator cannot say why. */
+function explanation(reader: Authenticator, call: CallContext): string {
+  try {
+    const reason: unknown = reader.explain?.(call);
+    return typeof reason === "string" ? boundedText(reason, longestExplanation) : "";
+  } catch {
+    return "";
   }
 }
 
