@@ -87,6 +87,8 @@ class FailedAuthentications {
   readonly #lastVerified: WeakMap<Peer, ReadonlyMetadata> = new WeakMap();
   /** While nobody has failed, a call costs one comparison. */
   #watchfulUntil = Number.NEGATIVE_INFINITY;
+  /** Was it so when the last call came? */
+  #isQuiet = true;
 
   constructor(options: FailedAuthenticationOptions) {
     const { limit, credentials, enforcement, addressesAreShared = false } = options;
@@ -106,7 +108,8 @@ class FailedAuthentications {
 
   admit(call: CallContext): void | Promise<void> {
     // With fewer places taken in all than a peer has points, no peer can have too many.
-    if (performance.now() >= this.#watchfulUntil && this.#places.taken < this.#points) return;
+    this.#isQuiet = performance.now() >= this.#watchfulUntil && this.#places.taken < this.#points;
+    if (this.#isQuiet) return;
     if (!this.#credentials.arePresentedBy(call)) return;
     const keys = this.#keysOf(call);
     const decision = this.#decide(call, keys);
@@ -121,8 +124,10 @@ class FailedAuthentications {
 
   settled(call: CallContext, verdict: "verified" | CredentialProblem | "undecided"): void {
     const verification = this.#places.end(call);
-    if (verification === undefined && verdict === "verified" && performance.now() >= this.#watchfulUntil) {
-      this.#lastVerified.set(call.peer, call.metadata);
+    // Where the authenticator answers at once, `admit` looked at the clock just now.
+    if (verification === undefined && verdict === "verified" && this.#isQuiet) {
+      // Behind a proxy a peer is no connection, and others are not held to account for it.
+      if (call.peer.forwardedBy === undefined) this.#lastVerified.set(call.peer, call.metadata);
       return;
     }
     if (!this.#credentials.arePresentedBy(call)) return;

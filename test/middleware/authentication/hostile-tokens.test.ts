@@ -25,8 +25,8 @@ function token(payload: string): string {
 /** As deep as a token of 16 KiB can be. */
 const deep = 5_800;
 const hostile: readonly (readonly [name: string, iss: string])[] = [
-  ["a deep array", "[".repeat(deep) + "]".repeat(deep)],
-  ["a deep object", '{"a":'.repeat(1_900) + "1" + "}".repeat(1_900)],
+  ["a deep array", `${"[".repeat(deep)}${"]".repeat(deep)}`],
+  ["a deep object", `${'{"a":'.repeat(1_900)}1${"}".repeat(1_900)}`],
   [
     "a list of deep arrays",
     `[${"[".repeat(2_800)}${"]".repeat(2_800)},${"[".repeat(2_800)}${"]".repeat(2_800)}]`,
