@@ -39,6 +39,35 @@ export const anonymousPrincipal: Principal = Object.freeze({
   claims: Object.freeze({}),
 });
 
+const kinds: ReadonlySet<unknown> = new Set<Principal["kind"]>(["user", "service", "anonymous"]);
+
+/**
+ * An own authenticator, above all one in plain JavaScript, may answer with anything. What names nobody, or does not say
+ * what it is, is nobody's yes: throws a `TypeError`.
+ */
+export function checkPrincipal(
+  role: "principal" | "actor",
+  principal: unknown,
+): asserts principal is Principal {
+  if (typeof principal !== "object" || principal === null)
+    throw new TypeError(`the authenticator answered without a ${role}`);
+  const fault = faultIn(principal);
+  if (fault !== undefined) throw new TypeError(`the authenticator answered with a ${role} whose ${fault}`);
+}
+
+function faultIn(principal: { readonly [Field in keyof Principal]?: unknown }): string | undefined {
+  const { subject, kind, scheme, issuer, tenant } = principal;
+  if (typeof subject !== "string" || subject === "") return "subject is not text, or empty";
+  if (!kinds.has(kind)) return "kind is none of user, service and anonymous";
+  if (typeof scheme !== "string" || scheme === "") return "scheme is not text, or empty";
+  if (!isTextOrAbsent(issuer)) return "issuer is not text";
+  return isTextOrAbsent(tenant) ? undefined : "tenant is not text";
+}
+
+function isTextOrAbsent(value: unknown): boolean {
+  return value === undefined || value === null || typeof value === "string";
+}
+
 /** For authenticators of ours, whose names are frozen sets already. */
 export function sealedPrincipal(principal: Principal): Principal {
   return Object.freeze(Object.assign(new Remembering(), principal));
@@ -70,8 +99,13 @@ export function sealed(principal: Principal): Principal {
 
 /** An authenticator in plain JavaScript may leave them out. A text would be taken for a set of its letters. */
 function frozenNames(field: "roles" | "permissions", names: ReadonlySet<string> | undefined): FrozenSet {
-  if (names === undefined || names instanceof Set) return new FrozenSet(names);
-  throw new TypeError(`the authenticator answered with a principal whose ${field} are no Set`);
+  if (names === undefined) return new FrozenSet();
+  if (!(names instanceof Set))
+    throw new TypeError(`the authenticator answered with a principal whose ${field} are no Set`);
+  for (const name of names)
+    if (typeof name !== "string")
+      throw new TypeError(`the authenticator answered with a principal whose ${field} are not all text`);
+  return new FrozenSet(names);
 }
 
 /** One key for everything that counts by principal: two principals never share it, two keys of one owner do. */

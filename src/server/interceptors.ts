@@ -78,6 +78,7 @@ const notOnThisRoad = [
   "HTTP/2 limits (streams, header size, connections) and message sizes are the server's own",
   "grpc-timeout is read by grpc-js, which counts it in 32 bits",
   "of two authorization headers grpc-js shows the first alone",
+  "a header field whose value begins or ends with white space is dropped by Node, a credential too",
   "a connection whose client certificate does not verify is kept, without an identity",
   "shutdown is the server's own",
 ];
@@ -93,9 +94,9 @@ const notOnThisRoad = [
  *   content type refuse;
  * - limits of HTTP/2, connections and message sizes: options of your server (`grpc.max_concurrent_streams`,
  *   `grpc.max_receive_message_length`, …);
- * - header fields as they arrived: metadata is counted as grpc-js hands it on, a second `authorization` is lost before
- *   it gets here, and `grpc-timeout` is as grpc-js reads it: 2592000S overflows and is over at once, and a malformed one
- *   is INTERNAL;
+ * - header fields as they arrived: metadata is counted as grpc-js hands it on, a second `authorization` and fields whose
+ *   value begins or ends with white space are lost before they get here, and `grpc-timeout` is as grpc-js reads it:
+ *   2592000S overflows and is over at once, and a malformed one is INTERNAL;
  * - the end of a connection whose client certificate does not verify (with `clientAuth: "request"`): it carries no
  *   identity, but it is kept.
  *

@@ -3,13 +3,17 @@ import type { Logger } from "pino";
 import type { MethodInfo } from "../call/method.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import type { AuditLayer } from "../middleware/audit/audit.ts";
-import { authentication, credentialHeadersOf } from "../middleware/authentication/authentication.ts";
+import { authenticationWatchedBy } from "../middleware/authentication/authentication.ts";
+import { PresentedCredentials } from "../middleware/authentication/presented-credentials.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { type DeadlineLimits, deadline } from "../middleware/deadline.ts";
 import { logging } from "../middleware/logging/logging.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { metrics } from "../middleware/metrics.ts";
-import { failedAuthenticationLimit } from "../middleware/rate-limit/failed-authentication.ts";
+import {
+  type FailedAuthenticationLimit,
+  failedAuthenticationLimit,
+} from "../middleware/rate-limit/failed-authentication.ts";
 import {
   type Limiters,
   type MethodRateLimits,
@@ -44,6 +48,7 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
   const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
   const limitersFor = (own?: MethodRateLimits): Limiters =>
     own === undefined ? limiters : methodLimiters(limiters, own);
+  const failures = failedAuthentication(parts, limiters.enforcement);
   return [
     // They watch.
     ...(settings.tracing ? [tracing()] : []),
@@ -61,8 +66,8 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     // protection: peer-rate-limit
     ...overrides.layersFor("rateLimit", (own) => peerLayer(limitersFor(own))),
     // protection: failed-authentication
-    ...failedAuthentication(parts, limiters.enforcement),
-    authentication(settings.authentication, {
+    ...(failures === undefined ? [] : [failures.middleware]),
+    authenticationWatchedBy(failures?.verdicts, settings.authentication, {
       isPublic: ({ path }) => policy.isPublic(path),
       callsOutliveCredentials: settings.callsOutliveCredentials,
     }),
@@ -95,15 +100,13 @@ function ownDeadline(general: DeadlineLimits, own: MethodOptions["deadline"]): D
 function failedAuthentication(
   { settings: { rateLimit, authentication }, behindMesh }: LayerParts,
   enforcement: Enforcement,
-): readonly Middleware[] {
-  if (rateLimit.failedAuthentication === false) return [];
-  return [
-    failedAuthenticationLimit({
-      limit: rateLimit.failedAuthentication,
-      credentialHeaders: credentialHeadersOf(authentication),
-      enforcement,
-      // A sidecar's address is that of all who come through it.
-      addressesAreShared: behindMesh,
-    }),
-  ];
+): FailedAuthenticationLimit | undefined {
+  if (rateLimit.failedAuthentication === false) return undefined;
+  return failedAuthenticationLimit({
+    limit: rateLimit.failedAuthentication,
+    credentials: new PresentedCredentials(authentication),
+    enforcement,
+    // A sidecar's address is that of all who come through it.
+    addressesAreShared: behindMesh,
+  });
 }

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { parseOptions } from "../../call/options.ts";
-import type { Identity } from "../../call/principal.ts";
+import { checkPrincipal, type Identity } from "../../call/principal.ts";
 import { isThenable } from "../../call/thenable.ts";
 import {
   type Authenticator,
@@ -126,10 +126,9 @@ function named(identity: Answer, role: "principal" | "actor"): Identity {
   if (identity === absent || identity.principal.kind === "anonymous") {
     throw new IncompleteCredentials(`the ${role}'s credential was not presented`);
   }
-  if (typeof identity.principal.subject !== "string" || identity.actor !== undefined)
-    throw new TypeError(
-      `the ${role}'s authenticator answered without a principal, or with an actor of its own`,
-    );
+  checkPrincipal(role, identity.principal);
+  if (identity.actor !== undefined)
+    throw new TypeError(`the ${role}'s authenticator answered with an actor of its own`);
   return identity;
 }
 

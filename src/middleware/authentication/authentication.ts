@@ -12,12 +12,14 @@ import {
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { type Filled, parseOptions } from "../../call/options.ts";
-import type { Identity } from "../../call/principal.ts";
+import { checkPrincipal, type Identity } from "../../call/principal.ts";
+import { boundedText } from "../../call/redaction.ts";
 import { texts } from "../../call/status.ts";
 import { isThenable } from "../../call/thenable.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
+import { credentialHeadersOf, undeclaredAuthenticators } from "./presented-credentials.ts";
 
 export interface AuthenticationOptions {
   /**
@@ -44,9 +46,6 @@ export const authenticationSchema: z.ZodType<Filled<AuthenticationOptions>> = z.
     .default(() => () => false),
   callsOutliveCredentials: callsOutliveCredentialsSchema,
 });
-
-/** Headers that are credentials whether or not an authenticator reads them. */
-const credentialHeaders: readonly string[] = ["authorization", "x-api-key"];
 
 /** Headers that claim an identity without proving it (A9): the handler never sees them. */
 const unprovenHeaders: readonly string[] = ["x-user-id", "x-tenant-id"];
@@ -78,14 +77,29 @@ export function authentication(
   authenticator: Authenticator,
   options: AuthenticationOptions = {},
 ): Middleware {
-  if (!isAuthenticator(authenticator)) throw new ConfigError("authentication: expected an authenticator");
-  return new Authentication(authenticator, parseOptions(authenticationSchema, options, "authentication"));
+  return authenticationWatchedBy(undefined, authenticator, options);
 }
 
-/** The headers that carry credentials where this authenticator is used, in lower case. */
-export function credentialHeadersOf(authenticator: Authenticator): readonly string[] {
-  const declared = singleAuthenticators(authenticator).flatMap((single) => headersOf(single) ?? []);
-  return [...new Set([...credentialHeaders, ...declared])];
+/** How a credential was judged. `undecided`: our own failure, which says nothing about it. */
+export type Verdict = "verified" | CredentialProblem | "undecided";
+
+/** Hears how each call's credentials were judged, whether or not the call is still there. It does not throw. */
+export interface VerdictListener {
+  /** The authenticator was asked and answers later. */
+  pending(call: CallContext): void;
+  /** Once for each call whose authenticator settles, `pending` or not. */
+  settled(call: CallContext, verdict: Verdict): void;
+}
+
+/** For the secured server: `listener` hears of every verdict. */
+export function authenticationWatchedBy(
+  listener: VerdictListener | undefined,
+  authenticator: Authenticator,
+  options: AuthenticationOptions,
+): Middleware {
+  if (!isAuthenticator(authenticator)) throw new ConfigError("authentication: expected an authenticator");
+  const settings = parseOptions(authenticationSchema, options, "authentication");
+  return new Authentication(authenticator, settings, listener);
 }
 
 class Authentication implements Middleware {
@@ -98,9 +112,15 @@ class Authentication implements Middleware {
   /** Authenticators that read metadata and do not say which. */
   readonly #undeclared: readonly Authenticator[];
   readonly #single: readonly Authenticator[];
+  readonly #listener: VerdictListener | undefined;
 
-  constructor(authenticator: Authenticator, options: Filled<AuthenticationOptions>) {
+  constructor(
+    authenticator: Authenticator,
+    options: Filled<AuthenticationOptions>,
+    listener: VerdictListener | undefined,
+  ) {
     this.#authenticator = authenticator;
+    this.#listener = listener;
     this.#isPublic = options.isPublic;
     this.#callsOutliveCredentials = options.callsOutliveCredentials;
     const single = singleAuthenticators(authenticator);
@@ -109,7 +129,7 @@ class Authentication implements Middleware {
       header,
       readers: single.filter((a) => headersOf(a)?.includes(header)),
     }));
-    this.#undeclared = single.filter((a) => a.source === "metadata" && a.headers === undefined);
+    this.#undeclared = undeclaredAuthenticators(authenticator);
   }
 
   appliesTo(method: MethodInfo): boolean {
@@ -125,6 +145,7 @@ class Authentication implements Middleware {
     } catch (error) {
       throw this.#refusal(call, error);
     }
+    this.#listener?.pending(call);
     return result
       .then((identity) => this.#admit(call, identity))
       .catch((error: unknown) => {
@@ -133,6 +154,7 @@ class Authentication implements Middleware {
   }
 
   #refusal(call: CallContext, error: unknown): StatusError {
+    this.#listener?.settled(call, error instanceof CredentialError ? error.problem : "undecided");
     recordRefusedScheme(call, this.#presented(call));
     return refusal(call, error);
   }
@@ -153,9 +175,8 @@ class Authentication implements Middleware {
   }
 
   #admit(call: CallContext, identity: Identity): void {
-    // An own authenticator in plain JavaScript may answer with anything: what names nobody is nobody's yes.
-    if (typeof identity?.principal?.subject !== "string")
-      throw new TypeError("the authenticator answered without a principal");
+    checkPrincipal("principal", identity?.principal);
+    if (identity.actor !== undefined) checkPrincipal("actor", identity.actor);
     const { expiresAt } = identity;
     if (expiresAt !== undefined && !(Date.now() < expiresAt)) {
       throw new CredentialError("expired", "the identity has ended");
@@ -166,6 +187,7 @@ class Authentication implements Middleware {
     removeUnproven(call);
     setIdentity(call, identity);
     if (expiresAt !== undefined && !this.#callsOutliveCredentials) capDeadline(call, expiresAt, expired);
+    this.#listener?.settled(call, "verified");
   }
 
   /** Every credential must be somebody's to verify: one that all pass over would be skipped in favour of a weaker one. */
@@ -190,8 +212,20 @@ class Authentication implements Middleware {
 
   #explain(unclaimedHeader: string, call: CallContext): string {
     const readers = this.#headers.find(({ header }) => header === unclaimedHeader)?.readers ?? [];
-    const reasons = readers.map((reader) => reader.explain?.(call)).filter((reason) => reason !== undefined);
-    return [...new Set(reasons)].join("; ");
+    const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
+    return boundedText([...new Set(reasons)].join("; "), longestExplanation);
+  }
+}
+
+const longestExplanation = 512;
+
+/** The credential is bad all the same where an own authenticator cannot say why. */
+function explanation(reader: Authenticator, call: CallContext): string {
+  try {
+    const reason: unknown = reader.explain?.(call);
+    return typeof reason === "string" ? boundedText(reason, longestExplanation) : "";
+  } catch {
+    return "";
   }
 }
 

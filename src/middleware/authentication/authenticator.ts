@@ -11,7 +11,9 @@ export interface Authenticator {
   /**
    * The metadata headers it reads, in lower case. A header named here counts as a credential: several values of it are
    * refused, and so is one that no authenticator recognizes as its own. Where this is left out, an authenticator that
-   * presents answers for one of `authorization` and `x-api-key`. Declare it, and the check is exact.
+   * presents answers for one of `authorization` and `x-api-key`. Declare it, and the check is exact. Name all that it
+   * reads: the limit on bad credentials tells one credential from another by these headers, and by nearly all metadata
+   * where they are left out.
    */
   readonly headers?: readonly string[];
   /**

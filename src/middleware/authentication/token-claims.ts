@@ -91,12 +91,26 @@ function checkAudience(aud: unknown, accepted: ReadonlySet<string>): void {
   throw invalid(`the token's audience (aud) is ${shownClaim(aud)}, not ${boundedText(ours, longestShown)}`);
 }
 
-/** Whoever issued the token may write anything there. */
+/** Whoever made the token may write anything there. */
 const longestShown = 128;
+const mostShown = 8;
 
-/** A claim as a reason may show it. Not for one that holds a secret, or data of whoever the token is about. */
+/**
+ * A claim as a reason may show it: text, numbers, or a list of them. What is nested in it is named and not shown, however
+ * deep it is. Not for a claim that holds a secret, or data of whoever the token is about.
+ */
 export function shownClaim(value: unknown): string {
-  return boundedText(JSON.stringify(value) ?? "missing", longestShown);
+  if (!Array.isArray(value)) return boundedText(shownValue(value), longestShown);
+  const shown = value.slice(0, mostShown).map(shownValue);
+  if (value.length > mostShown) shown.push("…");
+  return boundedText(`[${shown.join(",")}]`, longestShown);
+}
+
+function shownValue(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (typeof value === "string") return JSON.stringify(value.slice(0, longestShown));
+  if (typeof value !== "object" || value === null) return String(value);
+  return Array.isArray(value) ? "an array" : "an object";
 }
 
 /** A NumericDate may have a fraction (RFC 7519 section 2); it is a number, and a time that exists. */

@@ -115,11 +115,16 @@ function verifiesQuickly(key: KeyObject): boolean {
 }
 
 function algorithmsOf(key: KeyObject): readonly SignatureAlgorithm[] {
-  const { modulusLength = 0, namedCurve } = key.asymmetricKeyDetails ?? {};
+  const { modulusLength = 0, publicExponent = 0n, namedCurve } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
     case "rsa":
       // RFC 7518 section 3.3: 2048 bits or more.
       if (modulusLength < 2048) throw new UnusableKey("is an RSA key of less than 2048 bits");
+      // FIPS 186-5 section A.1.1: odd, more than 2^16 and less than 2^256. With 1 every signature can be made up.
+      if (publicExponent < 65_537n || publicExponent >= 2n ** 256n || publicExponent % 2n === 0n)
+        throw new UnusableKey(
+          "is an RSA key with a public exponent that is even, below 65,537 or above 256 bits",
+        );
       return ["RS256", "PS256"];
     case "ec":
       if (namedCurve === "prime256v1") return ["ES256"];

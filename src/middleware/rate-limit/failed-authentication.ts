@@ -1,143 +1,216 @@
 /**
- * Throttles failed authentication (L8): who shows too many bad credentials is refused before the next one is verified.
+ * Throttles failed authentication: who shows too many bad credentials is refused before the next one is verified.
  *
- * Counted are `invalid credentials`, and nothing else: a call without a credential guesses nothing, and an expired one
- * was good once. They are counted by peer: its certificate, its address, or the address that a configured proxy
- * forwards. Where the peer cannot be told (a Unix socket, a configured proxy that forwarded no address) they are counted
- * by credential, so that one caller's failures are not held against all who come the same way.
+ * Counted are `invalid credentials`, and nothing else: an expired one was good once, and one that could not be judged
+ * says nothing. A failure counts when the authenticator says so, whether or not its call is still there. A call that
+ * presents no credential guesses nothing: it is neither counted nor refused.
  *
- * An address can still be shared, by a NAT or a balancer that nobody configured. Therefore two kinds of calls pass while
- * a peer is blocked: those whose credential verified from this peer since its failures began, and those that show a
- * credential on a connection on which none has failed yet. An attacker gains one try for each connection by that, of
- * which `limits.maxConnectionsPerPeer` bounds how many there are at once; a neighbour with a good credential is let in.
+ * Failures are counted by peer: its certificate, its address, or the address that a configured proxy forwards. Where the
+ * peer cannot be told (a Unix socket, a configured proxy that forwarded no address) they are counted by credential, so
+ * that one caller's failures are not held against all who come the same way.
+ *
+ * A peer has no more unproven credentials verified at once than it has points left; further ones wait. So nobody gets
+ * more tries by sending guesses faster than they are judged, and many users behind one address are all served.
+ *
+ * An address can be shared, by a NAT or a balancer that nobody configured. Therefore these pass while a peer is blocked:
+ * - a credential that verified from this peer since its failures began, or as the last one on this connection;
+ * - any other on a connection on which none has failed, one at a time, as long as the connections of the peer on which one
+ *   has failed are fewer than the points of a window.
  */
-import { createHash } from "node:crypto";
-import { status } from "@grpc/grpc-js";
-import type { CallContext } from "../../call/context.ts";
+import { type CallContext, ContextKey, type ReadonlyMetadata } from "../../call/context.ts";
+import type { CredentialProblem } from "../../call/errors.ts";
 import { isHealthProbe } from "../../call/method.ts";
 import type { Peer } from "../../call/peer.ts";
-import { texts } from "../../call/status.ts";
-import type { Middleware, Outcome } from "../../chain/middleware.ts";
+import type { Middleware } from "../../chain/middleware.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
 import { peerKey } from "./peer-key.ts";
-import { type Enforcement, refuseForNow } from "./refusal.ts";
+import { type Enforcement, rateLimitExceeded, refuseForNow } from "./refusal.ts";
+import { type CredentialKeys, type Decision, VerificationPlaces } from "./verification-places.ts";
 
 export interface FailedAuthenticationOptions {
   readonly limit: RateLimit;
-  /** The headers that carry credentials, in lower case. */
-  readonly credentialHeaders: readonly string[];
+  /** Reads what calls present. */
+  readonly credentials: Credentials;
   readonly enforcement: Enforcement;
   /** Is every address that of a sidecar, so that only a certificate tells who calls? Default: false. */
   readonly addressesAreShared?: boolean;
 }
 
-const layerName = "failed-authentication";
-/** How many credentials that verified are remembered, over all peers that had failures. */
-const maxGood = 10_000;
+interface Credentials {
+  arePresentedBy(call: CallContext): boolean;
+  /** Never the credentials themselves: the tables here outlive the call. */
+  digestOf(metadata: ReadonlyMetadata): string;
+}
 
-export function failedAuthenticationLimit(options: FailedAuthenticationOptions): Middleware {
+export interface FailedAuthenticationLimit {
+  /** Stands before authentication. */
+  readonly middleware: Middleware;
+  /** To be told how authentication judged each call. */
+  readonly verdicts: {
+    pending(call: CallContext): void;
+    settled(call: CallContext, verdict: "verified" | CredentialProblem | "undecided"): void;
+  };
+}
+
+const layerName = "failed-authentication";
+/** How many credentials that verified are remembered, over all peers. */
+const maxProven = 10_000;
+
+export function failedAuthenticationLimit(options: FailedAuthenticationOptions): FailedAuthenticationLimit {
   const failures = new FailedAuthentications(options);
-  return Object.freeze<Middleware>({
-    name: layerName,
-    appliesTo: (method) => !isHealthProbe(method),
-    onCall: (call) => failures.admit(call),
-    onEnd: (call, outcome) => failures.note(call, outcome),
-  });
+  return {
+    middleware: Object.freeze<Middleware>({
+      name: layerName,
+      appliesTo: (method) => !isHealthProbe(method),
+      onCall: (call) => failures.admit(call),
+    }),
+    verdicts: failures,
+  };
 }
 
 class FailedAuthentications {
   readonly #limiter: MemoryRateLimiter;
-  readonly #headers: readonly string[];
+  /** Connections of a peer on which a credential failed, by window. */
+  readonly #connections: MemoryRateLimiter;
+  readonly #points: number;
+  readonly #credentials: Credentials;
   readonly #enforcement: Enforcement;
   readonly #addressesAreShared: boolean;
   readonly #memoryMs: number;
+  readonly #places: VerificationPlaces;
+  readonly #keys: ContextKey<CredentialKeys> = new ContextKey("failed-authentication.keys");
   /** Connections on which a credential failed, by the peer that is theirs for as long as they last. */
   readonly #tainted: WeakSet<Peer> = new WeakSet();
   /** Peer and digest of credentials that verified; the oldest makes room. */
-  readonly #good: Set<string> = new Set();
+  readonly #proven: Set<string> = new Set();
+  /** What verified last on a connection while nobody failed. Only looked into when its peer is blocked. */
+  readonly #lastVerified: WeakMap<Peer, ReadonlyMetadata> = new WeakMap();
   /** While nobody has failed, a call costs one comparison. */
   #watchfulUntil = Number.NEGATIVE_INFINITY;
+  /** Was it so when the last call came? */
+  #isQuiet = true;
 
-  constructor({
-    limit,
-    credentialHeaders,
-    enforcement,
-    addressesAreShared = false,
-  }: FailedAuthenticationOptions) {
+  constructor(options: FailedAuthenticationOptions) {
+    const { limit, credentials, enforcement, addressesAreShared = false } = options;
     this.#limiter = new MemoryRateLimiter(limit);
-    this.#headers = credentialHeaders;
+    this.#connections = new MemoryRateLimiter({ points: limit.points, durationSec: limit.durationSec });
+    this.#points = limit.points;
+    this.#credentials = credentials;
     this.#enforcement = enforcement;
     this.#addressesAreShared = addressesAreShared;
     this.#memoryMs = (limit.durationSec + (limit.blockDurationSec ?? 0)) * 1000;
+    this.#places = new VerificationPlaces({
+      decide: (call, keys) => this.#decide(call, keys),
+      isProven: (call, keys) => this.#isProven(call, keys),
+      refusal: rateLimitExceeded,
+    });
   }
 
-  admit(call: CallContext): void {
-    const now = performance.now();
-    if (now >= this.#watchfulUntil) return;
-    const { peer } = call;
-    const told = this.#canBeTold(peer);
-    const credential = told ? undefined : this.#credentialKey(call);
-    const waitMs = this.#limiter.refusedFor(credential ?? peerKey(peer), now);
-    if (waitMs === 0) return;
-    if (told && this.#isTrusted(call)) return;
-    refuseForNow(call, layerName, this.#enforcement, waitMs);
+  admit(call: CallContext): void | Promise<void> {
+    // With fewer places taken in all than a peer has points, no peer can have too many.
+    this.#isQuiet = performance.now() >= this.#watchfulUntil && this.#places.taken < this.#points;
+    if (this.#isQuiet) return;
+    if (!this.#credentials.arePresentedBy(call)) return;
+    const keys = this.#keysOf(call);
+    const decision = this.#decide(call, keys);
+    if (decision === "pass") return;
+    if (decision !== "wait") refuseForNow(call, layerName, this.#enforcement, decision.refusedForMs);
+    else if (this.#enforcement === "refuse") return this.#places.wait(call, keys);
   }
 
-  note(call: CallContext, outcome: Outcome): void {
-    if (outcome.layer === "authentication") {
-      if (outcome.code === status.UNAUTHENTICATED && outcome.details === texts.invalidCredentials)
-        this.#failed(call);
+  pending(call: CallContext): void {
+    if (this.#credentials.arePresentedBy(call)) this.#places.begin(call, this.#keysOf(call));
+  }
+
+  settled(call: CallContext, verdict: "verified" | CredentialProblem | "undecided"): void {
+    const verification = this.#places.end(call);
+    // Where the authenticator answers at once, `admit` looked at the clock just now.
+    if (verification === undefined && verdict === "verified" && this.#isQuiet) {
+      // Behind a proxy a peer is no connection, and others are not held to account for it.
+      if (call.peer.forwardedBy === undefined) this.#lastVerified.set(call.peer, call.metadata);
       return;
     }
-    if (performance.now() < this.#watchfulUntil && call.principal !== undefined) this.#succeeded(call);
+    if (!this.#credentials.arePresentedBy(call)) return;
+    const keys = this.#keysOf(call);
+    if (verification !== undefined && (verdict === "verified" || verdict === "invalid"))
+      this.#places.close(verification);
+    if (verdict === "verified") this.#prove(keys.credential);
+    if (verdict === "invalid") {
+      this.#failed(call, keys, verification?.counted === true);
+      if (verification !== undefined) verification.counted = true;
+      this.#places.refuseWaiting(keys.limit);
+    }
+    this.#places.serve(keys.limit);
   }
 
-  #failed(call: CallContext): void {
+  #decide(call: CallContext, keys: CredentialKeys): Decision {
+    const now = performance.now();
+    const blockedForMs = this.#limiter.refusedFor(keys.limit, now);
+    const told = this.#canBeTold(call.peer);
+    if (blockedForMs > 0 && !told) return { refusedForMs: blockedForMs };
+    if (this.#isProven(call, keys)) return "pass";
+    if (blockedForMs === 0) return this.#places.among(this.#limiter.left(keys.limit, now), keys);
+    if (!hasOwnConnection(call.peer) || this.#tainted.has(call.peer)) return { refusedForMs: blockedForMs };
+    const closedForMs = this.#connections.refusedFor(keys.limit, now);
+    if (closedForMs > 0) return { refusedForMs: Math.min(blockedForMs, closedForMs) };
+    return this.#places.among(1, keys);
+  }
+
+  #failed(call: CallContext, { limit, credential }: CredentialKeys, counted: boolean): void {
     const now = performance.now();
     const { peer } = call;
+    this.#rememberLastVerified(call);
     this.#watchfulUntil = now + this.#memoryMs;
-    this.#tainted.add(peer);
-    const key = this.#canBeTold(peer) ? peerKey(peer) : this.#credentialKey(call);
-    this.#good.delete(this.#credentialKey(call));
+    this.#proven.delete(credential);
+    if (this.#canBeTold(peer) && hasOwnConnection(peer) && !this.#tainted.has(peer)) {
+      this.#tainted.add(peer);
+      this.#connections.consume(limit, 1, now);
+    }
     // Failures of calls that were under way when their peer was blocked do not make the block longer.
-    if (this.#limiter.refusedFor(key, now) > 0) return;
-    this.#limiter.consume(key, 1, now);
+    if (counted || this.#limiter.refusedFor(limit, now) > 0) return;
+    this.#limiter.consume(limit, 1, now);
     // That was the last one: the block begins now, and the next call is refused before its credential is verified.
-    if (this.#limiter.refusedFor(key, now) > 0) this.#limiter.consume(key, 1, now);
+    if (this.#limiter.refusedFor(limit, now) > 0) this.#limiter.consume(limit, 1, now);
   }
 
-  #succeeded(call: CallContext): void {
-    if (!this.#presents(call)) return;
-    const key = this.#credentialKey(call);
-    if (this.#good.has(key)) return;
-    if (this.#good.size >= maxGood) {
-      const [oldest] = this.#good;
-      if (oldest !== undefined) this.#good.delete(oldest);
+  #isProven(call: CallContext, { credential }: CredentialKeys): boolean {
+    if (this.#proven.has(credential)) return true;
+    // While nobody fails nothing depends on it, and a digest costs more than what it would save.
+    if (performance.now() >= this.#watchfulUntil) return false;
+    this.#rememberLastVerified(call);
+    return this.#proven.has(credential);
+  }
+
+  /** What verified on this connection before its peer's failures began counts as proven too. */
+  #rememberLastVerified({ peer }: CallContext): void {
+    const metadata = this.#lastVerified.get(peer);
+    if (metadata === undefined) return;
+    this.#lastVerified.delete(peer);
+    this.#prove(this.#credentialKey(peer, metadata));
+  }
+
+  #prove(credential: string): void {
+    if (this.#proven.has(credential)) return;
+    if (this.#proven.size >= maxProven) {
+      const [oldest] = this.#proven;
+      if (oldest !== undefined) this.#proven.delete(oldest);
     }
-    this.#good.add(key);
+    this.#proven.add(credential);
   }
 
-  #isTrusted(call: CallContext): boolean {
-    if (!this.#presents(call)) return false;
-    const { peer } = call;
-    // A peer that a proxy told of shares the proxy's connection with others.
-    const hasConnection = peer.forwardedBy === undefined && peer.certificate?.forwarded !== true;
-    if (hasConnection && !this.#tainted.has(peer)) return true;
-    return this.#good.has(this.#credentialKey(call));
+  /** Worked out once for each call, from its metadata as they came. */
+  #keysOf(call: CallContext): CredentialKeys {
+    const known = call.get(this.#keys);
+    if (known !== undefined) return known;
+    const { peer, metadata } = call;
+    const credential = this.#credentialKey(peer, metadata);
+    const keys = { limit: this.#canBeTold(peer) ? peerKey(peer) : credential, credential };
+    call.set(this.#keys, keys);
+    return keys;
   }
 
-  #presents(call: CallContext): boolean {
-    for (const header of this.#headers) if (call.metadata.get(header).length > 0) return true;
-    return false;
-  }
-
-  /** Never the credential itself: the table outlives the call. */
-  #credentialKey(call: CallContext): string {
-    const digest = createHash("sha256");
-    for (const header of this.#headers) {
-      for (const value of call.metadata.get(header)) digest.update(`${header}\0`).update(value).update("\0");
-    }
-    return `${peerKey(call.peer)} ${digest.digest("base64")}`;
+  #credentialKey(peer: Peer, metadata: ReadonlyMetadata): string {
+    return `${peerKey(peer)} ${this.#credentials.digestOf(metadata)}`;
   }
 
   /** Does the address, or the certificate, stand for one caller? */
@@ -147,4 +220,9 @@ class FailedAuthentications {
     if (certificate !== undefined) return true;
     return !this.#addressesAreShared && address !== "unix" && address !== "unknown";
   }
+}
+
+/** A peer that a proxy told of shares the proxy's connection with others. */
+function hasOwnConnection({ forwardedBy, certificate }: Peer): boolean {
+  return forwardedBy === undefined && certificate?.forwarded !== true;
 }

@@ -65,9 +65,19 @@ export class MemoryRateLimiter {
 
   /** For how many milliseconds a consumption would be refused; 0 where it would not. Consumes nothing. */
   refusedFor(key: string, nowMs: number): number {
+    const entry = this.#openWindow(key, nowMs);
+    return entry !== undefined && entry.consumed >= this.#points ? waitOf(entry, nowMs) : 0;
+  }
+
+  /** How many points the key has left. Consumes nothing. */
+  left(key: string, nowMs: number): number {
+    return this.#points - (this.#openWindow(key, nowMs)?.consumed ?? 0);
+  }
+
+  /** What counts for the key now: its own window or, in a full table, the shared one. Undefined where neither is open. */
+  #openWindow(key: string, nowMs: number): Entry | undefined {
     const entry = this.#entries.get(key) ?? (this.#hasRoom() ? undefined : this.#overflow);
-    const isOut = entry !== undefined && nowMs < entry.endsAt && entry.consumed >= this.#points;
-    return isOut ? waitOf(entry, nowMs) : 0;
+    return entry !== undefined && nowMs < entry.endsAt ? entry : undefined;
   }
 
   #hasRoom(): boolean {

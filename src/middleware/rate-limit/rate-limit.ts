@@ -24,11 +24,13 @@ export interface RateLimitOptions {
   /** Calls of one verified principal; an anonymous one is counted by its peer. Default: 500 points in 1 s. */
   readonly perPrincipal?: RateLimit | false | undefined;
   /**
-   * Bad credentials of one peer (L8); who used up the points is refused before the next credential is verified. Only
-   * what is answered `invalid credentials` counts. Where the peer cannot be told (a Unix socket, a configured proxy that
-   * forwarded no address), each credential is counted by itself. A credential that verified from the peer since its
-   * failures began still passes, and so does a first one on a connection on which none has failed. The secured server
-   * has this limit; the layer on its own leaves it to others.
+   * Bad credentials of one peer; who used up the points is refused before the next credential is verified. Only what is
+   * `invalid credentials` counts, whether or not its call is still there; a call without a credential is neither counted
+   * nor refused. A peer has no more unproven credentials verified at once than it has points left; further calls wait.
+   * While it is blocked, credentials that verified from it before still pass, and one unproven credential at a time on
+   * connections on which none has failed, as long as the connections on which one failed are fewer than the points within
+   * `durationSec`. Where the peer cannot be told (a Unix socket, a configured proxy that forwarded no address), each
+   * credential is counted by itself. The secured server has this limit; the layer on its own leaves it to others.
    * Default: 20 points in 60 s, then blocked for 300 s.
    */
   readonly failedAuthentication?: RateLimit | false | undefined;

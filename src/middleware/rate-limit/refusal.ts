@@ -26,7 +26,7 @@ export function refuseOneMore(call: CallContext, layer: string, enforcement: Enf
   noteShadowRefusal(call, { layer, code: status.RESOURCE_EXHAUSTED, details: texts.tooManyCallsInFlight });
 }
 
-function rateLimitExceeded(retryAfterMs: number): StatusError {
+export function rateLimitExceeded(retryAfterMs: number): StatusError {
   const metadata = new Metadata();
   metadata.set("retry-after", String(Math.ceil(retryAfterMs / 1000)));
   metadata.set("grpc-retry-pushback-ms", String(Math.min(retryAfterMs, maxPushbackMs)));
