@@ -5,6 +5,8 @@ import { runInNewContext } from "node:vm";
 setFlagsFromString("--expose-gc");
 const collect = runInNewContext("gc") as () => void;
 
+const pauseMs = 200;
+
 export interface LiveBytes extends Disposable {
   /** The most that was alive since the start, beyond what was alive then. */
   readonly most: number;
@@ -20,12 +22,16 @@ export function watchLiveBytes(): LiveBytes {
   const look = (): void => {
     most = Math.max(most, alive());
   };
-  const timer = setInterval(look, 10);
+  // Collecting takes tens of milliseconds, and inflating needs hundreds of turns: most of the time is left to others.
+  let timer = setTimeout(function again() {
+    look();
+    timer = setTimeout(again, pauseMs);
+  }, pauseMs);
   return {
     get most() {
       look();
       return most - before;
     },
-    [Symbol.dispose]: () => clearInterval(timer),
+    [Symbol.dispose]: () => clearTimeout(timer),
   };
 }

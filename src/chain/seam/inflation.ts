@@ -5,7 +5,7 @@ import type { BaseCall } from "./inside.ts";
 import { framingBytes } from "./whole-message.ts";
 
 /** Inflated messages of the whole process that no handler has taken yet. */
-const budget = new InflationBudget(64 * 1024 * 1024);
+export const inflationBudget: InflationBudget = new InflationBudget(64 * 1024 * 1024);
 
 /** Deflate (RFC 1951) writes at most 258 bytes for two bits. */
 const mostPerByte = 1032;
@@ -104,7 +104,9 @@ export class Inflation {
     if (this.#stopped || this.#room !== undefined || !this.#isWaitedFor()) return;
     const next = this.#waiting.shift();
     if (next === undefined) return;
-    this.#room = budget.ask(this.#connection, this.#mostBytes(next), (room) => this.#begin(next, room));
+    this.#room = inflationBudget.ask(this.#connection, this.#mostBytes(next), (room) =>
+      this.#begin(next, room),
+    );
   }
 
   #isWaitedFor(): boolean {
@@ -119,7 +121,8 @@ export class Inflation {
   #mostBytes({ message }: Compressed): number {
     const { maxReceiveMessageSize: limit } = this.#base;
     const most = (message.length - framingBytes) * mostPerByte;
-    return inflaterBytes + (limit === -1 ? most : Math.min(limit, most));
+    // The pieces, and the whole that they are put together to.
+    return inflaterBytes + 2 * (limit === -1 ? most : Math.min(limit, most));
   }
 
   #begin({ message, encoding, resolve, reject }: Compressed, room: Room): void {
