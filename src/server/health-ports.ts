@@ -156,7 +156,7 @@ class PlaintextHealth {
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.tryShutdown(() => resolve());
-      this.#connections.destroyAll();
+      void this.#connections.destroyAll().then(resolve);
     });
   }
 }

@@ -354,7 +354,7 @@ class PalisadeServer implements SecureServer {
           "shutdown: calls were still in flight after the grace time; they are cut",
         );
         this.#chain.cutCalls();
-        this.#connections.destroyAll();
+        void this.#connections.destroyAll().then(resolve);
       }, graceMs);
       this.#server.tryShutdown(() => {
         clearTimeout(force);

@@ -17,6 +17,7 @@ import { longestTimerMs } from "../../call/timer.ts";
 import type { ConnectionGate } from "../connection-gate.ts";
 import type { PingPolicy } from "../ping-policy.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "../refused-below.ts";
+import { SentBetweenPings } from "../sent-between-pings.ts";
 import { arrivalKey, type MarkedStream, readArrival } from "./arrival.ts";
 import { streamTaker, type TakeStream } from "./base-call.ts";
 import {
@@ -74,8 +75,12 @@ export interface RefusedConnection {
 
 /** The open connections of a server. */
 export interface Connections {
-  /** Ends them all at once. `Server.forceShutdown` forgets every connection where channelz is off. */
-  destroyAll(): void;
+  /**
+   * Ends them all at once; settles when all ports that were asked to close are closed. `Server.forceShutdown` forgets
+   * every connection where channelz is off, and `Server.tryShutdown` never calls back where it finds a connection that is
+   * being destroyed: `Http2Session.close` does not call back then.
+   */
+  destroyAll(): Promise<void>;
   /** Where the server listens by now: IP addresses, and `unix` for each Unix socket. */
   boundAddresses(): readonly string[];
 }
@@ -106,9 +111,11 @@ export function watchConnections(server: Server, events: ConnectionEvents): Conn
         .filter((each) => each !== null)
         .map((each) => (typeof each === "string" ? "unix" : each.address));
     },
-    destroyAll() {
+    async destroyAll() {
+      const closed = [...servers].map((each) => new Promise((resolve) => each.once("close", resolve)));
       for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
+      await Promise.all(closed);
     },
   };
 }
@@ -161,7 +168,7 @@ function watchHttp2Server(
       socket,
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
-    const connection: Connection = { peer, calls: 0, sentSincePing: false };
+    const connection: Connection = { peer, calls: 0, handedOver: false };
     (session as MarkedSession)[connectionKey] = connection;
     closeWhenCertificateEnds(session, peer);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
@@ -288,13 +295,18 @@ function watchPings(
   { onRefusedBelow }: ConnectionEvents,
 ): void {
   const pings = policy.watch();
+  const between = new SentBetweenPings();
+  let settings = 0;
   let ended = false;
+  session.on("remoteSettings", () => {
+    settings += 1;
+  });
   session.on("ping", () => {
     if (ended) return;
-    const busy = connection.calls > 0;
-    const reset = connection.sentSincePing;
-    connection.sentSincePing = false;
-    if (!pings.tooMany({ busy, reset })) return;
+    const { bytesWritten, bytesRead } = session.socket;
+    const reset = between.sent({ bytesWritten, bytesRead, settings }, connection.handedOver);
+    if (reset) connection.handedOver = false;
+    if (!pings.tooMany({ busy: connection.calls > 0, reset })) return;
     ended = true;
     onRefusedBelow(
       "too_many_pings",
