@@ -50,10 +50,11 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     // protection: audit
     ...(audit === undefined ? [] : overrides.layersFor("audit", (own) => (own === false ? nothing : audit))),
     // They refuse.
-    // protection: forwarded-certificate
-    ...(behindMesh ? [forwardedCertificateCheck()] : []),
+    // First: of a call that is too large the forwarded certificate was not read.
     // protection: metadata-limit
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
+    // protection: forwarded-certificate
+    ...(behindMesh ? [forwardedCertificateCheck()] : []),
     // protection: deadline
     ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
     // protection: peer-rate-limit

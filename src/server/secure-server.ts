@@ -171,13 +171,14 @@ class PalisadeServer implements SecureServer {
     checkSeam(this.#server);
     setHttp2Options(this.#server, {
       maxConcurrentStreams: settings.limits.maxConcurrentStreams,
-      maxHeaderListBytes: 2 * settings.limits.maxMetadataBytes,
+      maxMetadataBytes: settings.limits.maxMetadataBytes,
     });
     // protection: unknown-methods
     handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#refusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
     const onRefusedBelow = this.#refusedBelow.report;
     this.#connections = watchConnections(this.#server, {
+      maxMetadataBytes: settings.limits.maxMetadataBytes,
       gate: connectionGate(settings),
       pings: new PingPolicy({ minIntervalMs: settings.limits.minPingIntervalMs }),
       certificateOf: peerCertificateOf,
