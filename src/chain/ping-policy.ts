@@ -12,7 +12,7 @@ export interface PingPolicyOptions {
 export interface PingMoment {
   /** Are calls open on it? */
   readonly busy: boolean;
-  /** Did the server send anything of a call? Clients measure bandwidth with pings then. */
+  /** Did the server send HEADERS or DATA of a call? Clients measure bandwidth with pings then. */
   readonly reset: boolean;
 }
 

@@ -185,7 +185,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     if (!this.#headersSent && this.#context?.takeResponseHeaders() !== undefined)
       this.#sendHeaders(undefined);
     this.#headersSent = true;
-    this.#connection.sentSincePing = true;
+    this.#connection.handedOver = true;
     this.#sending = true;
     const sent = send(this.#base, message, callback);
     this.#sending = false;
@@ -575,6 +575,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     const headers = own === undefined ? new Metadata() : this.#clean(own);
     if (added !== undefined) headers?.merge(this.#clean(added) ?? new Metadata());
     this.#headersSent = true;
+    this.#connection.handedOver = true;
     this.#base.sendMetadata(headers ?? new Metadata());
   }
 
@@ -615,7 +616,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #send(sent: PublicStatus): void {
-    this.#connection.sentSincePing = true;
+    this.#connection.handedOver = true;
     try {
       sendOn(this.#base, {
         code: sent.code,

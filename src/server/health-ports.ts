@@ -130,12 +130,10 @@ class PlaintextHealth {
       },
       (error, value) => this.#chain.noteCodecFailure(error, value),
     );
-    setHttp2Options(this.#server, {
-      maxConcurrentStreams,
-      maxHeaderListBytes: 2 * maxMetadataBytes,
-    });
+    setHttp2Options(this.#server, { maxConcurrentStreams, maxMetadataBytes });
     handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#connections = watchConnections(this.#server, {
+      maxMetadataBytes,
       gate: connectionGate(),
       pings: new PingPolicy({ minIntervalMs: minPingIntervalMs }),
       certificateOf: () => undefined,
@@ -156,7 +154,7 @@ class PlaintextHealth {
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.tryShutdown(() => resolve());
-      this.#connections.destroyAll();
+      void this.#connections.destroyAll().then(resolve);
     });
   }
 }

@@ -76,6 +76,7 @@ export interface SecureInterceptors extends Array<ServerInterceptor> {
 const notOnThisRoad = [
   "unknown methods are answered by grpc-js, before authentication",
   "TLS, HTTP/2 and content-type refusals are not seen",
+  "requests that are no POST, and any content type that begins with application/grpc, are calls for grpc-js",
   "HTTP/2 limits (streams, header size, connections) and message sizes are the server's own",
   "grpc-timeout is read by grpc-js, which counts it in 32 bits",
   "of two authorization headers grpc-js shows the first alone",
@@ -93,6 +94,7 @@ const notOnThisRoad = [
  * have, this road cannot have, and a line in the log says so at start:
  * - calls of unknown methods, which grpc-js answers UNIMPLEMENTED to strangers too (C8), and whatever TLS, HTTP/2 or the
  *   content type refuse;
+ * - the refusal of what is no gRPC call: for grpc-js a GET, or `application/grpc-web`, is a call, and passes the chain;
  * - limits of HTTP/2, connections and message sizes: options of your server (`grpc.max_concurrent_streams`,
  *   `grpc.max_receive_message_length`, …);
  * - header fields as they arrived: metadata is counted as grpc-js hands it on, a second `authorization` and fields whose

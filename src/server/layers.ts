@@ -59,10 +59,11 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     ...(audit === undefined ? [] : overrides.layersFor("audit", (own) => (own === false ? nothing : audit))),
     ...(flooding === undefined ? [] : [flooding]),
     // They refuse.
-    // protection: forwarded-certificate
-    ...(behindMesh ? [forwardedCertificateCheck()] : []),
+    // First: of a call that is too large the forwarded certificate was not read.
     // protection: metadata-limit
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
+    // protection: forwarded-certificate
+    ...(behindMesh ? [forwardedCertificateCheck()] : []),
     // protection: deadline
     ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
     // protection: peer-rate-limit

@@ -70,8 +70,9 @@ export interface LimitsOptions {
   readonly maxConnectionAgeMs?: number | undefined;
   /**
    * The shortest time between two pings of a connection, in milliseconds. A connection without calls may hardly ping at
-   * all. The third early ping in a row ends the connection with GOAWAY ENHANCE_YOUR_CALM `too_many_pings` (gRFC A8).
-   * Default: 10,000.
+   * all. The third early ping in a row ends the connection with GOAWAY ENHANCE_YOUR_CALM `too_many_pings` (gRFC A8). A
+   * ping is not early where the server sent HEADERS or DATA since the last one: clients measure bandwidth with pings
+   * while they read. Default: 10,000.
    */
   readonly minPingIntervalMs?: number | undefined;
 }

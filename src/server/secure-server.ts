@@ -185,13 +185,14 @@ class PalisadeServer implements SecureServer {
     checkSeam(this.#server);
     setHttp2Options(this.#server, {
       maxConcurrentStreams: settings.limits.maxConcurrentStreams,
-      maxHeaderListBytes: 2 * settings.limits.maxMetadataBytes,
+      maxMetadataBytes: settings.limits.maxMetadataBytes,
     });
     // protection: unknown-methods
     handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#refusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
     const onRefusedBelow = this.#refusedBelow.report;
     this.#connections = watchConnections(this.#server, {
+      maxMetadataBytes: settings.limits.maxMetadataBytes,
       gate,
       pings: new PingPolicy({ minIntervalMs: settings.limits.minPingIntervalMs }),
       certificateOf: peerCertificateOf,
@@ -370,7 +371,7 @@ class PalisadeServer implements SecureServer {
           "shutdown: calls were still in flight after the grace time; they are cut",
         );
         this.#chain.cutCalls();
-        this.#connections.destroyAll();
+        void this.#connections.destroyAll().then(resolve);
       }, graceMs);
       this.#server.tryShutdown(() => {
         clearTimeout(force);

@@ -91,28 +91,67 @@ export function forwardedCertificate(header: string): PeerCertificate | undefine
 /** The values of one element by key, in lower case. */
 type Element = ReadonlyMap<string, readonly string[]>;
 
-/** `key=value`, the value in quotes or without any; then what separates it from the next. */
-const pair = /\s*([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^",;]*))\s*([,;]|$)/y;
+const keySyntax = /^[A-Za-z]+$/;
+/** A value without quotes, with the white space behind it. One class of characters, so nothing is tried twice. */
+const unquoted = /[^",;]*/y;
+const whiteSpace = /\s*/y;
 
+/** `key=value` pairs with `;` between them, elements with `,`. Read from left to right, each character once. */
 function elementsOf(header: string): readonly Element[] | undefined {
   const elements: Map<string, string[]>[] = [new Map()];
   let position = 0;
   for (;;) {
-    pair.lastIndex = position;
-    const match = pair.exec(header);
-    if (match === null) return undefined;
-    const [, key = "", quoted, plain = "", separator] = match;
+    const sign = header.indexOf("=", position);
+    const key = header.slice(position, Math.max(position, sign)).trimStart();
+    if (!keySyntax.test(key)) return undefined;
+    const value = valueAt(header, sign + 1);
+    if (value === undefined) return undefined;
     const element = elements.at(-1);
     const name = key.toLowerCase();
-    const value = quoted === undefined ? plain.trimEnd() : quoted.replaceAll('\\"', '"');
     const values = element?.get(name);
     // Proxies write a key for a name that the certificate does not have: `URI=`.
-    if (values === undefined) element?.set(name, value === "" ? [] : [value]);
-    else if (value !== "") values.push(value);
-    if (separator === "") return elements;
+    if (values === undefined) element?.set(name, value.text === "" ? [] : [value.text]);
+    else if (value.text !== "") values.push(value.text);
+    if (value.end === header.length) return elements;
+    const separator = header.charAt(value.end);
+    if (separator !== "," && separator !== ";") return undefined;
     if (separator === ",") elements.push(new Map());
-    position = pair.lastIndex;
+    position = value.end + 1;
   }
+}
+
+interface Value {
+  readonly text: string;
+  /** Where it is over, white space behind it included. */
+  readonly end: number;
+}
+
+/** In quotes, in which `\"` stands for a quote, or without. Undefined for a quote that is not closed. */
+function valueAt(header: string, start: number): Value | undefined {
+  if (header.charAt(start) !== '"') {
+    const end = endOf(unquoted, header, start);
+    return { text: header.slice(start, end).trimEnd(), end };
+  }
+  const close = closingQuote(header, start + 1);
+  if (close === undefined) return undefined;
+  const text = header.slice(start + 1, close).replaceAll('\\"', '"');
+  return { text, end: endOf(whiteSpace, header, close + 1) };
+}
+
+function closingQuote(header: string, start: number): number | undefined {
+  for (let i = start; i < header.length; i++) {
+    const character = header.charAt(i);
+    if (character === '"') return i;
+    if (character === "\\") i += 1;
+  }
+  return undefined;
+}
+
+/** Of what begins there; the expression meets nothing too. */
+function endOf(expression: RegExp, text: string, start: number): number {
+  expression.lastIndex = start;
+  expression.test(text);
+  return expression.lastIndex;
 }
 
 /** As in `PeerCertificate`: upper case, colons between bytes. */

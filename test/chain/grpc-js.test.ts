@@ -47,7 +47,12 @@ it(`was last seen to hold for grpc-js ${seen}: look at everything below, then mo
   expect(["1.14.0", seen]).toContain(grpcJs.version);
 });
 
-const noEvents = { certificateOf: () => undefined, refuse: () => undefined, onRefusedBelow: () => {} };
+const noEvents = {
+  maxMetadataBytes: 8192,
+  certificateOf: () => undefined,
+  refuse: () => undefined,
+  onRefusedBelow: () => {},
+};
 
 interface Plain extends AsyncDisposable {
   readonly server: Server;
@@ -225,7 +230,7 @@ describe(`grpc-js ${seen}: the server`, () => {
 
   it("gives each port the HTTP/2 settings in commonServerOptions, plaintext ports too", async () => {
     await using bare = await plain({
-      before: (server) => setHttp2Options(server, { maxConcurrentStreams: 7, maxHeaderListBytes: 3_000 }),
+      before: (server) => setHttp2Options(server, { maxConcurrentStreams: 7, maxMetadataBytes: 1_500 }),
     });
     const session = connect(`http://127.0.0.1:${bare.port}`);
     const [settings] = await once(session, "remoteSettings");

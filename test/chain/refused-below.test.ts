@@ -11,7 +11,7 @@ import { createCertificateAuthority } from "../../src/testing/certificate-author
 import { type KeptMetrics, keepMetrics } from "../harness/kept-metrics.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
-import { eventually, type Secured, secured, theWorld } from "../harness/secured.ts";
+import { eventually, type Secured, type SecuredOptions, secured, theWorld } from "../harness/secured.ts";
 import { fixedHeaders, forgeHeaders, openWire } from "../harness/wire.ts";
 
 let kept: KeptMetrics;
@@ -214,59 +214,122 @@ it("C8 T2 the line names the certificate that is refused, made fit for a log", a
 interface NoCall {
   readonly title: string;
   readonly headers: Readonly<Record<string, string>>;
+  readonly httpStatus: number;
   readonly detail: string;
 }
 
+const ofType = (type: string, detail = "not application/grpc"): NoCall => ({
+  title: type === "" ? "an empty content type" : type,
+  headers: { "content-type": type },
+  httpStatus: 415,
+  detail,
+});
+const ofMethod = (method: string): NoCall => ({
+  title: method,
+  headers: { ":method": method },
+  httpStatus: 405,
+  detail: "not a POST",
+});
+const useProxy =
+  "gRPC-Web, which this server does not speak: put a proxy in front that translates it, such as Envoy with its grpc_web filter";
+
 const noCalls: readonly NoCall[] = [
-  { title: "JSON", headers: { "content-type": "application/json" }, detail: "not application/grpc" },
-  { title: "an empty content type", headers: { "content-type": "" }, detail: "not application/grpc" },
-  { title: "another case", headers: { "content-type": "APPLICATION/GRPC" }, detail: "not application/grpc" },
-  { title: "a GET", headers: { ":method": "GET" }, detail: "not a POST" },
-  { title: "a HEAD", headers: { ":method": "HEAD" }, detail: "not a POST" },
-  { title: "an unheard-of method", headers: { ":method": "BREW" }, detail: "not a POST" },
+  ofType("application/json"),
+  ofType(""),
+  ofType("APPLICATION/GRPC"),
+  ofType("application/grpcfoo"),
+  ofType("application/grpc/proto"),
+  ofType("application/grpc proto"),
+  ofType("text/html; application/grpc"),
+  ofType("application/connect+proto"),
+  ofType("application/grpc-web", useProxy),
+  ofType("application/grpc-web+proto", useProxy),
+  ofType("application/grpc-web-text", useProxy),
+  ofMethod("GET"),
+  ofMethod("HEAD"),
+  ofMethod("PUT"),
+  ofMethod("OPTIONS"),
+  ofMethod("BREW"),
 ];
 
-describe.each(noCalls)("a request that is no gRPC call: $title", ({ headers, detail }) => {
-  it.each(kinds)(
-    "C8 is 415 on the path of a %s method, and its stream is freed though the caller goes on sending",
-    async (kind) => {
-      await using wall = await secured();
-      await using raw = await RawConnection.open(wall);
+const ports: readonly (readonly [port: string, open: (wall: Secured) => Promise<RawConnection>])[] = [
+  ["TLS", (wall) => RawConnection.open(wall)],
+  ["plaintext", (wall) => RawConnection.openPlain(wall)],
+];
+const optionsOf = (port: string): SecuredOptions =>
+  port === "TLS" ? {} : { tls: { plaintext: "loopback" } };
+const everyPath = [...Object.values(paths), "/no.Such/Method"];
+
+describe.each(ports)("N2 a request that is no gRPC call, over %s", (port, open) => {
+  it.each(noCalls)(
+    "N2 C8 $title is $httpStatus on every path, and its stream is freed though the caller goes on sending",
+    async (noCall) => {
+      const { headers, httpStatus, detail } = noCall;
+      await using wall = await secured(optionsOf(port));
+      await using raw = await open(wall);
       const before = await countOf("content_type");
       const credential = await wall.authorized();
-      const calls = Array.from({ length: 3 }, () =>
-        raw.call(paths[kind], { headers: { ...credential, ...headers }, keepOpen: true }),
+      const calls = everyPath.map((path) =>
+        raw.call(path, { headers: { ...credential, ...headers }, keepOpen: true }),
       );
       for (const { answer } of calls) {
-        expect((await answer).headers[":status"]).toBe(415);
-        expect((await answer).rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+        const { headers: told, rstCode } = await answer;
+        expect(told).toMatchObject({
+          ":status": httpStatus,
+          ...(httpStatus === 405 ? { allow: "POST" } : {}),
+        });
+        expect(told["grpc-status"]).toBeUndefined();
+        expect(rstCode).toBe(constants.NGHTTP2_NO_ERROR);
       }
       expect(wall.started).toEqual([]);
-      expect((await countOf("content_type")) - before).toBe(3);
+      expect((await countOf("content_type")) - before).toBe(everyPath.length);
       expect(wall.lines.filter((line) => line["reason"] === "content_type")).toEqual([
         expect.objectContaining({ level: 40, detail, peer: "127.0.0.1" }),
       ]);
-      expect(await raw.call(paths[kind], { headers: credential }).answer).toMatchObject({ name: "OK" });
+      expect(wall.lines.filter((line) => line["grpc_code"] !== undefined)).toEqual([]);
+      expect(await raw.call(paths.unary, { headers: credential }).answer).toMatchObject({ name: "OK" });
     },
   );
-});
 
-it("C8 C3 a CONNECT that says it is gRPC ends neither the process nor the connection", async () => {
-  await using wall = await secured();
-  await using raw = await RawConnection.open(wall);
-  const stream = raw.session.request({
-    ":method": "CONNECT",
-    ":authority": "localhost",
-    "content-type": "application/grpc",
+  it("N2 C8 C3 a CONNECT is 405, and ends neither the process nor the connection", async () => {
+    await using wall = await secured(optionsOf(port));
+    await using raw = await open(wall);
+    const stream = raw.session.request({
+      ":method": "CONNECT",
+      ":authority": "localhost",
+      "content-type": "application/grpc",
+    });
+    const [headers] = await once(stream, "response");
+    expect(headers).toMatchObject({ ":status": 405, allow: "POST" });
+    stream.resume();
+    await once(stream, "close");
+    expect(stream.rstCode).toBe(constants.NGHTTP2_NO_ERROR);
+    expect(wall.lines).toContainEqual(
+      expect.objectContaining({ reason: "content_type", detail: "not a POST" }),
+    );
+    expect(await raw.call(paths.unary, { headers: await wall.authorized() }).answer).toMatchObject({
+      name: "OK",
+    });
   });
-  const [headers] = await once(stream, "response");
-  expect(headers).toMatchObject({ ":status": 415 });
-  stream.close();
-  expect(wall.lines).toContainEqual(
-    expect.objectContaining({ reason: "content_type", detail: "not a POST" }),
-  );
-  expect(await raw.call(paths.unary, { headers: await wall.authorized() }).answer).toMatchObject({
-    name: "OK",
+
+  it("C3 such requests that are reset at once end neither the process nor the connection", async () => {
+    await using wall = await secured(optionsOf(port));
+    await using raw = await open(wall);
+    for (const { headers } of noCalls)
+      raw.call(paths.unary, { headers, keepOpen: true }).stream.close(constants.NGHTTP2_CANCEL);
+    expect(await raw.call(paths.unary, { headers: await wall.authorized() }).answer).toMatchObject({
+      name: "OK",
+    });
+  });
+
+  it.each(kinds)("N2 what may stand behind application/grpc in a %s call is let in", async (kind) => {
+    await using wall = await secured(optionsOf(port));
+    await using raw = await open(wall);
+    const credential = await wall.authorized();
+    for (const more of ["", "+proto", "+json", "+", ";", "; charset=utf-8", "+proto;v=1"]) {
+      const headers = { ...credential, "content-type": `application/grpc${more}` };
+      expect((await raw.call(paths[kind], { headers }).answer).name).toBe("OK");
+    }
   });
 });
 

@@ -74,6 +74,7 @@ async function wall(way: "grpc-js" | "shorter" | "own base calls"): Promise<Wall
   server.addService(kindsDefinition, goodHandlers());
   if (way === "own base calls")
     watchConnections(server, {
+      maxMetadataBytes: 8192,
       certificateOf: () => undefined,
       refuse: () => undefined,
       onRefusedBelow: () => {},
@@ -206,6 +207,7 @@ describe("grpc-js makes the base call", () => {
     });
     server.addService(kindsDefinition, goodHandlers());
     watchConnections(server, {
+      maxMetadataBytes: 8192,
       certificateOf: () => undefined,
       refuse: () => undefined,
       onRefusedBelow: () => {},

@@ -10,7 +10,8 @@ import {
   type OutgoingHttpHeaders,
   type Settings,
 } from "node:http2";
-import { type TLSSocket, connect as tlsConnect } from "node:tls";
+import { type Socket, connect as tcpConnect } from "node:net";
+import { connect as tlsConnect } from "node:tls";
 import { status } from "@grpc/grpc-js";
 import type { Secured } from "./secured.ts";
 
@@ -53,9 +54,9 @@ export const helloFrame: Buffer = grpcFrame(JSON.stringify({ text: "hello" }));
 
 export class RawConnection implements AsyncDisposable {
   readonly session: ClientHttp2Session;
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
 
-  private constructor(session: ClientHttp2Session, socket: TLSSocket) {
+  private constructor(session: ClientHttp2Session, socket: Socket) {
     this.session = session;
     this.#socket = socket;
   }
@@ -72,6 +73,15 @@ export class RawConnection implements AsyncDisposable {
       key: wall.world.client.key,
     });
     const session = connect(`https://${wall.address}`, { createConnection: () => socket, settings });
+    session.on("error", () => {});
+    await once(session, "connect");
+    return new RawConnection(session, socket);
+  }
+
+  /** To a server without TLS. */
+  static async openPlain(wall: Pick<Secured, "port">, settings: Settings = {}): Promise<RawConnection> {
+    const socket = tcpConnect({ host: "127.0.0.1", port: wall.port });
+    const session = connect(`http://127.0.0.1:${wall.port}`, { createConnection: () => socket, settings });
     session.on("error", () => {});
     await once(session, "connect");
     return new RawConnection(session, socket);

@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import { Call } from "../../src/call/context.ts";
 import { ConfigError, StatusError } from "../../src/call/errors.ts";
 import { methodInfo } from "../../src/call/method.ts";
+import { headerListBytes, readArrival } from "../../src/chain/seam/arrival.ts";
 import { type MetadataLimitOptions, metadataLimit } from "../../src/middleware/metadata-limit.ts";
 
 function callWith(metadataBytes: number, path: string): Call {
@@ -40,6 +41,19 @@ describe("L5 metadata is limited", () => {
       return;
     }
     expect(letIn).toBe(true);
+  });
+
+  it("L5 of a call over the limit the forwarded certificate is not handed on to be parsed, and not forgotten", () => {
+    const fields = [
+      "x-forwarded-client-cert",
+      "By=spiffe://mesh.example/orders;URI=spiffe://mesh.example/caller",
+    ];
+    const [name = "", value = ""] = fields;
+    const read = (tooLarge: boolean) =>
+      readArrival({ [name]: value }, fields, { metadataBytes: headerListBytes(fields), tooLarge });
+    expect(read(false).forwardedCertificate).toBe(value);
+    expect(read(true).forwardedCertificate).toBe("");
+    expect(readArrival({}, [], { metadataBytes: 0, tooLarge: true }).forwardedCertificate).toBeUndefined();
   });
 
   it.each([{ maxMetadataBytes: 0 }, { maxMetadataBytes: 1.5 }, { maxMetadataBytes: "8192" }])(

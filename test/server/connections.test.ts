@@ -1,8 +1,7 @@
 // What a connection may do before and between its calls: how many there may be, how long they may take to say who they
-// are, how often they may ping.
+// are. How often they may ping: see pings.test.ts.
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
-import type { ClientHttp2Session } from "node:http2";
 import { connect, type Socket } from "node:net";
 import { connect as tlsConnect } from "node:tls";
 import { metrics as otel } from "@opentelemetry/api";
@@ -188,99 +187,5 @@ describe("L9 idle and old connections", () => {
     call.stream.end();
     expect((await call.ended).code).toBe(0);
     await wire.closed;
-  });
-});
-
-interface Goodbye {
-  readonly code: number;
-  readonly text: string;
-}
-
-function goodbyeOf(session: ClientHttp2Session): Promise<Goodbye> {
-  session.on("error", () => {});
-  return new Promise((resolve) =>
-    session.once("goaway", (code, _last, data) =>
-      resolve({ code, text: data === undefined ? "" : Buffer.from(data).toString() }),
-    ),
-  );
-}
-
-function ping(session: ClientHttp2Session): Promise<boolean> {
-  return new Promise((resolve) => {
-    try {
-      session.ping((error) => resolve(error === null));
-    } catch {
-      resolve(false);
-    }
-  });
-}
-
-const enhanceYourCalm = 11;
-
-describe("L3 pings", () => {
-  it("L3 a flood of pings ends in GOAWAY ENHANCE_YOUR_CALM too_many_pings, and others go on", async () => {
-    await using wall = await secured();
-    const client = wall.client();
-    const metadata = await wall.authorized();
-    await using wire = await openWire(wall);
-    const call = wire.call({ path: paths.bidi_stream, headers: metadata, keepOpen: true });
-    const goodbye = goodbyeOf(wire.session);
-    for (let i = 0; i < 50; i++) void ping(wire.session);
-    expect(await goodbye).toEqual({ code: enhanceYourCalm, text: "too_many_pings" });
-    await wire.closed;
-    await call.ended;
-    expect(wall.lines.filter(({ reason }) => reason === "too_many_pings")).toHaveLength(1);
-    for (const kind of kinds) expect(await invoke(client, kind, { metadata })).toMatchObject({ name: "OK" });
-  });
-
-  it("L3 two early pings are forgiven, and what the server sends forgives again", async () => {
-    await using wall = await secured();
-    const headers = await wall.authorized();
-    await using wire = await openWire(wall);
-    for (let round = 0; round < 5; round++) {
-      for (let i = 0; i < 3; i++) expect(await ping(wire.session)).toBe(true);
-      const call = wire.call({ path: paths.bidi_stream, headers, messages: [Buffer.from('{"text":"x"}')] });
-      expect((await call.ended).code).toBe(0);
-    }
-    expect(wire.session.closed).toBe(false);
-  });
-
-  it("L3 without calls pings are not forgiven for being far apart", async () => {
-    await using wall = await secured({ limits: { minPingIntervalMs: 1 } });
-    await using wire = await openWire(wall);
-    const goodbye = goodbyeOf(wire.session);
-    const answers: boolean[] = [];
-    for (let i = 0; i < 4; i++) {
-      answers.push(await ping(wire.session));
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-    expect(await goodbye).toMatchObject({ text: "too_many_pings" });
-    expect(answers.slice(0, 3)).toEqual([true, true, true]);
-  });
-
-  it("L3 a grpc-js client with keepalive that keeps the interval is served for as long as it likes", async () => {
-    await using wall = await secured({ limits: { minPingIntervalMs: 50 } });
-    const client = wall.client({ "grpc.keepalive_time_ms": 100, "grpc.keepalive_timeout_ms": 5000 });
-    const metadata = await wall.authorized();
-    const told = await invoke(client, "bidi_stream", {
-      metadata,
-      keepOpen: true,
-      onMessage: (_note, call) => {
-        // Ten keepalives of silence.
-        setTimeout(() => "write" in call && call.end(), 1100);
-      },
-    });
-    expect(told).toMatchObject({ name: "OK" });
-    expect(wall.lines.filter(({ reason }) => reason === "too_many_pings")).toEqual([]);
-  });
-
-  it("L3 a grpc-js client with keepalive that does not is told, and comes back", async () => {
-    await using wall = await secured({ limits: { minPingIntervalMs: 60_000 } });
-    const client = wall.client({ "grpc.keepalive_time_ms": 20 });
-    const metadata = await wall.authorized();
-    const told = await invoke(client, "bidi_stream", { metadata, keepOpen: true });
-    // What gRPC makes of ENHANCE_YOUR_CALM.
-    expect(told).toMatchObject({ name: "RESOURCE_EXHAUSTED" });
-    expect(await invoke(client, "unary", { metadata })).toMatchObject({ name: "OK" });
   });
 });

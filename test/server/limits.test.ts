@@ -1,5 +1,6 @@
 // What one caller may take: calls, streams, messages, metadata; and that it is given back on every way a call can end.
 import { Buffer } from "node:buffer";
+import { constants } from "node:http2";
 import {
   type Client,
   credentials,
@@ -605,15 +606,30 @@ describe.each(kinds)("L5 metadata of %s calls", (kind) => {
   it("L5 a caller that never acknowledges the settings gains nothing by it", async () => {
     await using wall = await secured();
     await using wire = await openWire(wall, { outbound: neverAcknowledge });
-    for (const bytes of [9_000, 20_000, 60_000]) {
-      const result = await wire.call({
-        path: paths[kind],
-        headers: { ...(await wall.authorized()), "x-filler": "x".repeat(bytes) },
-      }).ended;
-      expect(result.code ?? status.RESOURCE_EXHAUSTED).toBe(status.RESOURCE_EXHAUSTED);
-      expect(result.code === undefined ? result.rstCode : 1).not.toBe(0);
+    await using other = await openWire(wall);
+    const filled = async (bytes: number): Promise<Record<string, string>> => ({
+      ...(await wall.authorized()),
+      "x-filler": "x".repeat(bytes),
+    });
+    const path = paths[kind];
+    expect(await wire.call({ path, headers: await filled(9_000) }).ended).toMatchObject({
+      code: status.RESOURCE_EXHAUSTED,
+    });
+    await wall.callLine(() => true);
+    for (const bytes of [16_384, 20_000, 60_000]) {
+      const headers = await filled(bytes);
+      const result = await wire.call({ path, headers }).ended;
+      expect(result).toMatchObject({ code: undefined, rstCode: constants.NGHTTP2_ENHANCE_YOUR_CALM });
+      // As it is for one that does.
+      expect(await other.call({ path, headers }).ended).toEqual(result);
     }
+    // None of them was read, or came as far as the chain.
+    expect(wall.lines.filter((line) => line["grpc_code"] !== undefined)).toHaveLength(1);
     expect(wall.started).toEqual([]);
+    const messages = [Buffer.from('{"text":"hello"}')];
+    expect(await wire.call({ path, headers: await wall.authorized(), messages }).ended).toMatchObject({
+      code: status.OK,
+    });
   });
 });
 

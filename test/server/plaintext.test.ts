@@ -249,6 +249,47 @@ describe("T8 on other servers the header is worth nothing", () => {
   });
 });
 
+describe("L5 L11 a forwarded certificate without end", () => {
+  it("L11 takes no longer than an honest one of its size", async () => {
+    await using wall = await secured({ tls: mesh, limits: { maxMetadataBytes: 200_000 } });
+    await withPlainClient(`127.0.0.1:${wall.port}`, async (client) => {
+      const metadata = await wall.authorized();
+      const timed = async (header: string): Promise<readonly [name: string, ms: number]> => {
+        const started = performance.now();
+        const { name } = await invoke(client, "unary", {
+          metadata: { ...metadata, "x-forwarded-client-cert": header },
+        });
+        return [name, performance.now() - started];
+      };
+      const spaces = " ".repeat(60_000);
+      const [honest, honestMs] = await timed(`${forwarded};X="${spaces}"`);
+      const [hostile, hostileMs] = await timed(`${forwarded};X=${spaces}"`);
+      expect([honest, hostile]).toEqual(["OK", "UNAUTHENTICATED"]);
+      expect(hostileMs).toBeLessThan(1000 + 5 * honestMs);
+    });
+  });
+
+  it.each(kinds)(
+    "L5 of a %s call over the limit is not read: the call is refused for its size",
+    async (kind) => {
+      await using wall = await secured({ tls: mesh });
+      await withPlainClient(`127.0.0.1:${wall.port}`, async (client) => {
+        const metadata = {
+          ...(await wall.authorized()),
+          "x-forwarded-client-cert": forwarded,
+          "x-a": "a".repeat(9000),
+        };
+        expect(await invoke(client, kind, { metadata })).toMatchObject({
+          name: "RESOURCE_EXHAUSTED",
+          details: "metadata too large",
+        });
+        const entry = await wall.auditEntry(() => true);
+        expect(JSON.stringify(entry)).not.toContain("spiffe://mesh.example/caller");
+      });
+    },
+  );
+});
+
 describe("T6 K2 the client of a mesh", () => {
   it.each(kinds)("T6 K2 credentials pass on a %s call, and it is said once", async (kind) => {
     await using wall = await secured({ tls: mesh });

@@ -45,8 +45,7 @@ function isLegalKey(name: string, place: number): boolean {
  */
 function withhold(headers: IncomingHttpHeaders, name: string): void {
   if (name.startsWith(":")) return;
-  if (name === forwardedFor) headers[name] = legalEntries(headers[name]);
-  else if (legalKey.test(name)) headers[name] = "";
+  if (legalKey.test(name)) headers[name] = "";
   else delete headers[name];
 }
 
@@ -60,28 +59,49 @@ function legalEntries(sent: string | string[] | undefined): string {
     .join(",");
 }
 
+/** Size of a list of header fields: RFC 9113 section 10.5.1. HTTP/2 strings are of one byte a character in Node. */
+export function headerListBytes(rawHeaders: readonly string[]): number {
+  let bytes = 0;
+  for (let i = 0; i + 1 < rawHeaders.length; i += 2)
+    bytes += (rawHeaders[i] ?? "").length + (rawHeaders[i + 1] ?? "").length + 32;
+  return bytes;
+}
+
+export interface ArrivalSize {
+  readonly metadataBytes: number;
+  /** A layer will refuse the call for it: what takes time to parse is not. */
+  readonly tooLarge: boolean;
+}
+
 /**
  * Reads what the chain needs from the raw header fields, and takes `grpc-timeout` away from grpc-js, whose own reading
  * overflows 32 bits, accepts trailing garbage and echoes a malformed value.
  */
-export function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly string[]): Arrival {
-  let metadataBytes = 0;
+export function readArrival(
+  headers: IncomingHttpHeaders,
+  rawHeaders: readonly string[],
+  { metadataBytes, tooLarge }: ArrivalSize,
+): Arrival {
   let authorizations: string[] | undefined;
+  let illegalForwardedFor = false;
   for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
     const name = rawHeaders[i] ?? "";
     const value = rawHeaders[i + 1] ?? "";
-    metadataBytes += name.length + value.length + 32;
-    if (!legalValue.test(value) || !isLegalKey(name, i >> 1)) withhold(headers, name);
-    else if (name === "authorization") {
+    if (!legalValue.test(value) || !isLegalKey(name, i >> 1)) {
+      // Node joins all fields of this name, so it is looked through once, however many there are.
+      if (name === forwardedFor) illegalForwardedFor = true;
+      else withhold(headers, name);
+    } else if (name === "authorization") {
       authorizations ??= [];
       authorizations.push(value);
     }
   }
+  if (illegalForwardedFor) headers[forwardedFor] = legalEntries(headers[forwardedFor]);
   // Node keeps the first of two `authorization` fields and drops the other; whoever checks credentials must see both.
   if (authorizations !== undefined && authorizations.length > 1) {
     (headers as Record<string, string | string[]>)["authorization"] = authorizations;
   }
-  const forwardedCertificate = takeForwardedCertificate(headers);
+  const forwardedCertificate = takeForwardedCertificate(headers, tooLarge);
   const timeout = headers["grpc-timeout"];
   if (timeout === undefined) return { metadataBytes, timeoutMs: undefined, forwardedCertificate };
   delete headers["grpc-timeout"];
@@ -89,10 +109,12 @@ export function readArrival(headers: IncomingHttpHeaders, rawHeaders: readonly s
 }
 
 /** Everybody can send one (T8). Node joins several with commas, as RFC 9110 section 5.3 does. */
-function takeForwardedCertificate(headers: IncomingHttpHeaders): string | undefined {
+function takeForwardedCertificate(headers: IncomingHttpHeaders, tooLarge: boolean): string | undefined {
   const sent = headers["x-forwarded-client-cert"];
   if (sent === undefined) return undefined;
   delete headers["x-forwarded-client-cert"];
+  // An empty one names nobody, and is not believed.
+  if (tooLarge) return "";
   return typeof sent === "string" ? sent : sent.join(", ");
 }
 

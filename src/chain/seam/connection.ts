@@ -9,8 +9,8 @@ export interface Connection {
   readonly peer: Peer;
   /** Calls that are open on it. */
   calls: number;
-  /** Was anything of a call sent on it since the last ping (L3)? */
-  sentSincePing: boolean;
+  /** Was anything of a call handed to HTTP/2 that was not seen leaving with a ping since? */
+  handedOver: boolean;
 }
 
 /** Kept on the session itself, as an arrival is on its stream. */
@@ -60,7 +60,7 @@ export class ConnectionPeer implements Peer {
 export const unknownConnection: Connection = {
   peer: new ConnectionPeer(undefined, undefined),
   calls: 0,
-  sentSincePing: false,
+  handedOver: false,
 };
 
 /** What is known of the connection a stream runs on. */

@@ -17,7 +17,8 @@ import { longestTimerMs } from "../../call/timer.ts";
 import type { ConnectionGate } from "../connection-gate.ts";
 import type { PingPolicy } from "../ping-policy.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "../refused-below.ts";
-import { arrivalKey, type MarkedStream, readArrival } from "./arrival.ts";
+import { SentBetweenPings } from "../sent-between-pings.ts";
+import { arrivalKey, headerListBytes, type MarkedStream, readArrival } from "./arrival.ts";
 import { streamTaker, type TakeStream } from "./base-call.ts";
 import {
   addressOf,
@@ -30,21 +31,28 @@ import {
   underlying,
 } from "./connection.ts";
 import type { ServerInside } from "./inside.ts";
+import { answerNotGrpc, cutOffHeaders, notGrpc } from "./not-grpc.ts";
+
+/** Between the two the chain refuses a call with a status, a line in the log and an audit record (L5). */
+function hardCap(maxMetadataBytes: number): number {
+  return 2 * maxMetadataBytes;
+}
 
 /** Our own `commonServerOptions`: HTTP/2 options of every port, plaintext ones too, which ignore the credentials'. */
 export function setHttp2Options(
   server: Server,
-  options: { readonly maxConcurrentStreams: number; readonly maxHeaderListBytes: number },
+  options: { readonly maxConcurrentStreams: number; readonly maxMetadataBytes: number },
 ): void {
+  const maxHeaderListSize = hardCap(options.maxMetadataBytes);
   const inside = server as unknown as ServerInside;
   Object.assign(inside.commonServerOptions, {
     settings: {
       maxConcurrentStreams: options.maxConcurrentStreams,
-      maxHeaderListSize: options.maxHeaderListBytes,
+      maxHeaderListSize,
     },
     // Node cuts off at 128 fields, without a status, whatever their size. Each counts 32 bytes at least (RFC 9113 section
     // 10.5.1), so that with these the size alone decides.
-    maxHeaderListPairs: Math.ceil(options.maxHeaderListBytes / 32),
+    maxHeaderListPairs: Math.ceil(maxHeaderListSize / 32),
     // A field whose value begins or ends with white space is dropped without a word otherwise, and with it a bad
     // credential. A Node that does not know the option drops it all the same; see padded-fields.ts.
     strictFieldWhitespaceValidation: false,
@@ -52,6 +60,8 @@ export function setHttp2Options(
 }
 
 export interface ConnectionEvents {
+  /** What a call may carry; HTTP/2 cuts off at twice that, also a client that does not acknowledge settings (L5). */
+  readonly maxMetadataBytes: number;
   /** Which connections are let in, and for how long they may take to speak HTTP/2 (L9). */
   readonly gate?: ConnectionGate;
   /** How often a connection may ping (L3). */
@@ -74,8 +84,12 @@ export interface RefusedConnection {
 
 /** The open connections of a server. */
 export interface Connections {
-  /** Ends them all at once. `Server.forceShutdown` forgets every connection where channelz is off. */
-  destroyAll(): void;
+  /**
+   * Ends them all at once; settles when all ports that were asked to close are closed. `Server.forceShutdown` forgets
+   * every connection where channelz is off, and `Server.tryShutdown` never calls back where it finds a connection that is
+   * being destroyed: `Http2Session.close` does not call back then.
+   */
+  destroyAll(): Promise<void>;
   /** Where the server listens by now: IP addresses, and `unix` for each Unix socket. */
   boundAddresses(): readonly string[];
 }
@@ -106,9 +120,11 @@ export function watchConnections(server: Server, events: ConnectionEvents): Conn
         .filter((each) => each !== null)
         .map((each) => (typeof each === "string" ? "unix" : each.address));
     },
-    destroyAll() {
+    async destroyAll() {
+      const closed = [...servers].map((each) => new Promise((resolve) => each.once("close", resolve)));
       for (const session of sessions) session.destroy();
       for (const socket of sockets) socket.destroy();
+      await Promise.all(closed);
     },
   };
 }
@@ -161,7 +177,7 @@ function watchHttp2Server(
       socket,
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
-    const connection: Connection = { peer, calls: 0, sentSincePing: false };
+    const connection: Connection = { peer, calls: 0, handedOver: false };
     (session as MarkedSession)[connectionKey] = connection;
     closeWhenCertificateEnds(session, peer);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
@@ -172,7 +188,7 @@ function watchHttp2Server(
     }
     if (pings !== undefined) watchPings(session, connection, pings, events);
   });
-  watchStreams(emitter, events, take);
+  emitter.once("session", () => watchStreams(emitter, events, take));
   emitter.on("tlsClientError", (error: Error & { code?: string }, socket: TLSSocket) => {
     // Ended by the gate, which has said so.
     if (events.gate?.gaveUpOn(underlying(socket)) === true) return;
@@ -199,36 +215,30 @@ type StreamListener = (
   rawHeaders: readonly string[],
 ) => void;
 
-/** Reads what arrives before grpc-js does, and hands it on where it does not take it. */
+/**
+ * Reads what arrives before grpc-js does, and hands on to it what it has to take. To be called when grpc-js listens, before
+ * there is a stream.
+ */
 function watchStreams(emitter: EventEmitter, events: ConnectionEvents, take: TakeStream): void {
-  /** Is it a gRPC call? */
-  const arrives = (
-    stream: ServerHttp2Stream,
-    headers: IncomingHttpHeaders,
-    rawHeaders: readonly string[],
-  ): boolean => {
-    (stream as MarkedStream)[arrivalKey] = readArrival(headers, rawHeaders);
-    const reason = notGrpc(headers);
-    if (reason === undefined) return true;
-    // A CONNECT has no path, and Node ends the answer to a HEAD with its headers: neither may get any further.
-    delete headers["content-type"];
-    // grpc-js answers 415 by itself, past every interceptor, and leaves the request's side open.
-    events.onRefusedBelow("content_type", connectionOf(stream.session).peer.address, reason);
-    freeOnceAnswered(stream);
-    return false;
+  const { maxMetadataBytes } = events;
+  const handOn = emitter.listeners("stream");
+  const arrive: StreamListener = (stream, headers, flags, rawHeaders) => {
+    const bytes = headerListBytes(rawHeaders);
+    if (bytes > hardCap(maxMetadataBytes)) return cutOffHeaders(stream);
+    const refused = notGrpc(headers);
+    if (refused !== undefined) {
+      events.onRefusedBelow("content_type", connectionOf(stream.session).peer.address, refused.detail);
+      return answerNotGrpc(stream, refused);
+    }
+    (stream as MarkedStream)[arrivalKey] = readArrival(headers, rawHeaders, {
+      metadataBytes: bytes,
+      tooLarge: bytes > maxMetadataBytes,
+    });
+    if (take(stream, headers)) return;
+    for (const listener of handOn) Reflect.apply(listener, emitter, [stream, headers, flags, rawHeaders]);
   };
-  const first: StreamListener = (stream, headers, _flags, rawHeaders) => {
-    // grpc-js listens by now: it gets this one all the same, and from here on what is handed to it.
-    const handOn = emitter.listeners("stream").filter((listener) => listener !== first);
-    emitter.removeAllListeners("stream");
-    const all: StreamListener = (...arrival) => {
-      if (arrives(arrival[0], arrival[1], arrival[3]) && take(arrival[0], arrival[1])) return;
-      for (const listener of handOn) Reflect.apply(listener, emitter, arrival);
-    };
-    emitter.on("stream", all);
-    arrives(stream, headers, rawHeaders);
-  };
-  emitter.prependListener("stream", first);
+  emitter.removeAllListeners("stream");
+  emitter.on("stream", arrive);
 }
 
 /** A certificate that Node refused cannot be read any more: the connection is closed already. */
@@ -290,13 +300,18 @@ function watchPings(
   { onRefusedBelow }: ConnectionEvents,
 ): void {
   const pings = policy.watch();
+  const between = new SentBetweenPings();
+  let settings = 0;
   let ended = false;
+  session.on("remoteSettings", () => {
+    settings += 1;
+  });
   session.on("ping", () => {
     if (ended) return;
-    const busy = connection.calls > 0;
-    const reset = connection.sentSincePing;
-    connection.sentSincePing = false;
-    if (!pings.tooMany({ busy, reset })) return;
+    const { bytesWritten, bytesRead } = session.socket;
+    const reset = between.sent({ bytesWritten, bytesRead, settings }, connection.handedOver);
+    if (reset) connection.handedOver = false;
+    if (!pings.tooMany({ busy: connection.calls > 0, reset })) return;
     ended = true;
     onRefusedBelow(
       "too_many_pings",
@@ -309,21 +324,4 @@ function watchPings(
     // What was queued in the turn of a read leaves after it.
     setImmediate(() => session.destroy());
   });
-}
-
-/** Why a request is no gRPC call: gRPC over HTTP/2, "Request-Headers". Undefined where it is one. */
-function notGrpc(headers: IncomingHttpHeaders): string | undefined {
-  const contentType = headers["content-type"];
-  if (typeof contentType !== "string" || !contentType.startsWith("application/grpc"))
-    return "not application/grpc";
-  if (headers[":method"] !== "POST") return "not a POST";
-  return typeof headers[":path"] === "string" ? undefined : "no path";
-}
-
-/** Closes the stream behind the answer. Node ends what answers a HEAD before anybody hears of the request. */
-function freeOnceAnswered(stream: ServerHttp2Stream): void {
-  // "finish" may come before the headers of the answer are on their way.
-  const free = (): void => void setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR));
-  if (stream.writableFinished) free();
-  else stream.once("finish", free);
 }

@@ -49,7 +49,7 @@ export function attachedRoad(certificateOf: (socket: TLSSocket) => PeerCertifica
       marked[connectionKey] ??= {
         peer: peerBehind(session, certificateOf),
         calls: 0,
-        sentSincePing: false,
+        handedOver: false,
       };
       return marked[connectionKey].peer;
     },
