@@ -12,6 +12,7 @@ import type { UntypedHandleCall } from "@grpc/grpc-js";
 import type { MethodKind } from "../call/method.ts";
 import { isThenable } from "../call/thenable.ts";
 import { currentContext, runInContext } from "./current-context.ts";
+import { readWhenWanted } from "./handler-reads.ts";
 import { captureRejections } from "./seam/streams.ts";
 import { answersByItself } from "./seam/unary-call.ts";
 import { type SecuredCall, securedCallOf } from "./secured-call.ts";
@@ -241,7 +242,10 @@ function guardCall(call: HandlerCall): SecuredCall {
   // protection: guarded-emit
   open.emit = captured ? guardedEmit : guardedEmitByHand;
   if ("write" in call) guardWrites(call as unknown as Writable);
-  if ("iterator" in call) guardLoops(call as unknown as Readable);
+  if ("iterator" in call) {
+    guardLoops(call as unknown as Readable);
+    if (secured.inflation !== undefined) readWhenWanted(call as unknown as Readable, secured.inflation);
+  }
   return secured;
 }
 

@@ -66,7 +66,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   readonly #connection: Connection;
   /** By the monotonic clock, when the context was made. */
   #startedAt = 0;
-  readonly #inflation: Inflation | undefined;
+  /** Present where the caller compresses. */
+  readonly inflation: Inflation | undefined;
   /** Is the base call at work on a message of the handler's? What fails then is the handler's. */
   #sending = false;
   /** The call ended by the handler's own doing, but its stream did not: what writes there must hear of it. */
@@ -108,7 +109,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     interceptOwnStatuses(base, this);
     if (plan.maxReceiveMessageBytes !== undefined) limitMessages(base, plan.maxReceiveMessageBytes);
     if (plan.countsBytes) this.#countBytes();
-    this.#inflation = inflationOf(base);
+    this.inflation = inflationOf(base, { streamsRequests: streamsRequests(plan.method.kind) });
     if (isHealthProbe(plan.method)) limitMessages(base, largestProbeBytes);
   }
 
@@ -237,6 +238,8 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   /** From here on what grpc-js's handler side says is the handler's word. */
   handlerRuns(): void {
     this.#handlerRan = true;
+    // It has its one message. A stream's messages it reads by and by.
+    if (!streamsRequests(this.#plan.method.kind)) this.inflation?.taken();
   }
 
   /** The handler's answer, whether by callback or by promise; only the first one counts. */
@@ -347,7 +350,6 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   onReceiveMessage(message: unknown): void {
     if (this.#state !== OPEN) return;
-    this.#inflation?.next();
     this.#inspect(message, 0);
   }
 
@@ -523,6 +525,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #deliver(message: unknown): void {
+    this.inflation?.delivered();
     if (this.#heldBy !== undefined) {
       this.#heldBy = undefined;
       this.#heldMessage = { message };
@@ -570,7 +573,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   #finish(ended: PublicStatus, endedBy: EndedBy, layer: string | undefined): void {
     this.#state = ENDED;
     this.#ending = { status: ended, endedBy, layer };
-    this.#inflation?.stop();
+    this.inflation?.stop();
     clearTimeout(this.#checkTimer);
     // A check that is still waiting for something can stop too, not only the handler.
     if (!this.#endedByHandler) this.#context?.abort(ended.details);

@@ -2,11 +2,12 @@
 import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { connect as tlsConnect } from "node:tls";
-import zlib, { gzipSync } from "node:zlib";
-import { describe, expect, it, vi } from "vitest";
+import { gzipSync } from "node:zlib";
+import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/call/method.ts";
 import { redactSecrets } from "../../src/call/redaction.ts";
 import { check } from "../harness/health.ts";
+import { countInflaters } from "../harness/inflaters.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
@@ -77,33 +78,6 @@ describe("compressed messages", () => {
     connection.cut();
   });
 });
-
-/** How many inflaters are at work at once, at most, until it is disposed of. */
-function countInflaters(): Disposable & { readonly most: number; readonly all: number } {
-  const make = zlib.createGunzip;
-  let now = 0;
-  let most = 0;
-  let all = 0;
-  const spy = vi.spyOn(zlib, "createGunzip").mockImplementation((...options) => {
-    now += 1;
-    all += 1;
-    most = Math.max(most, now);
-    return make(...options).once("end", () => {
-      now -= 1;
-    });
-  });
-  return {
-    get most() {
-      return most;
-    },
-    get all() {
-      return all;
-    },
-    [Symbol.dispose]() {
-      spy.mockRestore();
-    },
-  };
-}
 
 const packed = grpcFrame(gzipSync("{}"), 1);
 const plain = grpcFrame("{}");

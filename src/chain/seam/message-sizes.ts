@@ -10,24 +10,31 @@ export function limitMessages(base: BaseCall, maxBytes: number): void {
   base.decoder.maxReadMessageLength = maxBytes;
 }
 
+/** What was put in place of the base call's own before the counting: it must go on being asked. */
+const ownInflation: unique symbol = Symbol("palisade.inflation");
+
+type CountingCall = OwnedBaseCall & { [ownInflation]?: OwnedBaseCall["decompressMessage"] };
+
 /**
  * Tells the receiver the size of each message: the base call takes every inbound message through
  * `this.decompressMessage`, compressed or not, and every outbound one through `this.serializeMessage`. Needs
  * `interceptOwnStatuses` first. False, and no sizes, where this grpc-js has neither.
  */
 export function countMessageBytes(base: BaseCall): boolean {
-  const owned = base as OwnedBaseCall;
+  const owned = base as CountingCall;
   if (typeof owned.decompressMessage !== "function" || typeof owned.serializeMessage !== "function")
     return false;
+  if (Object.hasOwn(owned, "decompressMessage")) owned[ownInflation] = owned.decompressMessage;
   owned.decompressMessage = countReceived;
   owned.serializeMessage = countSent;
   return true;
 }
 
-function countReceived(this: OwnedBaseCall, message: Buffer, encoding: string): Buffer | Promise<Buffer> {
+function countReceived(this: CountingCall, message: Buffer, encoding: string): Buffer | Promise<Buffer> {
   this.palisade.onBytesReceived(message.length - framingBytes);
   const prototype = Object.getPrototypeOf(this) as OwnedBaseCall;
-  return prototype.decompressMessage.call(this, message, encoding);
+  const inflate = this[ownInflation] ?? prototype.decompressMessage;
+  return inflate.call(this, message, encoding);
 }
 
 function countSent(this: OwnedBaseCall, value: unknown): Buffer {

@@ -133,7 +133,9 @@ function readFrame(this: OpenCall, data: Buffer): void {
     }
   }
   // A call that was told its end lets what is left flow past, so that its stream can close.
-  if (messages.length > 0 && !this.isReadPending && !this.cancelled) this.stream.pause();
+  if (messages.length === 0 || this.cancelled) return;
+  // What is to be inflated waits in the queue while somebody waits for it.
+  if (!this.isReadPending || this.readQueue.length > 0) this.stream.pause();
 }
 
 /** Tells the end of the request to whoever waits for it; for all others it has its place in the queue. */
