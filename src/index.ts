@@ -101,7 +101,7 @@ export {
 } from "./middleware/authorization/rbac.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
 export { type DeadlineLayer, type DeadlineOptions, deadline } from "./middleware/deadline.ts";
-export { type LoggingOptions, logging } from "./middleware/logging/logging.ts";
+export { type LoggingLayer, type LoggingOptions, logging } from "./middleware/logging/logging.ts";
 export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-limit.ts";
 export { metrics } from "./middleware/metrics.ts";
 export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";

@@ -1,6 +1,8 @@
 // The gate before a server's connections (L9): how many there may be, in all and from one address, and how long each may
 // take until it speaks HTTP/2.
 import type { Socket } from "node:net";
+import { Holders } from "../call/holders.ts";
+import type { Peer } from "../call/peer.ts";
 import type { RefusedBelow } from "./refused-below.ts";
 
 export interface ConnectionGateOptions {
@@ -15,16 +17,18 @@ export interface ConnectionGateOptions {
    * that has all its places, or else of the one that has most of all.
    */
   readonly whenFull?: "refuse-newest" | "end-oldest";
+  /** Why nothing of this address is let in at present, for the log; undefined where it is. */
+  readonly refuseAddress?: (address: string) => string | undefined;
 }
 
 export interface GateRefusal {
-  readonly reason: Extract<RefusedBelow, "connection_limit" | "peer_connection_limit">;
+  readonly reason: Extract<RefusedBelow, "connection_limit" | "peer_connection_limit" | "address_over_limit">;
   readonly detail: string;
 }
 
 /** A connection that was in was ended by the gate. */
 export type OnEnded = (
-  reason: Extract<RefusedBelow, "handshake_timeout" | "health_connection_limit">,
+  reason: Extract<RefusedBelow, "handshake_timeout" | "health_connection_limit" | "address_over_limit">,
   detail: string,
 ) => void;
 
@@ -37,9 +41,9 @@ interface Place {
 /** Counts open sockets. Its tables hold open connections alone, and so no more than `maxConnections` entries (L10). */
 export class ConnectionGate {
   readonly #options: ConnectionGateOptions;
-  readonly #byKey: Map<string | undefined, number> = new Map();
-  /** The oldest first. */
+  readonly #byKey: Holders<string | undefined, Socket> = new Holders();
   readonly #open: Map<Socket, Place> = new Map();
+  readonly #socketOf: WeakMap<Peer, Socket> = new WeakMap();
   readonly #gaveUp: WeakSet<Socket> = new WeakSet();
 
   constructor(options: ConnectionGateOptions) {
@@ -48,16 +52,35 @@ export class ConnectionGate {
 
   /** Why the socket is refused; undefined where it is in. `onEnded` is told where the gate ends it later. */
   admit(socket: Socket, address: string, onEnded: OnEnded): GateRefusal | undefined {
+    const detail = this.#options.refuseAddress?.(address);
+    if (detail !== undefined) return { reason: "address_over_limit", detail };
     const key = this.#options.keyOf(address);
     const full = this.#fullFor(key);
     if (full !== undefined) {
       if (this.#options.whenFull !== "end-oldest") return full;
-      this.#endOldest(full.reason === "peer_connection_limit" ? key : this.#greediest(), full.detail);
+      // Who has one place keeps it as long as somebody has two.
+      const greediest = full.reason === "peer_connection_limit" ? key : this.#byKey.greediest()?.key;
+      this.#endOldest(greediest, full.detail);
     }
-    this.#byKey.set(key, this.#countOf(key) + 1);
+    this.#byKey.add(key, socket);
     this.#open.set(socket, { key, onEnded, greeting: this.#giveUpLater(socket, onEnded) });
     socket.once("close", () => this.#release(socket));
     return undefined;
+  }
+
+  /** Calls of the socket's connection have this peer. */
+  speaksFor(peer: Peer, socket: Socket): void {
+    this.#socketOf.set(peer, socket);
+  }
+
+  /** Ends the connection whose calls have this peer, where it is open: its address is refused. */
+  end(peer: Peer, detail: string): void {
+    const socket = this.#socketOf.get(peer);
+    const place = socket === undefined ? undefined : this.#open.get(socket);
+    if (socket === undefined || place === undefined) return;
+    this.#release(socket);
+    place.onEnded("address_over_limit", detail);
+    socket.destroy();
   }
 
   /** The client's SETTINGS are here: it speaks HTTP/2. */
@@ -72,7 +95,7 @@ export class ConnectionGate {
 
   #fullFor(key: string | undefined): GateRefusal | undefined {
     const { maxConnections, maxConnectionsPerPeer } = this.#options;
-    if (key !== undefined && this.#countOf(key) >= maxConnectionsPerPeer)
+    if (key !== undefined && this.#byKey.countOf(key) >= maxConnectionsPerPeer)
       return {
         reason: "peer_connection_limit",
         detail: `${maxConnectionsPerPeer} connections of it are open`,
@@ -82,32 +105,13 @@ export class ConnectionGate {
     return undefined;
   }
 
-  #countOf(key: string | undefined): number {
-    return this.#byKey.get(key) ?? 0;
-  }
-
-  /** Whoever has most places: who has one keeps it as long as somebody has two. */
-  #greediest(): string | undefined {
-    let greediest: string | undefined;
-    let most = 0;
-    for (const { key } of this.#open.values()) {
-      const count = this.#countOf(key);
-      if (count > most) {
-        most = count;
-        greediest = key;
-      }
-    }
-    return greediest;
-  }
-
   #endOldest(key: string | undefined, detail: string): void {
-    for (const [socket, place] of this.#open) {
-      if (place.key !== key) continue;
-      this.#release(socket);
-      place.onEnded("health_connection_limit", detail);
-      socket.destroy();
-      return;
-    }
+    const socket = this.#byKey.oldestOf(key);
+    const place = socket === undefined ? undefined : this.#open.get(socket);
+    if (socket === undefined || place === undefined) return;
+    this.#release(socket);
+    place.onEnded("health_connection_limit", detail);
+    socket.destroy();
   }
 
   #giveUpLater(socket: Socket, onEnded: OnEnded): NodeJS.Timeout {
@@ -124,8 +128,6 @@ export class ConnectionGate {
     if (place === undefined) return;
     clearTimeout(place.greeting);
     this.#open.delete(socket);
-    const left = this.#countOf(place.key) - 1;
-    if (left === 0) this.#byKey.delete(place.key);
-    else this.#byKey.set(place.key, left);
+    this.#byKey.remove(place.key, socket);
   }
 }

@@ -4,6 +4,8 @@ export const reasonsBelow = [
   "connection_limit",
   /** Too many connections from this peer. */
   "peer_connection_limit",
+  /** The peer's address stays far over its rate limit. */
+  "address_over_limit",
   /** The oldest connection of a health port made room for a new one. */
   "health_connection_limit",
   /** The handshake was not done in time. */

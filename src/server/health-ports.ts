@@ -12,6 +12,7 @@ import {
 import { ServerCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { ConfigError } from "../call/errors.ts";
+import { addressKey } from "../call/peer-key.ts";
 import { Chain } from "../chain/chain.ts";
 import { ConnectionGate } from "../chain/connection-gate.ts";
 import { PingPolicy } from "../chain/ping-policy.ts";
@@ -20,7 +21,6 @@ import { type Connections, setHttp2Options, watchConnections } from "../chain/se
 import { handleUnknownMethods } from "../chain/seam/registered.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
-import { addressKey } from "../middleware/rate-limit/peer-key.ts";
 import { peerRateLimit } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery.ts";
 import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";

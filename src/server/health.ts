@@ -9,10 +9,11 @@ import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, st
 import { fromJSON } from "@grpc/proto-loader";
 import { z } from "zod";
 import { StatusError } from "../call/errors.ts";
+import { Holders } from "../call/holders.ts";
 import { healthServiceName } from "../call/method.ts";
+import { peerKey } from "../call/peer-key.ts";
 import { texts } from "../call/status.ts";
 import { securityContext } from "../chain/current-context.ts";
-import { peerKey } from "../middleware/rate-limit/peer-key.ts";
 import { hostAndPortOf, isListenAddress } from "./listen-address.ts";
 
 export type ServingStatus = "UNKNOWN" | "SERVING" | "NOT_SERVING" | "SERVICE_UNKNOWN";
@@ -30,7 +31,10 @@ export interface HealthAddresses {
 }
 
 export interface HealthOptions {
-  /** How many watches may be open at once. */
+  /**
+   * How many watches may be open at once. Where `total` is reached, a peer with fewer watches than another still gets one:
+   * the oldest watch of the peer that has most ends with RESOURCE_EXHAUSTED, as a watch that is refused does.
+   */
   readonly watchLimit?:
     | {
         /** From one peer. Default: 100. */
@@ -91,9 +95,8 @@ export class HealthService implements Health {
   readonly #limits: HealthSettings["watchLimit"];
   readonly #statuses: Map<string, ServingStatus> = new Map([["", "NOT_SERVING"]]);
   readonly #watchers: Map<string, Set<Watcher>> = new Map();
-  readonly #watchesByPeer: Map<string, number> = new Map();
+  readonly #watches: Holders<string, Watcher> = new Holders();
   #addresses: HealthAddresses = {};
-  #watches = 0;
   #closing = false;
 
   constructor(settings: HealthSettings) {
@@ -159,26 +162,40 @@ export class HealthService implements Health {
     if (service.length > longestServiceName)
       throw new StatusError(status.INVALID_ARGUMENT, texts.invalidRequest);
     const peer = peerKey(securityContext(call).peer);
-    const fromPeer = this.#watchesByPeer.get(peer) ?? 0;
-    if (this.#watches >= this.#limits.total || fromPeer >= this.#limits.perPeer) {
-      throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
-    }
-    this.#watches += 1;
-    this.#watchesByPeer.set(peer, fromPeer + 1);
+    const fromPeer = this.#watches.countOf(peer);
+    if (fromPeer >= this.#limits.perPeer || !this.#makesRoom(fromPeer)) throw tooManyWatches();
+    this.#watches.add(peer, call);
     const watchers = this.#watchers.get(service) ?? new Set();
     this.#watchers.set(service, watchers.add(call));
     // "close" comes once, whatever ends the call: the caller, the deadline, or our own end().
     call.once("close", () => {
       watchers.delete(call);
       if (watchers.size === 0) this.#watchers.delete(service);
-      this.#watches -= 1;
-      const left = (this.#watchesByPeer.get(peer) ?? 1) - 1;
-      if (left === 0) this.#watchesByPeer.delete(peer);
-      else this.#watchesByPeer.set(peer, left);
+      this.#watches.remove(peer, call);
     });
     call.write({ status: this.#statuses.get(service) ?? "SERVICE_UNKNOWN" });
     if (this.#closing) call.end();
   }
+
+  /**
+   * Is there room for one more watch, of a peer that has so many? Where all places are taken, the oldest watch of the peer
+   * that has most ends, if that peer still has no fewer than the other then: two that have as many do not take turns.
+   */
+  #makesRoom(fromPeer: number): boolean {
+    if (this.#watches.size < this.#limits.total) return true;
+    const greediest = this.#watches.greediest();
+    if (greediest === undefined || greediest.count <= fromPeer + 1) return false;
+    const oldest = this.#watches.oldestOf(greediest.key);
+    if (oldest === undefined) return false;
+    // Its "close" comes later.
+    this.#watches.remove(greediest.key, oldest);
+    oldest.emit("error", tooManyWatches());
+    return true;
+  }
+}
+
+function tooManyWatches(): StatusError {
+  return new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
 }
 
 /** Said apart: protobufjs reads it, but its type for a field does not know maps. */

@@ -14,6 +14,7 @@ import { audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { deadline } from "../middleware/deadline.ts";
+import { logging } from "../middleware/logging/logging.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { compilePolicy } from "./application-policy.ts";
@@ -129,8 +130,9 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
     ),
   );
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
+  const lines = ownLogger === undefined ? undefined : logging({ logger: ownLogger });
   const chain = new Chain({
-    layers: layersOf({ settings, logger: ownLogger, audit: auditing, policy, overrides, behindMesh: false }),
+    layers: layersOf({ settings, logging: lines, audit: auditing, policy, overrides, behindMesh: false }),
     recovery: recover,
     checkTimeoutMs: settings.deadline.checkTimeoutMs,
     logger,
@@ -146,6 +148,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   );
   return Object.assign([chain.interceptor], {
     close: async () => {
+      lines?.flush();
       await auditing?.close();
       await closeAuthenticator(settings.authentication);
     },

@@ -1,11 +1,10 @@
 // The one place that knows the order of the layers (C1). It reads like the list in the README.
-import type { Logger } from "pino";
 import type { Middleware } from "../chain/middleware.ts";
 import type { AuditLayer } from "../middleware/audit/audit.ts";
 import { authentication, credentialHeadersOf } from "../middleware/authentication/authentication.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { type DeadlineLimits, deadline } from "../middleware/deadline.ts";
-import { logging } from "../middleware/logging/logging.ts";
+import type { LoggingLayer } from "../middleware/logging/logging.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { metrics } from "../middleware/metrics.ts";
 import { failedAuthenticationLimit } from "../middleware/rate-limit/failed-authentication.ts";
@@ -28,8 +27,10 @@ import type { LayerSettings } from "./options.ts";
 
 export interface LayerParts {
   readonly settings: LayerSettings;
-  readonly logger: Logger | undefined;
+  readonly logging: LoggingLayer | undefined;
   readonly audit: AuditLayer | undefined;
+  /** Counts for the addresses that stay far over their limit; undefined where connections are not ours. */
+  readonly flooding?: Middleware | undefined;
   readonly policy: PolicyHolder;
   readonly overrides: MethodOverrides;
   /** Do calls bring the client's certificate in a header, from a sidecar that is trusted to say so? */
@@ -37,7 +38,7 @@ export interface LayerParts {
 }
 
 export function layersOf(parts: LayerParts): readonly Middleware[] {
-  const { settings, logger, audit, policy, overrides, behindMesh } = parts;
+  const { settings, logging, audit, flooding, policy, overrides, behindMesh } = parts;
   const { enforce } = settings;
   const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
   const limitersFor = (own?: MethodRateLimits): Limiters =>
@@ -45,10 +46,11 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
   return [
     // They watch.
     ...(settings.tracing ? [tracing()] : []),
-    ...(logger === undefined ? [] : [logging({ logger })]),
+    ...(logging === undefined ? [] : [logging]),
     ...(settings.metrics ? [metrics()] : []),
     // protection: audit
     ...(audit === undefined ? [] : overrides.layersFor("audit", (own) => (own === false ? nothing : audit))),
+    ...(flooding === undefined ? [] : [flooding]),
     // They refuse.
     // protection: forwarded-certificate
     ...(behindMesh ? [forwardedCertificateCheck()] : []),

@@ -10,6 +10,8 @@ const messages: Readonly<Record<RefusedBelow, string>> = {
   connection_limit: "refused a connection: as many as limits.maxConnections are open",
   peer_connection_limit:
     "refused a connection: as many as limits.maxConnectionsPerPeer are open from its address",
+  address_over_limit:
+    "refused or ended a connection: its address stays far over its rate limit (rateLimit.perPeer)",
   health_connection_limit:
     "ended a connection of a health port, the oldest of its address: a newer one took its place",
   handshake_timeout: "ended a connection: it did not speak HTTP/2 in time",

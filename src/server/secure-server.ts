@@ -8,6 +8,7 @@ import { describeError } from "../call/error-description.ts";
 import { ConfigError } from "../call/errors.ts";
 import type { MethodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
+import { addressKey } from "../call/peer-key.ts";
 import { longestTimerMs } from "../call/timer.ts";
 import { Chain } from "../chain/chain.ts";
 import { ConnectionGate } from "../chain/connection-gate.ts";
@@ -21,11 +22,12 @@ import { closeAuthenticator } from "../middleware/authentication/authenticator.t
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
-import { addressKey } from "../middleware/rate-limit/peer-key.ts";
+import { type LoggingLayer, logging } from "../middleware/logging/logging.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { compilePolicy } from "./application-policy.ts";
 import { warnOfShadow } from "./enforce.ts";
+import { FloodingAddresses } from "./flooding-addresses.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
 import { type Health, HealthService, healthDefinition } from "./health.ts";
@@ -126,6 +128,7 @@ class PalisadeServer implements SecureServer {
   readonly #overrides: MethodOverrides;
   readonly #healthPorts: HealthPorts | undefined;
   #authorizer: Authorizer;
+  readonly #logging: LoggingLayer | undefined;
   readonly #audit: AuditLayer | undefined;
   readonly #chain: Chain;
   readonly #server: GuardedServer;
@@ -148,13 +151,17 @@ class PalisadeServer implements SecureServer {
     const logger = settings.logger === false ? undefined : (settings.logger ?? pino());
     this.#port = listeningPort(settings.tls, { logger: logger ?? false, metrics: settings.metrics });
     this.#logger = logger ?? pino({ enabled: false });
+    this.#logging = logger === undefined ? undefined : logging({ logger });
     this.#audit =
       settings.audit === undefined ? undefined : audit({ ...settings.audit, logger: this.#logger });
+    const gate = connectionGate(settings, (address) => flooding?.refuse(address));
+    const flooding = floodingAddresses(settings, gate);
     this.#chain = new Chain({
       layers: layersOf({
         settings,
-        logger,
+        logging: this.#logging,
         audit: this.#audit,
+        flooding: flooding?.layer,
         policy: this.#policy,
         overrides: this.#overrides,
         behindMesh: settings.tls.plaintext === "mesh",
@@ -178,7 +185,7 @@ class PalisadeServer implements SecureServer {
     this.#refusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
     const onRefusedBelow = this.#refusedBelow.report;
     this.#connections = watchConnections(this.#server, {
-      gate: connectionGate(settings),
+      gate,
       pings: new PingPolicy({ minIntervalMs: settings.limits.minPingIntervalMs }),
       certificateOf: peerCertificateOf,
       refuse: this.#port.refuse,
@@ -340,6 +347,7 @@ class PalisadeServer implements SecureServer {
     await this.#drain(graceMs);
     await this.#healthPorts?.close();
     this.#refusedBelow.close();
+    this.#logging?.flush();
     await this.#audit?.close();
     await closeAuthenticator(this.#settings.authentication).catch((error: unknown) =>
       this.#logger.warn({ err: describeError(error) }, "shutdown: an authenticator could not be closed"),
@@ -372,15 +380,38 @@ function notLoopback(address: string): string {
 }
 
 /** Everybody who came through a balancer or a sidecar has its address: such an address is not limited by itself. */
-function connectionGate({ limits, peer, tls }: SecureServerSettings): ConnectionGate {
+function ownAddressKey({ peer, tls }: SecureServerSettings): (address: string) => string | undefined {
   const proxies = addressSet(peer?.trustedProxies ?? []);
   const isShared = (address: string): boolean =>
     tls.plaintext === "mesh" || isIP(address) === 0 || proxies.has(address);
+  return (address) => (isShared(address) ? undefined : addressKey(address));
+}
+
+function connectionGate(
+  settings: SecureServerSettings,
+  refuseAddress: (address: string) => string | undefined,
+): ConnectionGate {
+  const { maxConnections, maxConnectionsPerPeer, handshakeTimeoutMs } = settings.limits;
   return new ConnectionGate({
-    maxConnections: limits.maxConnections,
-    maxConnectionsPerPeer: limits.maxConnectionsPerPeer,
-    handshakeTimeoutMs: limits.handshakeTimeoutMs,
-    keyOf: (address) => (isShared(address) ? undefined : addressKey(address)),
+    maxConnections,
+    maxConnectionsPerPeer,
+    handshakeTimeoutMs,
+    keyOf: ownAddressKey(settings),
+    refuseAddress,
+  });
+}
+
+/** Undefined where no address is refused for what its callers do. */
+function floodingAddresses(
+  settings: SecureServerSettings,
+  gate: ConnectionGate,
+): FloodingAddresses | undefined {
+  const { perPeer } = settings.rateLimit;
+  if (perPeer === false || settings.tls.plaintext !== undefined) return undefined;
+  return new FloodingAddresses({
+    limit: perPeer,
+    keyOf: ownAddressKey(settings),
+    endConnection: (peer, detail) => gate.end(peer, detail),
   });
 }
 

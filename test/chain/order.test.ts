@@ -14,6 +14,7 @@ import type { Authenticator } from "../../src/middleware/authentication/authenti
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import type { Authorizer, Decision } from "../../src/middleware/authorization/authorizer.ts";
+import { logging } from "../../src/middleware/logging/logging.ts";
 import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { serverSchema } from "../../src/server/options.ts";
@@ -37,7 +38,7 @@ describe("the order of the layers", async () => {
   );
   const layers = layersOf({
     settings,
-    logger,
+    logging: logging({ logger }),
     audit: audit({ sinks: [sink], logger }),
     policy: new PolicyHolder(),
     behindMesh: false,

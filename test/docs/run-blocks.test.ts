@@ -19,6 +19,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseOptions } from "../../src/call/options.ts";
 import { allowAuthenticated, anonymous, audit, issueApiKey, memoryApiKeyStore } from "../../src/index.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
+import { logging } from "../../src/middleware/logging/logging.ts";
 import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { serverSchema } from "../../src/server/options.ts";
@@ -160,7 +161,7 @@ function checkDrawing({ code }: Block): void {
   const logger = pino({ enabled: false });
   const layers = layersOf({
     settings,
-    logger,
+    logging: logging({ logger }),
     audit: audit({ sinks: [{ write: async () => {} }], logger }),
     policy: new PolicyHolder(),
     overrides: new MethodOverrides(settings),

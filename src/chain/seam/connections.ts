@@ -166,8 +166,10 @@ function watchHttp2Server(
     closeWhenCertificateEnds(session, peer);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
     const { gate, pings } = events;
-    if (gate !== undefined && socket !== undefined)
+    if (gate !== undefined && socket !== undefined) {
+      gate.speaksFor(peer, underlying(socket));
       session.once("remoteSettings", () => gate.greeted(underlying(socket)));
+    }
     if (pings !== undefined) watchPings(session, connection, pings, events);
   });
   watchStreams(emitter, events, take);

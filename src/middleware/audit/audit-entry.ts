@@ -6,6 +6,7 @@ import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
 import { shadowRefusalOf } from "../../call/shadow.ts";
 import { statusName, texts } from "../../call/status.ts";
+import type { LeftOut } from "../../chain/call-aggregation.ts";
 import type { Outcome } from "../../chain/middleware.ts";
 
 /** A verified identity, without its claims, roles and permissions. */
@@ -48,8 +49,8 @@ export interface AuditEntry {
   readonly delivered?: false;
   readonly traceId?: string;
   /**
-   * Present on an entry that stands for many calls of a flood without identity: how many. What else it says is true of
-   * the last of them; `other` stands for what was no longer told apart.
+   * Present on an entry that stands for many calls that ended alike: how many. `time` and `id` are those of the last of
+   * them, and what else it says is true of one of them; `other` stands for what was no longer told apart.
    */
   readonly count?: number;
   /** Of an entry that stands for many calls: when the first arrived. */
@@ -137,6 +138,36 @@ function newParty({ subject, kind, scheme, issuer, tenant }: Principal): AuditPa
   if (issuer !== undefined) made.issuer = boundedText(issuer, longestText);
   if (tenant !== undefined) made.tenant = boundedText(tenant, longestText);
   return made;
+}
+
+/** Verified callers whom nobody told apart. Their entry waits in their lane. */
+const otherCaller: AuditParty = Object.freeze({ subject: "other", kind: "service", scheme: "other" });
+
+/** One entry for calls that ended alike. */
+export function aggregatedEntry({
+  line,
+  count,
+  firstAt,
+  lastAt,
+  lastId,
+  method,
+  shared,
+}: LeftOut<AuditEntry>): AuditEntry {
+  if (count === 1) return line;
+  const { actor, traceId, ...entry } = line;
+  const lastTime = isoTime(lastAt);
+  return {
+    ...entry,
+    ...(shared
+      ? { caller: laneOf(entry) === "identified" ? otherCaller : null, peer: "other", rule: "other" }
+      : {}),
+    method: method === undefined ? "other" : entry.method,
+    time: lastTime,
+    id: lastId,
+    count,
+    firstTime: isoTime(firstAt),
+    lastTime,
+  };
 }
 
 export function laneOf(entry: AuditEntry): AuditLane {

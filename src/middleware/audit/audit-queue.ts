@@ -1,6 +1,6 @@
 // Entries that wait for a sink, in two lanes of bounded length (U2). A flood of callers without identity is counted
 // together instead of queued, and can neither fill the memory nor push out an entry about an identified caller.
-import { type AuditEntry, laneOf } from "./audit-entry.ts";
+import { type AuditEntry, callsIn, laneOf } from "./audit-entry.ts";
 
 /** Calls that differ in nothing that matters in a flood. */
 interface Flood {
@@ -72,9 +72,10 @@ export class AuditQueue {
 }
 
 function withOneMore(flood: Flood | undefined, entry: AuditEntry): Flood {
-  if (flood === undefined) return { last: entry, firstTime: entry.time, count: 1 };
+  if (flood === undefined)
+    return { last: entry, firstTime: entry.firstTime ?? entry.time, count: callsIn(entry) };
   flood.last = entry;
-  flood.count += 1;
+  flood.count += callsIn(entry);
   return flood;
 }
 

@@ -3,8 +3,9 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import { loggerSchema } from "../../call/logger-option.ts";
 import { parseOptions } from "../../call/options.ts";
+import { CallAggregation } from "../../chain/call-aggregation.ts";
 import type { Middleware } from "../../chain/middleware.ts";
-import { auditEntry } from "./audit-entry.ts";
+import { type AuditEntry, aggregatedEntry, auditEntry } from "./audit-entry.ts";
 import { type AuditFailure, AuditFailures } from "./audit-failures.ts";
 import type { AuditSink } from "./audit-sink.ts";
 import { SinkWriter } from "./sink-writer.ts";
@@ -60,7 +61,9 @@ export const auditLayerSchema: z.ZodType<AuditSettings & Pick<AuditOptions, "log
 });
 
 /**
- * Records every call, at its end: `AuditEntry` says what. It never fails or delays a call (U2): entries wait in two
+ * Records every call, at its end: `AuditEntry` says what. Repeated refusals are counted together: in 10 s the first 10
+ * calls of one peer that end for one reason have an entry each, and the first 100 that a verified caller is refused for
+ * one reason; one entry at the end of the 10 s has the `count` of the others. It never fails or delays a call (U2): entries wait in two
  * bounded lanes for each sink. Those of identified callers (verified, not anonymous) are lost only where their own lane
  * is full. The others share the second lane: it keeps entries up to half its limit, and while more come than the sink
  * takes it counts them together, by method, status, decision, rule and peer, in one entry with `count`, `firstTime` and
@@ -85,17 +88,25 @@ export function audit(options: AuditOptions): AuditLayer {
         new AuditFailures(sink.name ?? `sink ${index + 1}`, logger, onFailure),
       ),
   );
+  const add = (entry: AuditEntry): void => {
+    for (const writer of writers) writer.add(entry);
+  };
+  const aggregation = new CallAggregation<AuditEntry>({
+    describe: auditEntry,
+    write: (leftOut) => add(aggregatedEntry(leftOut)),
+  });
   return {
     name: "audit",
     watches: true,
     onEnd(call, outcome) {
-      const entry = auditEntry(call, outcome);
-      for (const writer of writers) writer.add(entry);
+      if (aggregation.admits(call, outcome)) add(auditEntry(call, outcome));
     },
     async flush() {
+      aggregation.flush();
       await Promise.all(writers.map((writer) => writer.flush()));
     },
     async close(withinMs = 5_000) {
+      aggregation.flush();
       await Promise.all(writers.map((writer) => writer.close(withinMs)));
     },
   };

@@ -5,7 +5,7 @@ import { z } from "zod";
 import type { CallContext } from "../../call/context.ts";
 import { describeError, type ErrorDescription } from "../../call/error-description.ts";
 import { loggerSchema } from "../../call/logger-option.ts";
-import type { MethodInfo } from "../../call/method.ts";
+import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
 import { roundedMs, roundedMsText } from "../../call/milliseconds.ts";
 import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
@@ -13,6 +13,7 @@ import type { Principal } from "../../call/principal.ts";
 import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
 import { shadowRefusalOf } from "../../call/shadow.ts";
 import { statusName } from "../../call/status.ts";
+import { CallAggregation, type LeftOut } from "../../chain/call-aggregation.ts";
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
 import { field, PlainLines } from "./plain-lines.ts";
 
@@ -62,6 +63,32 @@ interface CallLine {
   readonly hint: string | undefined;
 }
 
+/** What the line says that stands for several calls, in this order. */
+interface LeftOutLine {
+  /** Absent where they called several. */
+  readonly method: string | undefined;
+  readonly grpc_code: string;
+  readonly details: string | undefined;
+  /** `other` where too many callers came to be told apart. */
+  readonly peer: string;
+  readonly principal: string | null;
+  readonly scheme: string | undefined;
+  readonly ended_by: CallLine["ended_by"];
+  readonly layer: string | undefined;
+  readonly rule: string | undefined;
+  /** How many calls had no line of their own. */
+  readonly left_out: number;
+  /** When the first and the last of them arrived: ISO 8601, UTC. */
+  readonly first_time: string;
+  readonly last_time: string;
+}
+
+/** The logging layer, with what a shutdown needs. */
+export interface LoggingLayer extends Middleware {
+  /** Says now how many calls had no line of their own. */
+  flush(): void;
+}
+
 /**
  * Logs one line for each call, at its end. Never metadata, never payloads; errors as `describeError` describes them.
  *
@@ -71,19 +98,57 @@ interface CallLine {
  * | `warn` | what someone should look at if it grows: UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED; every failure that came from the connection or from what the caller sent (`ended_by: "transport"`) |
  * | `error` | our own failures: INTERNAL, UNKNOWN, DATA_LOSS, UNAVAILABLE |
  *
- * Only lines at `error` carry a stack. Throws `ConfigError` where `logger` is no pino logger.
+ * Only lines at `error` carry a stack.
+ *
+ * Repeated refusals are counted together: in 10 s the first 10 calls of one peer that end for one reason have a line
+ * each, and the first 100 that a verified caller is refused for one reason. One line at the end of the 10 s has the
+ * count of the others (`left_out`). Without a verified caller no more than 1,000 such lines are written in 10 s, and as
+ * many peers and reasons are told apart; with one, 10,000. Throws `ConfigError` where `logger` is no pino logger.
  */
-export function logging(options: LoggingOptions): Middleware {
+export function logging(options: LoggingOptions): LoggingLayer {
   const { logger } = parseOptions(loggingSchema, options, "logging");
   const writePlain = plainWriter(logger);
+  const aggregation = new CallAggregation<Described>({
+    describe: (call, outcome) => {
+      const level = levelOf(outcome);
+      return { level, line: callLine(call, outcome, level) };
+    },
+    write: (leftOut) => logger[leftOut.line.level](leftOutLine(leftOut), "calls ended that have no line"),
+  });
   return {
     name: "logging",
     watches: true,
     onEnd(call, outcome) {
-      if (isOrdinary(call, outcome) && logger.isLevelEnabled("info") && writePlain(call, outcome)) return;
+      const ordinary = isOrdinary(call, outcome) && !isHealthProbe(call.method);
+      if (ordinary && logger.isLevelEnabled("info") && writePlain(call, outcome)) return;
       const level = levelOf(outcome);
-      if (logger.isLevelEnabled(level)) logger[level](callLine(call, outcome, level), "call ended");
+      if (!logger.isLevelEnabled(level) || !aggregation.admits(call, outcome)) return;
+      logger[level](callLine(call, outcome, level), "call ended");
     },
+    flush: () => aggregation.flush(),
+  };
+}
+
+interface Described {
+  readonly level: Extract<Level, "info" | "warn" | "error">;
+  readonly line: CallLine;
+}
+
+function leftOutLine({ line: { line }, ...leftOut }: LeftOut<Described>): LeftOutLine {
+  const { count, firstAt, lastAt, method, shared } = leftOut;
+  return {
+    method: method === undefined ? undefined : line.method,
+    grpc_code: line.grpc_code,
+    details: shared ? undefined : line.details,
+    peer: shared ? "other" : line.peer,
+    principal: shared ? null : line.principal,
+    scheme: shared ? undefined : line.scheme,
+    ended_by: line.ended_by,
+    layer: line.layer,
+    rule: shared ? undefined : line.rule,
+    left_out: count,
+    first_time: new Date(firstAt).toISOString(),
+    last_time: new Date(lastAt).toISOString(),
   };
 }
 

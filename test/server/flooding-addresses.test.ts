@@ -1,0 +1,346 @@
+// An address that stays far over its rate limit is refused before TLS, for a while.
+import { Buffer } from "node:buffer";
+import { once } from "node:events";
+import { type ClientHttp2Session, connect } from "node:http2";
+import { connect as tcpConnect } from "node:net";
+import { connect as tlsConnect } from "node:tls";
+import { status } from "@grpc/grpc-js";
+import { describe, expect, it } from "vitest";
+import type { Peer, PeerCertificate } from "../../src/call/peer.ts";
+import { anonymousPrincipal, type Principal } from "../../src/call/principal.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import { FloodingAddresses } from "../../src/server/flooding-addresses.ts";
+import { paths } from "../harness/kinds.ts";
+import { type Secured, type SecuredOptions, secured, theWorld } from "../harness/secured.ts";
+import { alice, callFrom, outcomeOf } from "../middleware/ended-call.ts";
+
+const second = 1_000;
+const far = 5_000;
+
+interface Caller {
+  readonly address?: string;
+  readonly certificate?: boolean;
+  readonly forwardedBy?: string;
+  readonly principal?: Principal;
+  readonly layer?: string;
+}
+
+/** With the default limit of 1,000 in 1 s, and a clock that stands still. */
+function counting(limit = { points: 1_000, durationSec: 1 }) {
+  let now = 1_000_000;
+  const endedConnections: Peer[] = [];
+  const addresses = new FloodingAddresses({
+    limit,
+    keyOf: (address) => (address === "198.51.100.1" ? undefined : address),
+    endConnection: (peer) => endedConnections.push(peer),
+    now: () => now,
+  });
+  return {
+    addresses,
+    endedConnections,
+    later(ms: number) {
+      now += ms;
+    },
+    /** So many calls end, refused by the peer's limit unless it says otherwise. */
+    calls(many: number, caller: Caller = {}) {
+      const {
+        address = "192.0.2.7",
+        certificate,
+        forwardedBy,
+        principal,
+        layer = "peer-rate-limit",
+      } = caller;
+      const peer: Peer = {
+        address,
+        port: 1,
+        secure: true,
+        certificate: certificate === true ? ({} as PeerCertificate) : undefined,
+        ...(forwardedBy === undefined ? {} : { forwardedBy }),
+      };
+      const call = Object.create(callFrom({ address }), {
+        peer: { value: peer },
+        principal: { value: principal },
+      }) as ReturnType<typeof callFrom>;
+      const outcome =
+        layer === "handler"
+          ? outcomeOf()
+          : outcomeOf({ endedBy: "layer", layer, code: status.RESOURCE_EXHAUSTED });
+      for (let i = 0; i < many; i++) addresses.layer.onEnd?.(call, outcome);
+    },
+    refuses: (address = "192.0.2.7") => addresses.refuse(address) !== undefined,
+  };
+}
+
+type Counting = ReturnType<typeof counting>;
+
+function flood(of: Counting, caller: Caller = {}, windows = 3): void {
+  for (let i = 0; i < windows; i++) {
+    of.calls(far, caller);
+    of.later(second);
+  }
+}
+
+describe("an address", () => {
+  const spared: readonly (readonly [string, (of: Counting) => void])[] = [
+    [
+      "at four times its limit refused, for an hour",
+      (of) => {
+        for (let i = 0; i < 3_600; i++) {
+          of.calls(far - 1);
+          of.later(second);
+        }
+      },
+    ],
+    ["that comes with one burst of a hundred thousand", (of) => of.calls(100_000)],
+    [
+      "far over in two windows of each three",
+      (of) => {
+        for (let i = 0; i < 30; i++) {
+          if (i % 3 !== 2) of.calls(far);
+          else of.calls(1);
+          of.later(second);
+        }
+      },
+    ],
+    [
+      "far over every other second",
+      (of) => {
+        for (let i = 0; i < 30; i++) {
+          of.calls(far);
+          of.later(2 * second + 1);
+        }
+      },
+    ],
+    ["whose calls other layers refuse", (of) => flood(of, { layer: "authentication" })],
+    ["whose calls handlers answer", (of) => flood(of, { layer: "handler", principal: anonymousPrincipal })],
+    ["of one who shows a certificate", (of) => flood(of, { certificate: true })],
+    ["of callers who come through a proxy", (of) => flood(of, { forwardedBy: "198.51.100.1" })],
+    ["of a proxy itself", (of) => flood(of, { address: "198.51.100.1" })],
+    [
+      "from which somebody was verified meanwhile",
+      (of) => {
+        of.calls(1);
+        of.calls(1, { layer: "handler", principal: alice });
+        flood(of);
+      },
+    ],
+    [
+      "from which somebody with a certificate called meanwhile",
+      (of) => {
+        flood(of, {}, 2);
+        of.calls(1, { layer: "handler", certificate: true });
+        flood(of, {}, 1);
+      },
+    ],
+  ];
+  it.each(spared)("L12 %s is not refused before TLS", (_what, happens) => {
+    const of = counting();
+    happens(of);
+    expect([of.refuses(), of.refuses("198.51.100.1")]).toEqual([false, false]);
+    expect(of.endedConnections).toEqual([]);
+  });
+
+  it.each(["peer-rate-limit", "failed-authentication"])(
+    "L12 that %s refuses five times as often as the limit admits, three windows in a row, is refused for 10 s",
+    (layer) => {
+      const of = counting();
+      flood(of, { layer }, 2);
+      of.calls(far - 1, { layer });
+      expect(of.refuses()).toBe(false);
+      of.calls(1, { layer });
+      expect([of.refuses(), of.refuses("192.0.2.8")]).toEqual([true, false]);
+      of.later(9_999);
+      expect(of.refuses()).toBe(true);
+      of.later(1);
+      expect(of.refuses()).toBe(false);
+    },
+  );
+
+  it("L12 has to earn the next refusal by three windows again", () => {
+    const of = counting();
+    flood(of);
+    of.later(10 * second);
+    flood(of, {}, 2);
+    expect(of.refuses()).toBe(false);
+    flood(of, {}, 1);
+    expect(of.refuses()).toBe(true);
+  });
+
+  it("L12 is judged in windows of 1 to 10 s, by no fewer than a hundred refused calls", () => {
+    for (const [limit, windowMs, most] of [
+      [{ points: 1, durationSec: 1 }, 1_000, 100],
+      [{ points: 100, durationSec: 3_600 }, 10_000, 500],
+      [{ points: 100, durationSec: 0.5 }, 1_000, 1_000],
+    ] as const) {
+      const of = counting(limit);
+      for (let i = 0; i < 3; i++) {
+        of.later(windowMs);
+        of.calls(most - 1);
+        expect(of.refuses()).toBe(false);
+        of.calls(1);
+      }
+      expect(of.refuses()).toBe(true);
+    }
+  });
+
+  it("L12 has those of its open connections ended that go on while it is refused", () => {
+    const of = counting();
+    flood(of);
+    of.calls(10);
+    of.calls(10);
+    expect(of.endedConnections).toHaveLength(0);
+    of.calls(11);
+    expect(of.endedConnections).toHaveLength(1);
+  });
+
+  it("L10 fills a table of bounded size, which frees nobody", () => {
+    const of = counting();
+    flood(of);
+    for (let i = 0; i < 50_000; i++) of.calls(1, { address: `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}` });
+    expect(of.addresses.size).toBeLessThanOrEqual(10_000);
+    expect(of.refuses()).toBe(true);
+    of.later(20 * second);
+    of.calls(1);
+    expect(of.addresses.size).toBe(1);
+  });
+});
+
+async function floodedServer(options: SecuredOptions = {}): Promise<Secured> {
+  const { server } = await theWorld();
+  return secured({
+    // No client shows a certificate.
+    tls: { cert: Buffer.from(server.cert), key: Buffer.from(server.key) },
+    rateLimit: { perPeer: { points: 10, durationSec: 1 } },
+    ...options,
+  });
+}
+
+async function openFrom(wall: Secured, localAddress: string): Promise<ClientHttp2Session> {
+  const socket = tlsConnect({
+    socket: tcpConnect({ port: wall.port, host: "127.0.0.1", localAddress }),
+    servername: "localhost",
+    ALPNProtocols: ["h2"],
+    ca: wall.world.ca.caPem,
+  });
+  const session = connect(`https://${wall.address}`, { createConnection: () => socket });
+  session.on("error", () => {});
+  await Promise.race([
+    once(session, "remoteSettings"),
+    once(socket, "close").then(() => Promise.reject(new Error("refused"))),
+  ]);
+  return session;
+}
+
+function call(session: ClientHttp2Session, headers: Readonly<Record<string, string>> = {}): Promise<string> {
+  return new Promise((resolve) => {
+    if (session.destroyed || session.closed) {
+      resolve("closed");
+      return;
+    }
+    const stream = session.request(
+      {
+        ":method": "POST",
+        ":path": paths.unary,
+        "content-type": "application/grpc",
+        te: "trailers",
+        ...headers,
+      },
+      { endStream: true },
+    );
+    let answered = "closed";
+    stream.on("response", (seen) => {
+      answered = status[Number(seen["grpc-status"])] ?? "?";
+    });
+    stream.on("error", () => {});
+    stream.on("close", () => resolve(answered));
+    stream.resume();
+  });
+}
+
+/** Calls until a new connection from there is refused, or until `stop` says so. */
+async function floodFrom(wall: Secured, address: string, stop: () => boolean): Promise<void> {
+  let session = await openFrom(wall, address);
+  while (!stop()) {
+    if (session.destroyed || session.closed) {
+      try {
+        session = await openFrom(wall, address);
+      } catch {
+        return;
+      }
+    }
+    await Promise.all(Array.from({ length: 50 }, () => call(session)));
+  }
+  session.destroy();
+}
+
+function isRefused(wall: Secured, address: string): Promise<boolean> {
+  return openFrom(wall, address).then(
+    (session) => {
+      session.destroy();
+      return false;
+    },
+    () => true,
+  );
+}
+
+function linesAbout(wall: Secured): readonly unknown[] {
+  return wall.lines.filter(({ reason }) => reason === "address_over_limit");
+}
+
+describe("a flood from one address", () => {
+  it("L12 ends its connections and is refused before TLS, alone, and let in again after 10 s", async () => {
+    await using wall = await floodedServer();
+    const neighbour = await openFrom(wall, "127.0.0.3");
+    await floodFrom(wall, "127.0.0.2", () => false);
+    expect(await isRefused(wall, "127.0.0.3")).toBe(false);
+    expect(["UNAUTHENTICATED", "RESOURCE_EXHAUSTED"]).toContain(await call(neighbour));
+    neighbour.destroy();
+    // Said once in 10 s, however often it is refused.
+    for (let i = 0; i < 20; i++) await isRefused(wall, "127.0.0.2");
+    expect(linesAbout(wall).length).toBeLessThanOrEqual(2);
+    expect(linesAbout(wall)[0]).toMatchObject({ level: 40, peer: "127.0.0.2" });
+    const since = performance.now();
+    while (await isRefused(wall, "127.0.0.2")) {
+      expect(performance.now() - since).toBeLessThan(60_000);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }, 180_000);
+
+  const shared: readonly (readonly [string, SecuredOptions])[] = [
+    ["of a trusted proxy", { peer: { trustedProxies: ["127.0.0.2"], addressFrom: "x-forwarded-for" } }],
+    ["whose limit is only tried out", { enforce: { rateLimit: false }, authentication: anonymous() }],
+  ];
+  it.each(shared)(
+    "L12 is let in where the address is one %s",
+    async (_whose, options) => {
+      await using wall = await floodedServer({
+        authorization: rbac({ roles: { caller: {} }, rules: { "/test.v1.Kinds/*": { roles: ["caller"] } } }),
+        ...options,
+      });
+      const until = performance.now() + 5_000;
+      await floodFrom(wall, "127.0.0.2", () => performance.now() > until);
+      expect(await isRefused(wall, "127.0.0.2")).toBe(false);
+      expect(linesAbout(wall)).toEqual([]);
+    },
+    60_000,
+  );
+
+  it("L12 locks nobody out who shares the address and is verified", async () => {
+    const path = paths.server_stream;
+    await using wall = await floodedServer({ methods: { [path]: { rateLimit: { perPeer: false } } } });
+    const { authorization } = await wall.authorized();
+    let done = false;
+    const flooding = floodFrom(wall, "127.0.0.2", () => done);
+    const until = performance.now() + 6_000;
+    while (performance.now() < until) {
+      const session = await openFrom(wall, "127.0.0.2");
+      // Verified, and refused for the message that is missing.
+      expect(await call(session, { authorization, ":path": path })).toBe("UNIMPLEMENTED");
+      session.destroy();
+    }
+    done = true;
+    await flooding;
+    expect(linesAbout(wall)).toEqual([]);
+  }, 60_000);
+});
