@@ -1,5 +1,6 @@
 // What compressed messages cost: four kilobytes inflate to four megabytes.
 import { Buffer } from "node:buffer";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type Readable, Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
@@ -219,6 +220,35 @@ describe("messages that nobody takes", () => {
     },
     60_000,
   );
+
+  it("L4 are not taken from the wire either, while the handler reads none of them", async () => {
+    let begun = false;
+    await using wall = await bytesServer({}, {
+      ...answering,
+      bidiStream(call: Stream) {
+        begun = true;
+        // The stream asks for messages on its own account.
+        call.read(0);
+      },
+    } as unknown as UntypedServiceImplementation);
+    await using connection = await RawConnection.open(wall);
+    const message = grpcFrame(gzipSync(randomBytes(mebibyte)), 1);
+    const call = connection.call(pathOf("bidi_stream"), {
+      headers: { "grpc-encoding": "gzip" },
+      body: message,
+      keepOpen: true,
+    });
+    await eventually(() => begun, "the handler", 20_000);
+    let written = 0;
+    for (let i = 0; i < 64; i++) call.stream.write(message, () => (written += 1));
+    for (let before = -1; before !== written; ) {
+      before = written;
+      for (let i = 0; i < 3; i++) expect(await honest(wall)).toBe("OK 100000");
+    }
+    expect(written).toBeLessThan(8);
+    connection.cut();
+    await call.answer;
+  }, 60_000);
 
   it("L4 are not inflated where the handler reads one and no more, however it reads", async () => {
     using inflaters = countInflaters();
