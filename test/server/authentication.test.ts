@@ -35,6 +35,9 @@ beforeAll(async () => {
   world = await theWorld();
 });
 
+/** Bad credentials by the dozen, of one peer: `login-attacks.test.ts` shows what becomes of them otherwise. */
+const unthrottled = { failedAuthentication: false } as const;
+
 const nowSec = (): number => Math.floor(Date.now() / 1000);
 
 function encode(value: object | string): string {
@@ -138,7 +141,7 @@ describe("A1 forged and unfit tokens", () => {
   let wall: Secured;
   beforeAll(async () => {
     // One server for all of them, and one of them asks again and again: their number is not what is tested here.
-    wall = await secured({ rateLimit: { perPeer: false, perPrincipal: false } });
+    wall = await secured({ rateLimit: { ...unthrottled, perPeer: false, perPrincipal: false } });
   });
   afterAll(() => wall.close());
 
@@ -344,6 +347,7 @@ describe("A2 keys from a JWKS URL", () => {
     await using issuer = await createTokenIssuer({ audience: "kinds", algorithms: ["ES256"] });
     await using wall = await secured({
       authentication: jwt({ issuer: issuer.issuer, audience: "kinds", jwksUri: issuer.jwksUri }),
+      rateLimit: unthrottled,
     });
     await test(issuer, wall);
   }
@@ -505,7 +509,11 @@ describe("A3 API keys", () => {
   const tried: string[] = [good.key, second.key];
   let wall: Secured;
   beforeAll(async () => {
-    wall = await secured({ authentication: apiKey({ store }), handlers: noting(seen) });
+    wall = await secured({
+      authentication: apiKey({ store }),
+      handlers: noting(seen),
+      rateLimit: unthrottled,
+    });
   });
   afterAll(() => wall.close());
 
@@ -597,6 +605,7 @@ describe("A6 any of", () => {
         apiKey({ store: memoryApiKeyStore([key.record]) }),
       ),
       handlers: noting(seen),
+      rateLimit: unthrottled,
     });
   });
   afterAll(() => wall.close());
