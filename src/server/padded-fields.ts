@@ -13,9 +13,9 @@ export function dropsPaddedFields(version: string): boolean {
   return major < 24;
 }
 
-export function warnOfDroppedFields(logger: Logger, version: string): void {
+export function tellOfDroppedFields(logger: Logger, version: string): void {
   if (!dropsPaddedFields(version)) return;
-  logger.warn(
+  logger.info(
     `Node ${version} drops header fields whose value begins or ends with white space: a call with such a credential ` +
       "counts as a call without one. Trim credentials in the client, or use Node 22.17, 24.2 or later",
   );

@@ -43,7 +43,7 @@ import {
   type SecureServerSettings,
   serverSchema,
 } from "./options.ts";
-import { warnOfDroppedFields } from "./padded-fields.ts";
+import { tellOfDroppedFields } from "./padded-fields.ts";
 import { Reflection } from "./reflection.ts";
 import { type RefusedBelowReporter, refusedBelowReporter } from "./refused-below.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
@@ -270,10 +270,10 @@ class PalisadeServer implements SecureServer {
     this.#policy.replace(this.#compile(this.#authorizer));
     this.#chain.prepare(methods);
     warnOfShadow(this.#logger, this.#settings.enforce);
-    warnOfDroppedFields(this.#logger, process.version);
     this.#listening = true;
     this.#server.seal();
     this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
+    tellOfDroppedFields(this.#logger, process.version);
     this.#binding = this.#bindAll([first, ...others]);
     const port = await this.#binding.catch(async (error: unknown) => {
       await this.#giveUp(error);

@@ -36,6 +36,9 @@ beforeAll(async () => {
   world = await theWorld();
 });
 
+/** Bad credentials by the dozen, of one peer: `login-attacks.test.ts` shows what becomes of them otherwise. */
+const unthrottled = { failedAuthentication: false } as const;
+
 const nowSec = (): number => Math.floor(Date.now() / 1000);
 
 function encode(value: object | string): string {
@@ -144,7 +147,7 @@ describe("A1 forged and unfit tokens", () => {
     beforeAll(async () => {
       // One server for many calls, and one of them comes again and again: their number is not what is tested here. One for
       // each kind, because the issuer is not asked about unknown keys as often as all of them name one.
-      wall = await secured({ rateLimit: { perPeer: false, perPrincipal: false } });
+      wall = await secured({ rateLimit: { ...unthrottled, perPeer: false, perPrincipal: false } });
       walls.push(wall);
     });
 
@@ -351,6 +354,7 @@ describe("A2 keys from a JWKS URL", () => {
     await using issuer = await createTokenIssuer({ audience: "kinds", algorithms: ["ES256"] });
     await using wall = await secured({
       authentication: jwt({ issuer: issuer.issuer, audience: "kinds", jwksUri: issuer.jwksUri }),
+      rateLimit: unthrottled,
     });
     await test(issuer, wall);
   }
@@ -512,7 +516,11 @@ describe("A3 API keys", () => {
   const tried: string[] = [good.key, second.key];
   let wall: Secured;
   beforeAll(async () => {
-    wall = await secured({ authentication: apiKey({ store }), handlers: noting(seen) });
+    wall = await secured({
+      authentication: apiKey({ store }),
+      handlers: noting(seen),
+      rateLimit: unthrottled,
+    });
   });
   afterAll(() => wall.close());
 
@@ -604,6 +612,7 @@ describe("A6 any of", () => {
         apiKey({ store: memoryApiKeyStore([key.record]) }),
       ),
       handlers: noting(seen),
+      rateLimit: unthrottled,
     });
   });
   afterAll(() => wall.close());

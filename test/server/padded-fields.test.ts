@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
-import { dropsPaddedFields, warnOfDroppedFields } from "../../src/server/padded-fields.ts";
+import { dropsPaddedFields, tellOfDroppedFields } from "../../src/server/padded-fields.ts";
 import { paths } from "../harness/kinds.ts";
 import { keptLog, type Secured, secured } from "../harness/secured.ts";
 import { fixedHeaders, forgeHeaders, openWire } from "../harness/wire.ts";
@@ -52,8 +52,8 @@ describe("header fields with white space at their ends", () => {
   it.each(versions)("A6 Node %s drops them: %s", (version, drops) => {
     expect(dropsPaddedFields(version)).toBe(drops);
     const { logger, lines } = keptLog();
-    warnOfDroppedFields(logger, version);
-    expect(lines.map(({ level }) => level)).toEqual(drops ? [40] : []);
+    tellOfDroppedFields(logger, version);
+    expect(lines.map(({ level }) => level)).toEqual(drops ? [30] : []);
   });
 
   it("A6 what listen() says of this Node is so", async () => {

@@ -93,7 +93,8 @@ function checkAudience(aud: unknown, accepted: ReadonlySet<string>): void {
 
 /** Whoever made the token may write anything there. */
 const longestShown = 128;
-const mostShown = 8;
+/** Of a list: more never fit. */
+const mostShown = longestShown / 2;
 
 /**
  * A claim as a reason may show it: text, numbers, or a list of them. What is nested in it is named and not shown, however
@@ -101,9 +102,7 @@ const mostShown = 8;
  */
 export function shownClaim(value: unknown): string {
   if (!Array.isArray(value)) return boundedText(shownValue(value), longestShown);
-  const shown = value.slice(0, mostShown).map(shownValue);
-  if (value.length > mostShown) shown.push("…");
-  return boundedText(`[${shown.join(",")}]`, longestShown);
+  return boundedText(`[${value.slice(0, mostShown).map(shownValue).join(",")}]`, longestShown);
 }
 
 function shownValue(value: unknown): string {

@@ -93,6 +93,22 @@ describe("places", () => {
     expect(places.size).toBe(0);
   });
 
+  it("L8 so does a call that waited before its authenticator was asked", async () => {
+    const places = onePlace();
+    const holder = call(peer, "first");
+    places.begin(holder, first);
+    const next = call(peer, "second");
+    const waiting = places.wait(next, second);
+    places.end(holder);
+    places.serve("peer");
+    await waiting;
+    places.begin(next, second);
+    next.abort("cancelled");
+    expect(places.among(1, first)).toBe("wait");
+    places.end(next);
+    expect(places.among(1, first)).toBe("pass");
+  });
+
   it("L8 calls wait in the order of their credentials, and those of one credential go on together", async () => {
     const places = onePlace();
     const holder = call(peer, "first");
@@ -212,6 +228,23 @@ describe("the throttle of failed logins", () => {
     expect(await end(limit, call(peer, "guess"))).toBe("invalid credentials");
     expect(await end(limit, call(peer, "guess"))).toBe("invalid credentials");
     expect(await end(limit, call(peer, "guess"))).toBe("rate limit exceeded");
+  });
+
+  it("L8 what presents nothing is never counted, such as a certificate that nobody knows", async () => {
+    const limit = throttle();
+    const peer = peerAt("192.0.2.1");
+    for (let n = 0; n < 50; n += 1) {
+      const each = new Call({
+        method,
+        peer,
+        metadata: new Metadata(),
+        metadataBytes: 0,
+        timeoutMs: undefined,
+        logger,
+      });
+      expect(await end(limit, each)).toBe("invalid credentials");
+    }
+    expect(await end(limit, call(peer, "guess"))).toBe("invalid credentials");
   });
 
   it("L8 answers without a promise where nobody has to wait", async () => {
