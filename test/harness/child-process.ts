@@ -53,7 +53,8 @@ export function run(
     const child = endWithParent(() =>
       spawn(command, args, { ...options, detached: true, stdio: ["ignore", "pipe", "pipe"] }),
     );
-    const hangs = setTimeout(() => killGroup(child), hangMs);
+    // Before the test's own limit, so that what it said is seen.
+    const hangs = setTimeout(() => killGroup(child), 0.9 * hangMs);
     let stdout = "";
     let stderr = "";
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
