@@ -19,6 +19,7 @@ import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
 import type { FailureSource, PublicStatus } from "./recovery.ts";
 import { type Connection, connectionOf } from "./seam/connection.ts";
+import { decompressHere } from "./seam/decompression.ts";
 import { type Inflation, inflationOf } from "./seam/inflation.ts";
 import type { BaseCall, InboundListener, PartialStatus } from "./seam/inside.ts";
 import { asAuthContext } from "./seam/interceptor.ts";
@@ -108,6 +109,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
     this.#connection = connectionOf(this.#session);
     interceptOwnStatuses(base, this);
     if (plan.maxReceiveMessageBytes !== undefined) limitMessages(base, plan.maxReceiveMessageBytes);
+    if (base.incomingEncoding !== "identity") decompressHere(base);
     if (plan.countsBytes) this.#countBytes();
     this.inflation = inflationOf(base, { streamsRequests: streamsRequests(plan.method.kind) });
     if (isHealthProbe(plan.method)) limitMessages(base, largestProbeBytes);

@@ -1,6 +1,7 @@
 // When a call's compressed messages are inflated: one after another, where somebody waits for them, where there is room.
 import type { Buffer } from "node:buffer";
 import { InflationBudget, type Room } from "../inflation-budget.ts";
+import { isCompression } from "./decompression.ts";
 import type { BaseCall } from "./inside.ts";
 import { framingBytes } from "./whole-message.ts";
 
@@ -59,7 +60,7 @@ export class Inflation {
   }
 
   #arrive(message: Buffer, encoding: string): Buffer | Promise<Buffer> {
-    const compressed = encoding === "gzip" || encoding === "deflate";
+    const compressed = isCompression(encoding);
     this.#compressed.push(compressed);
     this.#arrived += 1;
     if (!compressed) {
