@@ -62,7 +62,7 @@ class PeerBehindSidecar implements Peer {
  * header cannot be understood: a quote that a caller opens in an earlier element must not decide where the last begins.
  */
 export function forwardedCertificate(header: string): PeerCertificate | undefined {
-  const last = elementsOf(header)?.at(-1);
+  const last = lastElement(header);
   if (last === undefined) return undefined;
   const fingerprint256 = fingerprintIn(last);
   // Envoy always writes it. Without it nobody could say which certificate is meant.
@@ -96,9 +96,12 @@ const keySyntax = /^[A-Za-z]+$/;
 const unquoted = /[^",;]*/y;
 const whiteSpace = /\s*/y;
 
-/** `key=value` pairs with `;` between them, elements with `,`. Read from left to right, each character once. */
-function elementsOf(header: string): readonly Element[] | undefined {
-  const elements: Map<string, string[]>[] = [new Map()];
+/**
+ * `key=value` pairs with `;` between them, elements with `,`. Read from left to right, each character once, and nothing is
+ * kept but the last element.
+ */
+function lastElement(header: string): Element | undefined {
+  const element = new Map<string, string[]>();
   let position = 0;
   for (;;) {
     const sign = header.indexOf("=", position);
@@ -106,16 +109,15 @@ function elementsOf(header: string): readonly Element[] | undefined {
     if (!keySyntax.test(key)) return undefined;
     const value = valueAt(header, sign + 1);
     if (value === undefined) return undefined;
-    const element = elements.at(-1);
     const name = key.toLowerCase();
-    const values = element?.get(name);
+    const values = element.get(name);
     // Proxies write a key for a name that the certificate does not have: `URI=`.
-    if (values === undefined) element?.set(name, value.text === "" ? [] : [value.text]);
+    if (values === undefined) element.set(name, value.text === "" ? [] : [value.text]);
     else if (value.text !== "") values.push(value.text);
-    if (value.end === header.length) return elements;
+    if (value.end === header.length) return element;
     const separator = header.charAt(value.end);
     if (separator !== "," && separator !== ";") return undefined;
-    if (separator === ",") elements.push(new Map());
+    if (separator === ",") element.clear();
     position = value.end + 1;
   }
 }

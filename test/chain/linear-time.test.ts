@@ -30,7 +30,7 @@ const sizes = [1, 4, 16, 64].map((kilobytes) => kilobytes * 1024);
 /** A quadratic parser is 64 times slower for a byte of the largest text than of the smallest one. */
 const mostTimesSlower = 8;
 /** And no parser of ours needs as long as this for a byte, on a slow and busy machine: below it nothing is compared. */
-const fastEnoughMs = 2e-3;
+const fastEnoughMs = 5e-3;
 
 /** Where each text begins, what is repeated in it, and where it ends: what a parser took must not fit in the end. */
 const hostile: readonly (readonly [begin: string, repeated: string, end: string])[] = [
