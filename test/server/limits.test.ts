@@ -644,7 +644,8 @@ describe("L10 what callers choose is bounded", () => {
         (_, i) => wire.call({ path: `/made.up.Service${i}/${"x".repeat(i)}` }).ended,
       ),
     );
-    await eventually(() => wall.lines.filter((line) => line["grpc_code"]).length === 300, "all lines");
+    // The first ones of a peer have a line each, and an entry in the audit.
+    await eventually(() => wall.lines.filter((line) => line["grpc_code"]).length >= 10, "the first lines");
     const { points } = await meters.read("grpc.server.call.started");
     expect(points).toEqual([{ attributes: { "grpc.method": "other" }, value: 300 }]);
     for (const line of wall.lines) expect(String(line["method"] ?? "").length).toBeLessThanOrEqual(256);
