@@ -12,6 +12,9 @@ const own = [
 /** What these say does not depend on the Node that runs them. */
 const oneNode = ["test/{bench,docs,scripts,types}/**/*.test.ts"];
 
+/** They have a run of their own, `npm run test:clients`. */
+const foreignClients = "test/clients/**";
+
 export default defineConfig({
   test: {
     globalSetup: "test/harness/build.ts",
@@ -34,7 +37,7 @@ export default defineConfig({
         test: {
           name: "shared process",
           include: ["test/**/*.test.ts"],
-          exclude: [...own, ...oneNode],
+          exclude: [...own, ...oneNode, foreignClients],
           isolate: false,
         },
       },
