@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"net"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// step is one thing to do on a connection. Which members count depends on Op.
+type step struct {
+	// Op: headers, data, reset, frame, await, awaitClosed, cut, flood.
+	Op     string `json:"op"`
+	Stream uint32 `json:"stream"`
+	// Fields of headers, in their order, pseudo-header fields too; nothing is checked or changed.
+	Fields [][2]string `json:"fields"`
+	// Fragment splits the header block into pieces of so many bytes: HEADERS, then CONTINUATION.
+	Fragment int `json:"fragment"`
+	// End sets END_STREAM; of frame it tells that its flags do.
+	End bool `json:"end"`
+	// Hex is the payload of data and frame.
+	Hex string `json:"hex"`
+	// Code of reset.
+	Code uint32 `json:"code"`
+	// Type and Flags of frame.
+	Type  uint8 `json:"type"`
+	Flags uint8 `json:"flags"`
+
+	// Frame of a flood: ping, settings, continuation, reset, data, window.
+	Frame string `json:"frame"`
+	Count int    `json:"count"`
+	// Paced waits for the acknowledgement of each frame before the next one.
+	Paced bool `json:"paced"`
+}
+
+func (c *connection) take(s step) error {
+	switch s.Op {
+	case "headers":
+		return c.write(func() error { return c.headers(s) })
+	case "data":
+		payload, err := hex.DecodeString(s.Hex)
+		if err != nil {
+			return err
+		}
+		c.note(func() { c.stream(s.Stream).sentEnd = s.End })
+		return c.write(func() error { return c.framer.WriteData(s.Stream, s.End, payload) })
+	case "reset":
+		c.note(func() { c.stream(s.Stream).sentReset = true })
+		return c.write(func() error { return c.framer.WriteRSTStream(s.Stream, http2.ErrCode(s.Code)) })
+	case "frame":
+		payload, err := hex.DecodeString(s.Hex)
+		if err != nil {
+			return err
+		}
+		if s.End {
+			c.note(func() { c.stream(s.Stream).sentEnd = true })
+		}
+		return c.write(func() error {
+			return c.framer.WriteRawFrame(http2.FrameType(s.Type), http2.Flags(s.Flags), s.Stream, payload)
+		})
+	case "await":
+		c.await(func() bool { return c.stream(s.Stream).closed() })
+		return nil
+	case "awaitClosed":
+		c.await(func() bool { return false })
+		return nil
+	case "cut":
+		// With a linger of zero the other side reads a reset, and no close of TLS.
+		if tcp, ok := c.conn.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+			return tcp.Close()
+		}
+		return c.conn.Close()
+	case "flood":
+		return c.flood(s)
+	default:
+		return fmt.Errorf("unknown op %q", s.Op)
+	}
+}
+
+// headerBlock encodes fields as they are.
+type headerBlock struct {
+	buffer  bytes.Buffer
+	encoder *hpack.Encoder
+}
+
+func (b *headerBlock) encode(fields [][2]string) ([]byte, error) {
+	b.buffer.Reset()
+	for _, field := range fields {
+		if err := b.encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			return nil, err
+		}
+	}
+	return bytes.Clone(b.buffer.Bytes()), nil
+}
+
+func (c *connection) headers(s step) error {
+	c.note(func() { c.stream(s.Stream).sentEnd = s.End })
+	block, err := c.block.encode(s.Fields)
+	if err != nil {
+		return err
+	}
+	size := s.Fragment
+	if size <= 0 || size > len(block) {
+		size = min(len(block), 16<<10)
+	}
+	first, rest := block[:size], block[size:]
+	err = c.framer.WriteHeaders(http2.HeadersFrameParam{
+		StreamID:      s.Stream,
+		BlockFragment: first,
+		EndStream:     s.End,
+		EndHeaders:    len(rest) == 0,
+	})
+	for err == nil && len(rest) > 0 {
+		next := rest[:min(size, len(rest))]
+		rest = rest[len(next):]
+		err = c.framer.WriteContinuation(s.Stream, len(rest) == 0, next)
+	}
+	return err
+}
