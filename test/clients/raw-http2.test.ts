@@ -107,7 +107,6 @@ async function startServers(
     async close() {
       bare.forceShutdown();
       await Promise.all([...walls.values()].map((wall) => wall.close()));
-      await world.issuer.close();
     },
   };
 }

@@ -14,6 +14,8 @@ export type Step =
       readonly stream: number;
       /** In their order, pseudo-header fields too; nothing is checked or changed. */
       readonly fields: Fields;
+      /** The last field so many times more. */
+      readonly repeat?: number;
       /** Bytes of the header block in each frame: HEADERS, then CONTINUATION. Default: all in one. */
       readonly fragment?: number;
       readonly end?: boolean;
@@ -32,6 +34,7 @@ export type Step =
     }
   /** Wait until the stream is closed on both sides. */
   | { readonly op: "await"; readonly stream: number }
+  | { readonly op: "awaitGoaway" }
   | { readonly op: "awaitClosed" }
   /** The connection is lost: nothing says goodbye. */
   | { readonly op: "cut" }
@@ -41,8 +44,8 @@ export type Step =
       readonly stream?: number;
       readonly fields?: Fields;
       readonly count: number;
-      /** Wait for each to be acknowledged before the next one. */
-      readonly paced?: boolean;
+      /** How many may wait for their acknowledgement. Default: nothing is waited for. */
+      readonly window?: number;
     };
 
 export interface Scenario {
@@ -68,7 +71,8 @@ export interface RawStream {
 export interface RawResult {
   readonly name: string;
   readonly streams: Readonly<Record<string, RawStream>>;
-  readonly goaway?: { readonly code: string; readonly debug: string };
+  /** In the order in which the server sent them. */
+  readonly goaways: readonly { readonly code: string; readonly debug: string }[];
   /** Did the server end the connection? */
   readonly closed: boolean;
   /** Did a step wait in vain? */
@@ -91,13 +95,11 @@ export interface RunOptions {
   readonly parallel?: number;
   /** For each scenario. Default: 30,000. */
   readonly timeoutMs?: number;
-  /** Told when a scenario's flood begins. */
-  readonly onFlooding?: (name: string) => void;
 }
 
 /** What came back in each scenario, by its name. */
 export async function runRaw(options: RunOptions): Promise<ReadonlyMap<string, RawResult>> {
-  const { program, ca, scenarios, parallel = 8, timeoutMs = 30_000, onFlooding } = options;
+  const { program, ca, scenarios, parallel = 8, timeoutMs = 30_000 } = options;
   const child = spawn(program, [], { stdio: ["pipe", "pipe", "inherit"] });
   // It ends when its standard input does, and so with this process.
   const exited = once(child, "exit");
@@ -105,9 +107,8 @@ export async function runRaw(options: RunOptions): Promise<ReadonlyMap<string, R
   child.stdin.write(JSON.stringify({ serverName: "localhost", ca, parallel, timeoutMs, scenarios }));
   const results = new Map<string, RawResult>();
   for await (const line of createInterface({ input: child.stdout })) {
-    const said = JSON.parse(line) as RawResult & { readonly flooding?: true };
-    if (said.flooding) onFlooding?.(said.name);
-    else results.set(said.name, said);
+    const result = JSON.parse(line) as RawResult;
+    results.set(result.name, result);
   }
   child.stdin.end();
   const [code] = await exited;

@@ -22,8 +22,8 @@ import (
 type result struct {
 	Name    string             `json:"name"`
 	Streams map[string]*stream `json:"streams"`
-	// Goaway is the last one that the server sent.
-	Goaway *goaway `json:"goaway,omitempty"`
+	// Goaways are those that the server sent, in their order.
+	Goaways []goaway `json:"goaways"`
 	// Closed tells whether the server ended the connection.
 	Closed bool `json:"closed"`
 	// TimedOut tells whether a step still waited when the time was over.
@@ -99,13 +99,13 @@ func dialer(in input) (dial, error) {
 	}, nil
 }
 
-// play runs one scenario. flooding is called before its first flood.
-func play(s scenario, dial dial, timeout time.Duration, flooding func()) result {
+// play runs one scenario.
+func play(s scenario, dial dial, timeout time.Duration) result {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	conn, err := dial(ctx, s)
 	if err != nil {
-		return result{Name: s.Name, Streams: map[string]*stream{}, Error: err.Error()}
+		return result{Name: s.Name, Streams: map[string]*stream{}, Goaways: []goaway{}, Error: err.Error()}
 	}
 	c := newConnection(s.Name, conn)
 	stop := context.AfterFunc(ctx, c.expire)
@@ -123,7 +123,7 @@ func play(s scenario, dial dial, timeout time.Duration, flooding func()) result 
 		c.read(s)
 	}()
 	if err == nil {
-		err = c.perform(s, flooding)
+		err = c.perform(s)
 	}
 	c.mu.Lock()
 	// The reader goes on until here; what it reads later is not the scenario's any more.
@@ -145,7 +145,7 @@ func play(s scenario, dial dial, timeout time.Duration, flooding func()) result 
 func newConnection(name string, conn net.Conn) *connection {
 	c := &connection{conn: conn, buffer: bufio.NewWriterSize(conn, 16<<10)}
 	c.changed = sync.NewCond(&c.mu)
-	c.got = result{Name: name, Streams: map[string]*stream{}}
+	c.got = result{Name: name, Streams: map[string]*stream{}, Goaways: []goaway{}}
 	c.framer = http2.NewFramer(c.buffer, bufio.NewReader(conn))
 	c.framer.AllowIllegalWrites = true
 	c.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -154,14 +154,9 @@ func newConnection(name string, conn net.Conn) *connection {
 	return c
 }
 
-func (c *connection) perform(s scenario, flooding func()) error {
+func (c *connection) perform(s scenario) error {
 	c.await(func() bool { return c.greeted })
-	told := false
 	for i, each := range s.Steps {
-		if each.Op == "flood" && !told {
-			told = true
-			flooding()
-		}
 		if err := c.take(each); err != nil {
 			// The server hung up while this was written: what it said before is still to be read.
 			var network net.Error
@@ -176,12 +171,19 @@ func (c *connection) perform(s scenario, flooding func()) error {
 
 // write flushes what `frames` writes.
 func (c *connection) write(frames func() error) error {
+	return c.queue(func() error {
+		if err := frames(); err != nil {
+			return err
+		}
+		return c.buffer.Flush()
+	})
+}
+
+// queue leaves what `frames` writes in the buffer, which is sent when it is full.
+func (c *connection) queue(frames func() error) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	if err := frames(); err != nil {
-		return err
-	}
-	return c.buffer.Flush()
+	return frames()
 }
 
 // await waits until `done`, which is asked with the lock held, the connection is closed or the time is over.
@@ -258,7 +260,7 @@ func (c *connection) takeIn(frame http2.Frame) {
 			c.got.PingAcks++
 		}
 	case *http2.GoAwayFrame:
-		c.got.Goaway = &goaway{Code: f.ErrCode.String(), Debug: string(f.DebugData())}
+		c.got.Goaways = append(c.got.Goaways, goaway{Code: f.ErrCode.String(), Debug: string(f.DebugData())})
 	case *http2.MetaHeadersFrame:
 		s := c.stream(f.StreamID)
 		fields := make(map[string]string, len(f.Fields))

@@ -7,30 +7,36 @@ import (
 	"golang.org/x/net/http2"
 )
 
-// flood writes Count frames as fast as the server takes them, or one after the other where it is paced. It stops when the
-// connection is over, which is no failure.
+// flood writes Count frames as fast as the server takes them, no more than Window of them ahead of what it acknowledged. It
+// stops when the connection is over, which is no failure.
 func (c *connection) flood(s step) error {
 	send, err := c.flooder(s)
 	if err != nil {
 		return err
 	}
+	put := c.queue
+	if s.Window > 0 {
+		put = c.write
+	}
+	before := c.acks()
 	for i := range s.Count {
-		if c.isClosed() {
-			return nil
-		}
-		c.mu.Lock()
-		acks := c.got.PingAcks + c.got.SettingsAcks
-		c.mu.Unlock()
-		if err := c.write(func() error { return send(i) }); err != nil {
+		err := put(func() error { return send(i) })
+		if err != nil || c.isClosed() {
 			c.await(func() bool { return false })
 			return nil
 		}
 		c.note(func() { c.got.Sent++ })
-		if s.Paced {
-			c.await(func() bool { return c.got.PingAcks+c.got.SettingsAcks > acks })
+		if s.Window > 0 {
+			c.await(func() bool { return before+c.got.Sent-c.got.PingAcks-c.got.SettingsAcks < s.Window })
 		}
 	}
-	return nil
+	return c.write(func() error { return nil })
+}
+
+func (c *connection) acks() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.got.PingAcks + c.got.SettingsAcks
 }
 
 func (c *connection) flooder(s step) (func(i int) error, error) {

@@ -66,23 +66,21 @@ func run() error {
 		go func() {
 			defer all.Done()
 			defer func() { <-places }()
-			out.print(play(s, dial, time.Duration(in.TimeoutMs)*time.Millisecond, func() {
-				out.print(map[string]any{"name": s.Name, "flooding": true})
-			}))
+			out.print(play(s, dial, time.Duration(in.TimeoutMs)*time.Millisecond))
 		}()
 	}
 	all.Wait()
 	return out.err
 }
 
-// lines prints one value a line, whoever prints.
+// lines prints one result a line, whoever prints.
 type lines struct {
 	mu  sync.Mutex
 	to  *json.Encoder
 	err error
 }
 
-func (l *lines) print(value any) {
+func (l *lines) print(value result) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.to.Encode(value); err != nil && l.err == nil {

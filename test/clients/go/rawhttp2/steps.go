@@ -12,11 +12,13 @@ import (
 
 // step is one thing to do on a connection. Which members count depends on Op.
 type step struct {
-	// Op: headers, data, reset, frame, await, awaitClosed, cut, flood.
+	// Op: headers, data, reset, frame, await, awaitGoaway, awaitClosed, cut, flood.
 	Op     string `json:"op"`
 	Stream uint32 `json:"stream"`
 	// Fields of headers, in their order, pseudo-header fields too; nothing is checked or changed.
 	Fields [][2]string `json:"fields"`
+	// Repeat sends the last one so many times more.
+	Repeat int `json:"repeat"`
 	// Fragment splits the header block into pieces of so many bytes: HEADERS, then CONTINUATION.
 	Fragment int `json:"fragment"`
 	// End sets END_STREAM; of frame it tells that its flags do.
@@ -32,8 +34,8 @@ type step struct {
 	// Frame of a flood: ping, settings, continuation, reset, data, window.
 	Frame string `json:"frame"`
 	Count int    `json:"count"`
-	// Paced waits for the acknowledgement of each frame before the next one.
-	Paced bool `json:"paced"`
+	// Window is how many frames may wait for their acknowledgement; 0: nothing is waited for.
+	Window int `json:"window"`
 }
 
 func (c *connection) take(s step) error {
@@ -63,6 +65,9 @@ func (c *connection) take(s step) error {
 		})
 	case "await":
 		c.await(func() bool { return c.stream(s.Stream).closed() })
+		return nil
+	case "awaitGoaway":
+		c.await(func() bool { return len(c.got.Goaways) > 0 })
 		return nil
 	case "awaitClosed":
 		c.await(func() bool { return false })
@@ -99,7 +104,11 @@ func (b *headerBlock) encode(fields [][2]string) ([]byte, error) {
 
 func (c *connection) headers(s step) error {
 	c.note(func() { c.stream(s.Stream).sentEnd = s.End })
-	block, err := c.block.encode(s.Fields)
+	fields := s.Fields
+	for range s.Repeat {
+		fields = append(fields, fields[len(fields)-1])
+	}
+	block, err := c.block.encode(fields)
 	if err != nil {
 		return err
 	}

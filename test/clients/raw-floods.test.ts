@@ -1,0 +1,249 @@
+// Floods of frames from Go: what the server does about each, that it serves other callers meanwhile, and that it keeps
+// nothing of them.
+import { Buffer } from "node:buffer";
+import { describe, expect, it } from "vitest";
+import type { MethodKind } from "../../src/call/method.ts";
+import { anonymous, rbac, type SecureServerOptions } from "../../src/index.ts";
+import { invoke, paths } from "../harness/kinds.ts";
+import { type Secured, secured, theWorld } from "../harness/secured.ts";
+import { CountedKinds } from "./counted-kinds.ts";
+import { goProgram } from "./go-programs.ts";
+import { type Fields, hex, message, type RawResult, runRaw, type Step } from "./raw-program.ts";
+import { requestFields } from "./raw-rows.ts";
+import { installTimeoutMs, lacks } from "./tools.ts";
+
+interface Flood {
+  readonly name: string;
+  /** Its calls need a token; the flood's have one, or none. Default: no authentication. */
+  readonly token?: "good" | "none";
+  steps(credential: Fields): readonly Step[];
+  /** `ended`: the connection is. `goaway`: it takes no new calls. `served`: a call on it, afterwards, is answered. */
+  readonly outcome: "ended" | "goaway" | "served";
+  /** The first GOAWAY: where the server reads what it did not ask for no more, its last word may be lost on the way. */
+  readonly goaway?: { readonly code: string; readonly debug: string };
+  /** Why, in the log. */
+  readonly reason?: "too_many_pings" | "http2_error";
+  /** How many handlers may have started at most, for calls of the flood. */
+  readonly mostStarts: number;
+}
+
+const flooded = "flood";
+const fields = (kind: MethodKind, name: string, credential: Fields = []): Fields =>
+  requestFields({ path: paths[kind], name, credential, token: "", key: "" });
+
+/** A whole unary call. */
+const call = (stream: number, credential: Fields = []): readonly Step[] => [
+  { op: "headers", stream, fields: fields("unary", "a good call", credential) },
+  { op: "data", stream, hex: hex(message('{"text":"hello"}')), end: true },
+  { op: "await", stream },
+];
+const lastStream = 2_000_001;
+const open: Step = { op: "headers", stream: 1, fields: fields("client_stream", flooded) };
+/** The first call lets the token be remembered, so that the others are let in as soon as they come. */
+const resets =
+  (kind: MethodKind) =>
+  (credential: Fields): readonly Step[] => [
+    ...call(1, credential),
+    { op: "flood", frame: "reset", stream: 3, count: 10_000, fields: fields(kind, flooded, credential) },
+    { op: "awaitGoaway" },
+  ];
+
+/** nghttp2 lets a thousand streams be reset, and then 33 a second (CVE-2023-44487). */
+const resetBurst = 1_100;
+const byHttp2 = { outcome: "ended", reason: "http2_error", mostStarts: 0 } as const;
+
+const floods: readonly Flood[] = [
+  {
+    name: "L3 ends a connection with 1,000 PINGs one by one around a small call",
+    steps: () => [...call(1), { op: "flood", frame: "ping", count: 1_000, window: 1 }],
+    outcome: "ended",
+    goaway: { code: "ENHANCE_YOUR_CALM", debug: "too_many_pings" },
+    reason: "too_many_pings",
+    mostStarts: 0,
+  },
+  {
+    name: "L3 ends a connection with 100,000 PINGs at once",
+    steps: () => [{ op: "flood", frame: "ping", count: 100_000 }],
+    outcome: "ended",
+    reason: "too_many_pings",
+    mostStarts: 0,
+  },
+  {
+    name: "L11 bears 100,000 SETTINGS, 500 at a time",
+    steps: () => [{ op: "flood", frame: "settings", count: 100_000, window: 500 }, ...call(lastStream)],
+    outcome: "served",
+    mostStarts: 0,
+  },
+  {
+    name: "L11 ends a connection with 100,000 SETTINGS at once",
+    steps: () => [{ op: "flood", frame: "settings", count: 100_000 }],
+    ...byHttp2,
+  },
+  {
+    name: "L5 ends a connection with 100,000 CONTINUATION frames",
+    steps: () => [
+      { op: "flood", frame: "continuation", stream: 1, count: 100_000, fields: fields("unary", flooded) },
+    ],
+    ...byHttp2,
+  },
+  {
+    name: "L5 refuses a header block of 16 kB that unfolds to 60 MB",
+    steps: () => [
+      {
+        op: "headers",
+        stream: 1,
+        fields: [...fields("unary", flooded), ["x-large", "m".repeat(4_000)]],
+        repeat: 15_000,
+        end: true,
+      },
+      ...call(lastStream),
+    ],
+    outcome: "served",
+    mostStarts: 0,
+  },
+  {
+    name: "C12 takes no more calls after 10,000 unary ones without a credential, each taken back at once",
+    token: "none",
+    steps: resets("unary"),
+    outcome: "goaway",
+    mostStarts: 0,
+  },
+  {
+    name: "C12 takes no more calls after 10,000 unary ones, each taken back at once",
+    token: "good",
+    steps: resets("unary"),
+    outcome: "goaway",
+    mostStarts: 0,
+  },
+  {
+    name: "C12 takes no more calls after 10,000 client streams without a credential, each taken back at once",
+    token: "none",
+    steps: resets("client_stream"),
+    outcome: "goaway",
+    mostStarts: 0,
+  },
+  {
+    name: "C12 takes no more calls after 10,000 client streams, each taken back at once",
+    token: "good",
+    steps: resets("client_stream"),
+    outcome: "goaway",
+    mostStarts: resetBurst,
+  },
+  {
+    name: "L11 ends a connection with 100,000 empty DATA frames",
+    steps: () => [open, { op: "flood", frame: "data", stream: 1, count: 100_000 }],
+    ...byHttp2,
+    mostStarts: 1,
+  },
+  {
+    name: "L11 bears 500,000 WINDOW_UPDATEs",
+    steps: () => [open, { op: "flood", frame: "window", stream: 1, count: 500_000 }, ...call(lastStream)],
+    outcome: "served",
+    mostStarts: 1,
+  },
+];
+
+/** Of what it had before, for the time of a flood: the largest of them has 100 MB. */
+const mostGrowthBytes = 96 * 1024 * 1024;
+
+/** One who floods is limited by his address, as others are by theirs. Only Linux has all of 127.0.0.0/8. */
+const otherAddress = process.platform === "linux" ? "127.0.0.2" : undefined;
+
+async function start(flood: Flood, counted: CountedKinds): Promise<Secured> {
+  const { server } = await theWorld();
+  const everybody: Partial<SecureServerOptions> = {
+    authentication: anonymous(),
+    authorization: rbac({ rules: Object.fromEntries(Object.values(paths).map((path) => [path, "public"])) }),
+  };
+  return secured({
+    tls: { cert: Buffer.from(server.cert), key: Buffer.from(server.key) },
+    ...(flood.token === undefined ? everybody : {}),
+    handlers: counted.handlers,
+  });
+}
+
+/** Calls of somebody else until the flood is over, and once more. */
+async function otherCalls(wall: Secured, { token }: Flood, over: AbortSignal): Promise<ReadonlySet<string>> {
+  const client = wall.client();
+  const metadata = token === undefined ? {} : await wall.authorized({ sub: "grace" });
+  const seen = new Set<string>();
+  for (let more = true; more; ) {
+    more = !over.aborted;
+    const { name, details } = await invoke(client, "unary", { metadata });
+    seen.add(name === "OK" ? name : `${name} ${details}`);
+    // One address may make 1,000 calls a second.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  return seen;
+}
+
+/** The most memory that the process had in the meantime, above what it had at first. */
+function watchMemory(): () => number {
+  const before = process.memoryUsage.rss();
+  let most = before;
+  const look = (): void => {
+    most = Math.max(most, process.memoryUsage.rss());
+  };
+  const timer = setInterval(look, 10);
+  return () => {
+    clearInterval(timer);
+    look();
+    return most - before;
+  };
+}
+
+function outcomeOf({ closed, goaways, streams }: RawResult): Flood["outcome"] | "nothing" {
+  if (closed) return "ended";
+  if (goaways.length > 0) return "goaway";
+  return streams[lastStream]?.trailers?.["grpc-status"] === "0" ? "served" : "nothing";
+}
+
+/** What came of it, what others were told meanwhile, and by how many bytes the process grew. */
+async function borne(
+  wall: Secured,
+  flood: Flood,
+): Promise<{ readonly result: RawResult; readonly others: ReadonlySet<string>; readonly grown: number }> {
+  const program = await goProgram("rawhttp2");
+  const credential = flood.token === "good" ? Object.entries(await wall.authorized()) : [];
+  const scenario = {
+    name: flood.name,
+    address: `127.0.0.1:${wall.port}`,
+    from: otherAddress,
+    steps: flood.steps(credential),
+  };
+  const over = new AbortController();
+  const others = otherCalls(wall, flood, over.signal);
+  const growth = watchMemory();
+  const results = await runRaw({
+    program,
+    ca: wall.world.ca.caPem,
+    scenarios: [scenario],
+    timeoutMs: 60_000,
+  }).finally(() => over.abort());
+  const told = await others;
+  const result = results.get(flood.name);
+  if (result === undefined) throw new Error(`${flood.name}: nothing came back`);
+  return { result, others: told, grown: growth() };
+}
+
+describe.skipIf(lacks("go"))("a flood of frames", () => {
+  for (const flood of floods) {
+    it(
+      flood.name,
+      async () => {
+        const counted = new CountedKinds();
+        await using wall = await start(flood, counted);
+        const { result, others, grown } = await borne(wall, flood);
+        expect(result).toMatchObject({ timedOut: false });
+        expect(outcomeOf(result)).toBe(flood.outcome);
+        expect([...others]).toEqual(["OK"]);
+        if (flood.goaway !== undefined) expect(result.goaways[0]).toEqual(flood.goaway);
+        expect(counted.reached(flooded).starts).toBeLessThanOrEqual(flood.mostStarts);
+        expect(grown).toBeLessThan(mostGrowthBytes);
+        if (flood.reason !== undefined)
+          expect(wall.lines.map(({ reason }) => reason)).toContain(flood.reason);
+      },
+      installTimeoutMs,
+    );
+  }
+});
