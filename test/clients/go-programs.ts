@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { runWell } from "./run.ts";
+import type { Servers, TestServer } from "./servers.ts";
 import { installed, installTimeoutMs } from "./tools.ts";
 
 const moduleDirectory = fileURLToPath(new URL("./go/", import.meta.url));
@@ -34,17 +35,33 @@ export async function goTools(): Promise<GoTools> {
   };
 }
 
-/** The path of a program of ours: of the package in `go/<name>/`. Built again where its sources differ. */
+/** The path of a program of ours: of the package in `go/<name>/`. Built again where sources under `go/` differ. */
 export async function goProgram(name: string): Promise<string> {
-  const sources = readdirSync(join(moduleDirectory, name))
+  const sources = readdirSync(moduleDirectory, { recursive: true, encoding: "utf8" })
     .filter((file) => file.endsWith(".go"))
     .toSorted();
   const directory = await installed({
     name: `go-${name}`,
-    pins: ["go.mod", "go.sum", ...sources.map((file) => join(name, file))].map(text).join(""),
+    pins: ["go.mod", "go.sum", ...sources].map(text).join(""),
     make: (output) => build(output, `./${name}`),
   });
   return join(directory, name);
+}
+
+/** By number: for a name Go's client asks a name server too, whose silence costs it five seconds. */
+export function addressOf(port: number): string {
+  return `127.0.0.1:${port}`;
+}
+
+/** Which server, and as whom: what our programs take as flags. */
+export async function connectionFlags(
+  servers: Servers,
+  { mode, port }: Pick<TestServer, "mode" | "port">,
+): Promise<readonly string[]> {
+  const { ca, clientCert, clientKey } = servers.files;
+  const server = ["-address", addressOf(port), "-ca", ca];
+  if (mode === "jwt") return [...server, "-token", await servers.token()];
+  return mode === "mtls" ? [...server, "-cert", clientCert, "-key", clientKey] : server;
 }
 
 function text(file: string): string {

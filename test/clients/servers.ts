@@ -50,6 +50,8 @@ export interface Servers extends AsyncDisposable {
   server(kind: Kind, mode: Mode): TestServer;
   /** A signed token that the secured server of mode `jwt` accepts, unless it is told otherwise. */
   token(claims?: Readonly<Record<string, unknown>>, options?: SignOptions): Promise<string>;
+  /** One more client certificate, for a caller of its own: its files. */
+  clientCertificate(commonName: string): Promise<{ readonly cert: string; readonly key: string }>;
   /** The last lines that the secured servers logged. */
   log(lines?: number): Promise<string>;
 }
@@ -67,7 +69,7 @@ export async function startServers(options: ServersOptions = {}): Promise<Server
     (options.modes ?? modes).map((mode) => ({ kind, mode })),
   );
   const directory = await mkdtemp(join(tmpdir(), "palisade-clients-"));
-  const { start, files } = await certificates(directory, names);
+  const { start, files, clientCertificate } = await certificates(directory, names);
   const log = join(directory, "server.log");
   const server = new ServerProcess(log);
   const ports = await server.start(start);
@@ -82,6 +84,7 @@ export async function startServers(options: ServersOptions = {}): Promise<Server
     async token(claims = {}, signOptions = {}) {
       return (await server.ask({ ask: "token", claims, options: signOptions })) as string;
     },
+    clientCertificate,
     log: async (lines = 50) => (await readFile(log, "utf8")).split("\n").slice(-lines).join("\n"),
     async [Symbol.asyncDispose]() {
       await server.stop();
@@ -93,17 +96,26 @@ export async function startServers(options: ServersOptions = {}): Promise<Server
 async function certificates(
   directory: string,
   names: readonly ServerName[],
-): Promise<{ readonly start: Start; readonly files: CertificateFiles }> {
+): Promise<{
+  readonly start: Start;
+  readonly files: CertificateFiles;
+  readonly clientCertificate: Servers["clientCertificate"];
+}> {
   const ca = await createCertificateAuthority({ name: "Foreign clients' CA" });
-  const [server, client] = await Promise.all([
-    ca.issue({ dnsNames: ["localhost"], ipAddresses: ["127.0.0.1"], usage: "server" }),
-    ca.issue({ commonName: "foreign-client", uris: ["spiffe://test.example/client"], usage: "client" }),
-  ]);
+  const server = await ca.issue({ dnsNames: ["localhost"], ipAddresses: ["127.0.0.1"], usage: "server" });
   const write = async (name: string, pem: string): Promise<string> => {
     const path = join(directory, name);
     await writeFile(path, pem, { mode: 0o600 });
     return path;
   };
+  const clientCertificate: Servers["clientCertificate"] = async (commonName) => {
+    const client = await ca.issue({ commonName, usage: "client" });
+    return {
+      cert: await write(`${commonName}.crt`, client.cert),
+      key: await write(`${commonName}.key`, client.key),
+    };
+  };
+  const client = await clientCertificate("client");
   return {
     start: {
       names,
@@ -114,9 +126,10 @@ async function certificates(
     files: {
       directory,
       ca: await write("ca.crt", ca.caPem),
-      clientCert: await write("client.crt", client.cert),
-      clientKey: await write("client.key", client.key),
+      clientCert: client.cert,
+      clientKey: client.key,
     },
+    clientCertificate,
   };
 }
 
