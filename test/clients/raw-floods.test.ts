@@ -8,7 +8,7 @@ import { invoke, paths } from "../harness/kinds.ts";
 import { type Secured, secured, theWorld } from "../harness/secured.ts";
 import { CountedKinds } from "./counted-kinds.ts";
 import { goProgram } from "./go-programs.ts";
-import { type Fields, hex, message, type RawResult, runRaw, type Step } from "./raw-program.ts";
+import { type Fields, hex, message, type RawResult, runRaw, type Step, toldOn } from "./raw-program.ts";
 import { requestFields } from "./raw-rows.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
 
@@ -21,6 +21,8 @@ interface Flood {
   readonly outcome: "ended" | "goaway" | "served";
   /** The first GOAWAY: where the server reads what it did not ask for no more, its last word may be lost on the way. */
   readonly goaway?: { readonly code: string; readonly debug: string };
+  /** The flood's own stream is reset by HTTP/2, before anybody saw the request. */
+  readonly reset?: true;
   /** Why, in the log. */
   readonly reason?: "too_many_pings" | "http2_error";
   /** How many handlers may have started at most, for calls of the flood. */
@@ -99,6 +101,7 @@ const floods: readonly Flood[] = [
       ...call(lastStream),
     ],
     outcome: "served",
+    reset: true,
     mostStarts: 0,
   },
   {
@@ -238,6 +241,7 @@ describe.skipIf(lacks("go"))("a flood of frames", () => {
         expect(outcomeOf(result)).toBe(flood.outcome);
         expect([...others]).toEqual(["OK"]);
         if (flood.goaway !== undefined) expect(result.goaways[0]).toEqual(flood.goaway);
+        if (flood.reset) expect(toldOn(result)).toEqual({ reset: expect.any(String) });
         expect(counted.reached(flooded).starts).toBeLessThanOrEqual(flood.mostStarts);
         expect(grown).toBeLessThan(mostGrowthBytes);
         if (flood.reason !== undefined)

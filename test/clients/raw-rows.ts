@@ -22,8 +22,8 @@ export interface Given {
 export type Reaches = "all" | "no end" | "nothing";
 
 export interface Expected {
-  /** `refused`: whatever it is, it is no success. */
-  readonly told: Told | "refused";
+  /** `refused`: whatever it is, it is no success. `reset`: by HTTP/2, with whichever code, before anybody saw the request. */
+  readonly told: Told | "refused" | "reset";
   readonly reaches: Reaches;
   /** How many messages a handler that reads a stream gets. Default: 1 where all of the request reaches it, else 0. */
   readonly messages?: number;
