@@ -21,6 +21,8 @@ export interface ForeignLibrary {
   readonly cases: readonly string[];
   /** Calls of one size over the slow connection: few where a client's flow control makes them slow. */
   readonly delayedCalls: Readonly<Record<string, number>>;
+  /** Transports that offer TLS 1.2 alone, which a server accepts on request only. */
+  readonly oldTls: readonly string[];
   install(): Promise<Program>;
 }
 
@@ -109,6 +111,14 @@ export function foreignLibrary(library: ForeignLibrary): void {
             runs.push({ ...far, name: `${name}, far ${each}`, cases: largeCases(each, delayedSizes(mode)) });
           runs.push({ ...near, name, cases: [...casesOf(mode), "status_code_and_message", "statuses"] });
         }
+      }
+    }
+    for (const transport of library.oldTls) {
+      for (const kind of kinds) {
+        const shown = await credentialsOf(servers, "none");
+        const { port } = servers.server(kind, "none");
+        const name = nameOf(transport, kind, "none");
+        runs.push({ ...shown, transport, port, name, calls: callsOfASize, cases: ["statuses"] });
       }
     }
     return runs;
@@ -200,6 +210,15 @@ export function foreignLibrary(library: ForeignLibrary): void {
     it("T2 cannot connect without a certificate where one is required", () => {
       for (const { code } of Object.values(refused.answers(`${transport} bare hands`, "statuses")))
         expect(code).toBe("UNAVAILABLE");
+    });
+  });
+
+  it.each(library.oldTls)("T1 %s: cannot connect, unless the server is told to accept it", (transport) => {
+    const code = (kind: Kind): string | undefined =>
+      served.answers(nameOf(transport, kind, "none"), "statuses")["unary"]?.code;
+    expect({ bare: code("bare"), palisade: code("palisade") }).toEqual({
+      bare: "OK",
+      palisade: "UNAVAILABLE",
     });
   });
 

@@ -54,6 +54,7 @@ describe.skipIf(lacks("java", "javac", "mvn"))("Java", () => {
     ],
     // Its window stays at 64 KiB, whatever the distance.
     delayedCalls: { okhttp: 2 },
+    oldTls: ["okhttp with its default TLS"],
     install,
   });
 });

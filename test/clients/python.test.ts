@@ -33,6 +33,7 @@ describe.skipIf(lacks("python3"))("Python", () => {
     transports: ["grpcio"],
     cases: ["gzip_unary", "gzip_streams", "gzip_of_one_call"],
     delayedCalls: {},
+    oldTls: [],
     install,
   });
 });

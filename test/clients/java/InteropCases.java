@@ -73,6 +73,11 @@ final class InteropCases extends AbstractInteropTest {
     return false;
   }
 
+  @Override
+  protected int operationTimeoutMillis() {
+    return Cases.deadlineSeconds * 1000;
+  }
+
   /** Below the 4 MiB that both sides allow by default. */
   @Override
   protected int unaryPayloadLength() {

@@ -44,7 +44,7 @@ final class Target {
         return NettyChannelBuilder.forAddress(host, run.port, credentials());
       case "okhttp":
         return okHttp();
-      case "okhttp with TLS 1.2 alone":
+      case "okhttp with its default TLS":
         return OkHttpChannelBuilder.forAddress(host, run.port, credentials());
       default:
         throw new IllegalArgumentException("no transport: " + run.transport);
