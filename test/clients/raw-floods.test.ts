@@ -47,7 +47,6 @@ const resets =
   (credential: Fields): readonly Step[] => [
     ...call(1, credential),
     { op: "flood", frame: "reset", stream: 3, count: 10_000, fields: fields(kind, flooded, credential) },
-    { op: "awaitGoaway" },
   ];
 
 /** nghttp2 lets a thousand streams be reset, and then 33 a second (CVE-2023-44487). */
@@ -201,6 +200,13 @@ function outcomeOf({ closed, goaways, streams }: RawResult): Flood["outcome"] | 
   return streams[lastStream]?.trailers?.["grpc-status"] === "0" ? "served" : "nothing";
 }
 
+/** `served` has waited already. */
+const lastStep: Readonly<Record<Flood["outcome"], readonly Step[]>> = {
+  ended: [{ op: "awaitClosed" }],
+  goaway: [{ op: "awaitGoaway" }],
+  served: [],
+};
+
 /** What came of it, what others were told meanwhile, and by how many bytes the process grew. */
 async function borne(
   wall: Secured,
@@ -212,7 +218,7 @@ async function borne(
     name: flood.name,
     address: `127.0.0.1:${wall.port}`,
     from: otherAddress,
-    steps: flood.steps(credential),
+    steps: [...flood.steps(credential), ...lastStep[flood.outcome]],
   };
   const over = new AbortController();
   const others = otherCalls(wall, flood, over.signal);
