@@ -38,20 +38,22 @@ type step struct {
 	Window int `json:"window"`
 }
 
+// take does one step. What it sends leaves when a step waits, and so with what was sent before: in one TLS record where it
+// fits in one.
 func (c *connection) take(s step) error {
 	switch s.Op {
 	case "headers":
-		return c.write(func() error { return c.headers(s) })
+		return c.queue(func() error { return c.headers(s) })
 	case "data":
 		payload, err := hex.DecodeString(s.Hex)
 		if err != nil {
 			return err
 		}
 		c.note(func() { c.stream(s.Stream).sentEnd = s.End })
-		return c.write(func() error { return c.framer.WriteData(s.Stream, s.End, payload) })
+		return c.queue(func() error { return c.framer.WriteData(s.Stream, s.End, payload) })
 	case "reset":
 		c.note(func() { c.stream(s.Stream).sentReset = true })
-		return c.write(func() error { return c.framer.WriteRSTStream(s.Stream, http2.ErrCode(s.Code)) })
+		return c.queue(func() error { return c.framer.WriteRSTStream(s.Stream, http2.ErrCode(s.Code)) })
 	case "frame":
 		payload, err := hex.DecodeString(s.Hex)
 		if err != nil {
@@ -60,18 +62,15 @@ func (c *connection) take(s step) error {
 		if s.End {
 			c.note(func() { c.stream(s.Stream).sentEnd = true })
 		}
-		return c.write(func() error {
+		return c.queue(func() error {
 			return c.framer.WriteRawFrame(http2.FrameType(s.Type), http2.Flags(s.Flags), s.Stream, payload)
 		})
 	case "await":
-		c.await(func() bool { return c.stream(s.Stream).closed() })
-		return nil
+		return c.flushAndAwait(func() bool { return c.stream(s.Stream).closed() })
 	case "awaitGoaway":
-		c.await(func() bool { return len(c.got.Goaways) > 0 })
-		return nil
+		return c.flushAndAwait(func() bool { return len(c.got.Goaways) > 0 })
 	case "awaitClosed":
-		c.await(func() bool { return false })
-		return nil
+		return c.flushAndAwait(func() bool { return false })
 	case "cut":
 		// With a linger of zero the other side reads a reset, and no close of TLS.
 		if tcp, ok := c.conn.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn); ok {
@@ -84,6 +83,14 @@ func (c *connection) take(s step) error {
 	default:
 		return fmt.Errorf("unknown op %q", s.Op)
 	}
+}
+
+func (c *connection) flushAndAwait(done func() bool) error {
+	if err := c.write(func() error { return nil }); err != nil {
+		return err
+	}
+	c.await(done)
+	return nil
 }
 
 // headerBlock encodes fields as they are.
