@@ -95,7 +95,7 @@ describe.skipIf(lacks("go"))("grpc-go", () => {
   );
 
   it.each(modes.flatMap((mode) => (["cancel", "deadline"] as const).map((what) => ({ mode, what }))))(
-    "C12 mode $mode: a handler sees its caller's $what",
+    "N1 mode $mode: a handler sees its caller's $what",
     async ({ mode, what }) => {
       const see = async (kind: Kind): Promise<void> => {
         const server = servers.server(kind, mode);
