@@ -8,7 +8,7 @@ export default defineConfig({
     // The first run fetches and builds what the later ones reuse.
     hookTimeout: 600_000,
     testTimeout: 120_000,
-    // The programs under test, the servers and the clients are processes of their own.
-    maxWorkers: 2,
+    // More than cores: some files mostly wait, for pings and for answers from afar.
+    maxWorkers: 3,
   },
 });

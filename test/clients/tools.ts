@@ -54,11 +54,15 @@ export async function installed({ name, pins, make }: Tool): Promise<string> {
   await mkdir(cache, { recursive: true });
   await using _ = await lock(`${directory}.lock`);
   if (existsSync(directory)) return directory;
-  const unfinished = `${directory}.unfinished`;
+  // Of this process alone: a lock that was left behind may be broken by two at a time.
+  const unfinished = `${directory}.unfinished-${process.pid}`;
   await rm(unfinished, { recursive: true, force: true });
   await mkdir(unfinished);
   await make(unfinished);
-  await rename(unfinished, directory);
+  await rename(unfinished, directory).catch(async (error: unknown) => {
+    if (!existsSync(directory)) throw error;
+    await rm(unfinished, { recursive: true });
+  });
   return directory;
 }
 
