@@ -49,7 +49,7 @@ const resets =
   (kind: MethodKind) =>
   (credential: Fields): readonly Step[] => [
     ...call(1, credential),
-    { op: "flood", frame: "reset", stream: 3, count: 10_000, fields: fields(kind, flooded, credential) },
+    { op: "flood", frame: "reset", stream: 3, count: 3_000, fields: fields(kind, flooded, credential) },
   ];
 
 /** nghttp2 lets a thousand streams be reset, and then 33 a second (CVE-2023-44487). */
@@ -109,28 +109,28 @@ const floods: readonly Flood[] = [
     mostStarts: none,
   },
   {
-    name: "C12 takes no more calls after 10,000 unary ones without a credential, each taken back at once",
+    name: "C12 takes no more calls after 3,000 unary ones without a credential, each taken back at once",
     token: "none",
     steps: resets("unary"),
     outcome: "refused",
     mostStarts: none,
   },
   {
-    name: "C12 takes no more calls after 10,000 unary ones, each taken back at once",
+    name: "C12 takes no more calls after 3,000 unary ones, each taken back at once",
     token: "good",
     steps: resets("unary"),
     outcome: "refused",
     mostStarts: none,
   },
   {
-    name: "C12 takes no more calls after 10,000 client streams without a credential, each taken back at once",
+    name: "C12 takes no more calls after 3,000 client streams without a credential, each taken back at once",
     token: "none",
     steps: resets("client_stream"),
     outcome: "refused",
     mostStarts: none,
   },
   {
-    name: "C12 takes no more calls after 10,000 client streams, each taken back at once",
+    name: "C12 takes no more calls after 3,000 client streams, each taken back at once",
     token: "good",
     steps: resets("client_stream"),
     outcome: "refused",
@@ -169,19 +169,31 @@ async function start(flood: Flood, counted: CountedKinds): Promise<Secured> {
   });
 }
 
-/** Calls of somebody else until the flood is over, and once more. */
-async function otherCalls(wall: Secured, { token }: Flood, over: AbortSignal): Promise<ReadonlySet<string>> {
+/** Waits so long for its turn on a busy machine, in milliseconds. */
+const patienceMs = 60_000;
+
+/** Somebody else, who calls before the flood, during it, and once more. */
+async function otherCaller(
+  wall: Secured,
+  { token }: Flood,
+): Promise<(over: AbortSignal) => Promise<ReadonlySet<string>>> {
   const client = wall.client();
   const metadata = token === undefined ? {} : await wall.authorized({ sub: "grace" });
-  const seen = new Set<string>();
-  for (let more = true; more; ) {
-    more = !over.aborted;
-    const { name, details } = await invoke(client, "unary", { metadata });
-    seen.add(name === "OK" ? name : `${name} ${details}`);
-    // One address may make 1,000 calls a second.
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-  return seen;
+  const told = async (): Promise<string> => {
+    const deadline = Date.now() + patienceMs;
+    const { name, details } = await invoke(client, "unary", { metadata, call: { deadline } });
+    return name === "OK" ? name : `${name} ${details}`;
+  };
+  const seen = new Set([await told()]);
+  return async (over) => {
+    for (let more = true; more; ) {
+      more = !over.aborted;
+      seen.add(await told());
+      // One address may make 1,000 calls a second.
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    return seen;
+  };
 }
 
 /** The most memory that the process had in the meantime, above what it had at first. */
@@ -230,14 +242,15 @@ async function borne(wall: Secured, flood: Flood): Promise<Borne> {
     steps: [...flood.steps(credential), ...lastStep[flood.outcome]],
   };
   const over = new AbortController();
-  const others = otherCalls(wall, flood, over.signal);
+  const callOn = await otherCaller(wall, flood);
   const growth = watchMemory();
   const began = performance.now();
+  const others = callOn(over.signal);
   const results = await runRaw({
     program,
     ca: wall.world.ca.caPem,
     scenarios: [scenario],
-    timeoutMs: 60_000,
+    timeoutMs: patienceMs,
   }).finally(() => over.abort());
   const seconds = (performance.now() - began) / 1_000;
   const told = await others;

@@ -460,7 +460,7 @@ const encodingRows: readonly Row[] = [
 ];
 
 const timeoutRows: readonly Row[] = [
-  ...["1H", "00000010S", "99999999H", "99999999S", "99999999n", "10000000u"].map(
+  ...["1H", "00000010S", "99999999H", "99999999S", "99999999u", "00100000m"].map(
     (timeout): Row => ({
       name: `L6 grpc-timeout ${timeout} is served`,
       fields: withField("grpc-timeout", timeout),
