@@ -73,11 +73,15 @@ func (c *connection) take(s step) error {
 		return c.flushAndAwait(func() bool { return false })
 	case "cut":
 		// With a linger of zero the other side reads a reset, and no close of TLS.
+		socket := c.conn
 		if tcp, ok := c.conn.(interface{ NetConn() net.Conn }).NetConn().(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
-			return tcp.Close()
+			socket = tcp
 		}
-		return c.conn.Close()
+		err := socket.Close()
+		// Until the reader has noticed it the connection does not count as closed.
+		c.await(func() bool { return c.got.Closed })
+		return err
 	case "flood":
 		return c.flood(s)
 	default:
