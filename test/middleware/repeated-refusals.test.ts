@@ -230,13 +230,13 @@ describe("a flood of refused calls of many peers", () => {
   it("L10 L12 brings no line a call back, loses no count and frees nobody", async () => {
     const { end, lines, entries, windowEnds } = observed();
     for (let i = 0; i < 50; i++) end();
-    for (let i = 0; i < 100_000; i++) end({ address: `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}` });
+    for (let i = 0; i < 5_000; i++) end({ address: `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}` });
     for (let i = 0; i < 50; i++) end();
     expect(single(lines)).toBeLessThanOrEqual(1_000);
     await windowEnds();
     for (const rows of [lines, entries]) {
       expect(rows.length).toBeLessThanOrEqual(2_002);
-      expect(all(rows)).toBe(100_100);
+      expect(all(rows)).toBe(5_100);
     }
     const rest = entries.filter(({ peer }) => peer === "other");
     expect(rest).toHaveLength(1);
@@ -266,7 +266,7 @@ describe("what a verified caller is denied", () => {
 
   it("Z9 U2 is not pushed out by callers without identity, nor held against other callers", async () => {
     const { end, lines, entries, flush } = observed();
-    for (let i = 0; i < 20_000; i++) end({ address: `10.0.${(i >> 8) & 255}.${i & 255}` });
+    for (let i = 0; i < 3_000; i++) end({ address: `10.0.${(i >> 8) & 255}.${i & 255}` });
     for (let i = 0; i < 1_000; i++) end({ principal: { ...alice, subject: "mallory" } }, denied);
     for (let i = 0; i < 50; i++) end({ principal: alice }, denied);
     await flush();
