@@ -264,7 +264,7 @@ describe("messages that nobody takes", () => {
     await using wall = await bytesServer({}, {
       ...answering,
       bidiStream(call: Stream) {
-        ways[read++ % ways.length]?.(call);
+        return ways[read++ % ways.length]?.(call);
       },
     } as unknown as UntypedServiceImplementation);
     const body = Buffer.concat(Array<Buffer>(16).fill(bombs.gzip));

@@ -138,6 +138,12 @@ describe("A1 forged and unfit tokens", () => {
     return `${input}.${signature.toString("base64url")}`;
   }
 
+  let callers = 0;
+  /** Another caller behind a proxy: what one is refused again and again is counted together, and has no line. */
+  const another = (): { readonly "x-forwarded-for": string } => {
+    callers += 1;
+    return { "x-forwarded-for": `10.0.${callers >> 8}.${callers & 255}` };
+  };
   const tried: string[] = [];
   const walls: Secured[] = [];
   let wall: Secured;
@@ -147,14 +153,18 @@ describe("A1 forged and unfit tokens", () => {
     beforeAll(async () => {
       // One server for many calls, and one of them comes again and again: their number is not what is tested here. One for
       // each kind, because the issuer is not asked about unknown keys as often as all of them name one.
-      wall = await secured({ rateLimit: { ...unthrottled, perPeer: false, perPrincipal: false } });
+      wall = await secured({
+        rateLimit: { ...unthrottled, perPeer: false, perPrincipal: false },
+        peer: { trustedProxies: ["127.0.0.0/8", "::1"], addressFrom: "x-forwarded-for" },
+      });
       walls.push(wall);
     });
 
     it.each(Object.keys(forgeries))("A1 A11 refuses a token %s as invalid", async (what) => {
       const token = (await forgeries[what]?.()) ?? "";
       const started = wall.started.length;
-      const result = await invoke(wall.client(), kind, { metadata: { authorization: `Bearer ${token}` } });
+      const metadata = { authorization: `Bearer ${token}`, ...another() };
+      const result = await invoke(wall.client(), kind, { metadata });
       expect(told(result)).toBe("UNAUTHENTICATED invalid credentials");
       expect(result.messages).toEqual([]);
       expect(wall.started).toHaveLength(started);
@@ -169,7 +179,7 @@ describe("A1 forged and unfit tokens", () => {
       ["nothing behind its scheme", () => "Bearer"],
     ])("A1 A6 refuses a good token with %s", async (_what, value) => {
       const result = await invoke(wall.client(), kind, {
-        metadata: { authorization: value(await world.token()) },
+        metadata: { authorization: value(await world.token()), ...another() },
       });
       expect(told(result)).toBe("UNAUTHENTICATED invalid credentials");
     });
@@ -222,7 +232,11 @@ describe("A1 forged and unfit tokens", () => {
   it("A11 the audience that is named is bounded, and shows nothing that a terminal obeys", async () => {
     const aud = ["\u009b31m", ...Array.from({ length: 100 }, (_, n) => `billing-${n}`)];
     await invoke(wall.client(), "unary", {
-      metadata: { authorization: `Bearer ${await world.token({ aud })}`, "x-request-id": "why-2" },
+      metadata: {
+        authorization: `Bearer ${await world.token({ aud })}`,
+        "x-request-id": "why-2",
+        ...another(),
+      },
     });
     const { err } = await wall.callLine((each) => each["request_id"] === "why-2");
     const { message } = err as { readonly message: string };
@@ -258,7 +272,11 @@ describe("A1 forged and unfit tokens", () => {
 
   it("A11 the reason of a refusal is in the log, at `warn`, and not in the answer", async () => {
     const result = await invoke(wall.client(), "unary", {
-      metadata: { authorization: `Bearer ${await world.token({ aud: "billing" })}`, "x-request-id": "why-1" },
+      metadata: {
+        authorization: `Bearer ${await world.token({ aud: "billing" })}`,
+        "x-request-id": "why-1",
+        ...another(),
+      },
     });
     expect(told(result)).toBe("UNAUTHENTICATED invalid credentials");
     const line = await wall.callLine((each) => each["request_id"] === "why-1");

@@ -437,8 +437,9 @@ describe("U2 a flood of strangers", () => {
     release?.();
     const lines = await eventually(() => {
       const ended = wall.lines.filter((line) => line["grpc_code"]);
-      return ended.length === 306 && ended;
-    }, "all lines");
+      return ended.reduce((sum, line) => sum + Number(line["left_out"] ?? 1), 0) === 306 && ended;
+    }, "all lines, or what says how many were left out");
+    expect(lines.length).toBeLessThan(60);
     expect(lines.filter((line) => line["principal"] === "ada")).toHaveLength(6);
     await eventually(
       () => written.reduce((sum, entry) => sum + (entry.count ?? 1), 0) === 306,
