@@ -16,7 +16,6 @@ type Row = readonly [requirement: string, id: string, instead: string, ...tests:
 const rows: readonly Row[] = [
   // What a call passes.
   ["U1", "audit", "", "server/observability"],
-  ["T8", "forwarded-certificate", "", "server/plaintext"],
   ["L5", "metadata-limit", "", "server/public-texts"],
   ["L6", "deadline", "", "server/public-texts"],
   ["L1", "peer-rate-limit", "", "server/public-texts"],
@@ -28,7 +27,6 @@ const rows: readonly Row[] = [
   ["C12", "late-answers", "false", "chain/checking"],
   ["C12", "check-timeout", "2147483647", "chain/checking"],
   ["C13", "held-handler", "true", "chain/checking"],
-  ["C10", "own-texts", "false", "server/public-texts"],
   ["C10", "every-status", "", "server/public-texts"],
   ["C11", "refused-streams", "", "chain/released"],
   ["C3", "listener-rejections", "", "chain/crash/crash-matrix"],
@@ -38,12 +36,34 @@ const rows: readonly Row[] = [
   ["A10", "health-exactly", "true", "server/authentication"],
   ["L4", "message-size", "-1", "server/public-texts"],
   ["L10", "limiter-bound", "false", "middleware/rate-limit/memory-rate-limiter"],
+  ["Z10", "replaced-policy", "", "server/replaced-policy"],
+  // Who calls.
+  ["A1", "signature", "false", "middleware/authentication/jwt"],
+  ["A1", "signature-elsewhere", "true", "middleware/authentication/jwt"],
+  ["A1", "algorithms", "true", "middleware/authentication/jwt"],
+  ["A1", "audience", "", "server/authentication"],
+  ["A1", "expiry", "", "middleware/authentication/jwt"],
+  ["A2", "key-still-there", "false", "middleware/authentication/jwks"],
+  ["A2", "issuer-certificate", "undefined", "middleware/authentication/jwks-request"],
+  ["A3", "revoked-key", "false", "middleware/authentication/api-key"],
+  ["A6", "unclaimed-credentials", "", "server/authentication"],
+  ["A7", "certificate-bound", "", "server/identity"],
+  ["A9", "unproven-identity", "", "server/authentication"],
+  ["A12", "end-with-credential", "", "server/identity"],
+  ["L8", "guesses-at-once", "", "server/login-attacks"],
+  // What a caller may do.
+  ["Z1", "only-allow-allows", "false", "middleware/authorization/authorization"],
+  ["O2", "reflection-roles", "true", "server/reflection"],
+  ["O2", "built-in-rules", "false", "server/shadow"],
   // Connections.
+  ["L1", "configured-proxies", "", "server/forwarded-peer"],
+  ["L3", "pings", "false", "server/pings"],
+  ["L5", "header-cap", "", "server/limits"],
+  ["N2", "content-type", "true", "chain/refused-below"],
   ["T1", "tls-version", '"TLSv1.2"', "tls/server-credentials"],
   ["T2", "client-certificate", "false", "tls/server-credentials"],
   ["T2", "unverified-certificate", "false", "server/tls"],
   ["T3", "server-certificate", "false", "tls/client-credentials"],
-  ["T4", "key-pair", "false", "server/certificate-reload"],
   ["T6", "loopback-only", "() => true", "server/plaintext"],
   ["T8", "mesh-peers", "true", "server/plaintext"],
   // What is written down.
@@ -51,7 +71,6 @@ const rows: readonly Row[] = [
   ["U4", "redaction", "", "call/redaction"],
   // The client.
   ["K2", "plaintext-channel", "true", "client/secure-client"],
-  ["K4", "default-deadline", "false", "client/secure-client"],
 ];
 
 export const protections: readonly Protection[] = rows.map(([requirement, id, instead, ...tests]) => ({

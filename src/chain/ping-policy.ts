@@ -63,7 +63,7 @@ class Pings {
       return false;
     }
     this.#strikes += 1;
-    return this.#strikes > maxStrikes;
+    return /* protection: pings */ this.#strikes > maxStrikes;
   }
 }
 

@@ -197,7 +197,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
 
   sendStatus(sent: PartialStatus): void {
     if (this.#state === ENDED) return;
-    if (/* protection: own-texts */ !this.#handlerRan) {
+    if (!this.#handlerRan) {
       // grpc-js's word: a method without a request stream got no message, or more than one.
       const cause = new Error(`grpc-js: ${sent.details}`);
       this.#end({ code: sent.code, details: texts.oneMessageExpected, cause }, "transport", undefined);
@@ -561,6 +561,7 @@ export class SecuredCall implements ServerInterceptingCallInterface, InboundList
   }
 
   #deliver(message: unknown): void {
+    // protection: replaced-policy
     if (streamsRequests(this.#plan.method.kind) && !this.#confirmed(OPEN, this.#deliver, message)) return;
     this.inflation?.delivered();
     if (this.#heldBy !== undefined) {

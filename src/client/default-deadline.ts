@@ -12,7 +12,7 @@ export function defaultDeadline(
 ): CallInvocationTransformer {
   return (properties) => {
     const call = before === undefined ? properties : before(properties);
-    if (/* protection: default-deadline */ call.callOptions.deadline == null) {
+    if (call.callOptions.deadline == null) {
       // A copy: the caller may use one options object for many calls.
       call.callOptions = { ...call.callOptions, deadline: Date.now() + deadlineMs };
     }

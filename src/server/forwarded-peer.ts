@@ -84,6 +84,7 @@ export function forwardedPeer({
       proxied = { isProxy: proxies.has(connection.address), last: undefined };
       connections.set(connection, proxied);
     }
+    // protection: configured-proxies
     if (!proxied.isProxy) return connection;
     const address = read(metadata) ?? connection.address;
     if (proxied.last?.address !== address) proxied.last = new PeerBehindProxy(connection, address);

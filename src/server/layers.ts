@@ -62,7 +62,6 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     // First: of a call that is too large the forwarded certificate was not read.
     // protection: metadata-limit
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
-    // protection: forwarded-certificate
     ...(behindMesh ? [forwardedCertificateCheck()] : []),
     // protection: deadline
     ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
@@ -78,7 +77,7 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     ...overrides.layersFor("rateLimit", (own) => principalLayer(limitersFor(own))),
     // protection: authorization
     authorizationBy(policy, {
-      enforces: (method) => enforce.authorization || !isApplications(method),
+      enforces: (method) => /* protection: built-in-rules */ enforce.authorization || !isApplications(method),
       presents: (call) => settings.authentication.presents(call),
     }),
     ...overrides.layersFor("rateLimit", (own) => messageLayer(limitersFor(own))),

@@ -105,7 +105,7 @@ export class Reflection {
     decide: ({ principal }) =>
       principal !== undefined &&
       principal.kind !== "anonymous" &&
-      this.#roles.some((role) => principal.roles.has(role))
+      /* protection: reflection-roles */ this.#roles.some((role) => principal.roles.has(role))
         ? allowed
         : denied,
     describe: () => ({ rule: "reflection", roles: this.#roles }),

@@ -143,7 +143,7 @@ function readKeyPair(sources: KeyPairSources, where: string, use: KeyPairUse): K
     key: () => parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`),
   });
   const [leaf] = chain;
-  if (/* protection: key-pair */ !leaf.checkPrivateKey(key.object)) {
+  if (!leaf.checkPrivateKey(key.object)) {
     throw new ConfigError(
       `${where}.key: ${describe(sources.key)} is not the private key of the first certificate in ` +
         `${describe(sources.cert)}; give the pair that was issued together, own certificate before intermediates`,

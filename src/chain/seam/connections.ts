@@ -224,6 +224,7 @@ function watchStreams(emitter: EventEmitter, events: ConnectionEvents, take: Tak
   const handOn = emitter.listeners("stream");
   const arrive: StreamListener = (stream, headers, flags, rawHeaders) => {
     const bytes = headerListBytes(rawHeaders);
+    // protection: header-cap
     if (bytes > hardCap(maxMetadataBytes)) return cutOffHeaders(stream);
     const refused = notGrpc(headers);
     if (refused !== undefined) {

@@ -29,7 +29,7 @@ const grpcType = /^application\/grpc(?:$|[+;])/;
 export function notGrpc(headers: IncomingHttpHeaders): NotGrpc | undefined {
   if (headers[":method"] !== "POST") return notPost;
   const type = headers["content-type"] ?? "";
-  if (grpcType.test(type)) return undefined;
+  if (/* protection: content-type */ grpcType.test(type)) return undefined;
   return type.startsWith("application/grpc-web") ? grpcWeb : otherType;
 }
 

@@ -106,7 +106,8 @@ class ApiKeyAuthenticator implements Authenticator {
     // Null too: it is how Redis and most SQL clients say "not found", whatever the type says.
     if (record === undefined || record === null) throw invalid("the API key is not known");
     checkRecord(record, digest);
-    if (record.revoked === true) throw invalid("the API key is revoked", record);
+    if (/* protection: revoked-key */ record.revoked === true)
+      throw invalid("the API key is revoked", record);
     const now = Date.now();
     if (record.expiresAt !== undefined && now >= record.expiresAt) {
       throw new CredentialError("expired", `the API key ${record.id} has expired`);

@@ -139,12 +139,14 @@ class Authentication implements Middleware {
   onCall(call: CallContext): void | Promise<void> {
     let result: Identity | Promise<Identity>;
     try {
+      // protection: unclaimed-credentials
       this.#refuseUnclaimed(call);
       result = this.#identify(call);
       if (!isThenable(result)) return this.#admit(call, result);
     } catch (error) {
       throw this.#refusal(call, error);
     }
+    // protection: guesses-at-once
     this.#listener?.pending(call);
     return result
       .then((identity) => this.#admit(call, identity))
@@ -186,6 +188,7 @@ class Authentication implements Middleware {
     }
     removeUnproven(call);
     setIdentity(call, identity);
+    // protection: end-with-credential
     if (expiresAt !== undefined && !this.#callsOutliveCredentials) capDeadline(call, expiresAt, expired);
     this.#listener?.settled(call, "verified");
   }
@@ -239,6 +242,7 @@ function refusal(call: CallContext, error: unknown): StatusError {
 }
 
 function removeUnproven(call: CallContext): void {
+  // protection: unproven-identity
   for (const header of unprovenHeaders) removeMetadata(call, header);
 }
 

@@ -39,7 +39,7 @@ function answerFrom(uri: URL, signal: AbortSignal, onConnect: () => void): Promi
       // A connection of its own: other code may have changed the global agent.
       agent: false,
       // Stated here, the environment is not asked. NODE_EXTRA_CA_CERTS adds to the roots as everywhere in Node.
-      rejectUnauthorized: true,
+      rejectUnauthorized: /* protection: issuer-certificate */ true,
       minVersion: "TLSv1.2",
       // RFC 9111 section 5.2.1.4: a shared cache on the way must not answer with an older set.
       headers: { accept: "application/jwk-set+json, application/json", "cache-control": "no-cache" },

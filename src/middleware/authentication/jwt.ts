@@ -268,7 +268,7 @@ class JwtAuthenticator implements Authenticator {
     const { cache, keys } = this.#rules;
     const verified = cache.get(token.digest);
     if (verified === undefined) return this.#verify(token, call);
-    if (!keys.holds(verified.key, call)) {
+    if (/* protection: key-still-there */ !keys.holds(verified.key, call)) {
       cache.delete(token.digest);
       return this.#verify(token, call);
     }
@@ -302,7 +302,7 @@ class JwtAuthenticator implements Authenticator {
     const [only] = keys;
     if (keys.length !== 1 || only?.verifiesQuickly !== true || kid === undefined)
       return this.#verifyLater({ token, jws, query, keys, call });
-    if (!isSignedBy(jws, alg, only.key)) throw invalid(notSigned);
+    if (/* protection: signature */ !isSignedBy(jws, alg, only.key)) throw invalid(notSigned);
     return this.#remember(token, jws, only);
   }
 
@@ -326,6 +326,7 @@ class JwtAuthenticator implements Authenticator {
   /** What is asked on each call, whoever verified the signature and when. */
   #admit(verified: VerifiedToken, call: CallContext): Identity | Promise<Identity> {
     checkTimes(verified, Date.now());
+    // protection: certificate-bound
     checkBinding(verified.boundTo, call);
     const { isRevoked } = this.#rules;
     if (isRevoked === undefined) return verified.identity;
@@ -338,7 +339,9 @@ class JwtAuthenticator implements Authenticator {
   #checkHeader(header: Readonly<Record<string, unknown>>): SignatureAlgorithm {
     // RFC 7515 section 4.1.11: an extension marked critical must be understood, and none is.
     if (Object.hasOwn(header, "crit")) throw invalid("the token's header has critical extensions (crit)");
-    const alg = this.#rules.algorithms.find((algorithm) => algorithm === header["alg"]);
+    const alg = this.#rules.algorithms.find(
+      (algorithm) => /* protection: algorithms */ algorithm === header["alg"],
+    );
     if (alg === undefined) throw invalid(`alg is not one of ${this.#rules.algorithms.join(", ")}`);
     const { typ } = header;
     if (typ === undefined && !this.#rules.typeRequired) return alg;
@@ -375,7 +378,8 @@ async function signer(
   alg: SignatureAlgorithm,
   keys: readonly VerificationKey[],
 ): Promise<VerificationKey | undefined> {
-  for (const key of keys) if (await isSignedByLater(jws, alg, key.key)) return key;
+  for (const key of keys)
+    if (/* protection: signature-elsewhere */ await isSignedByLater(jws, alg, key.key)) return key;
   return undefined;
 }
 

@@ -44,6 +44,7 @@ const maxSeconds = 8.64e12;
 /** Throws `CredentialError` where a claim is missing or wrong. `claims` is frozen and becomes the principal's. */
 export function readClaims(claims: Claims, rules: ClaimRules): TokenFacts {
   if (claims["iss"] !== rules.issuer) throw invalid("iss is not the configured issuer");
+  // protection: audience
   checkAudience(claims["aud"], rules.audiences);
   const boundTo = boundCertificate(claims, rules.certificateBound);
   for (const name of rules.requiredClaims) {
@@ -61,6 +62,7 @@ export function readClaims(claims: Claims, rules: ClaimRules): TokenFacts {
 
 /** Throws `CredentialError` where the token is not good at this moment. For each call, whatever a cache remembers. */
 export function checkTimes(times: TokenTimes, now: number): void {
+  // protection: expiry
   if (now >= times.endsAt) throw new CredentialError("expired", "the token has expired");
   if (now < times.notBefore)
     throw invalid("the token is not valid yet (nbf, or iat where its age is limited)");

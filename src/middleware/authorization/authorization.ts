@@ -284,7 +284,8 @@ function settle(call: CallContext, decision: Decision): void {
       new TypeError(`the policy for ${call.method.path} answered ${String(decision)}, not a decision`),
     );
   }
-  if (decision.effect !== "allow") refuse(call, decision.effect === "deny" ? decision : noRule);
+  if (/* protection: only-allow-allows */ decision.effect !== "allow")
+    refuse(call, decision.effect === "deny" ? decision : noRule);
   // In shadow mode a stream goes on after a denial: a later message that is allowed does not take it back.
   if (call.decision?.effect !== "deny") recordDecision(call, decision);
 }
