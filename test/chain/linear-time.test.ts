@@ -5,6 +5,7 @@ import { describe, expect, it } from "vitest";
 import { describeError } from "../../src/call/error-description.ts";
 import { methodInfo } from "../../src/call/method.ts";
 import type { Peer } from "../../src/call/peer.ts";
+import { addressKey } from "../../src/call/peer-key.ts";
 import { boundedText, redactSecrets } from "../../src/call/redaction.ts";
 import { headerListBytes, parseTimeout, readArrival } from "../../src/chain/seam/arrival.ts";
 import { incomingMetadata } from "../../src/chain/seam/incoming-metadata.ts";
@@ -18,7 +19,6 @@ import {
 import { readCompactJws } from "../../src/middleware/authentication/compact-jws.ts";
 import { memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { readClaims } from "../../src/middleware/authentication/token-claims.ts";
-import { addressKey } from "../../src/middleware/rate-limit/peer-key.ts";
 import { forwardedPeer } from "../../src/server/forwarded-peer.ts";
 import { forwardedCertificate, forwardedPeers } from "../../src/tls/forwarded-certificate.ts";
 import { identityFrom, onlyPlain, parseSubjectAltName } from "../../src/tls/peer-certificate.ts";

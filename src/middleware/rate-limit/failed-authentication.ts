@@ -21,9 +21,9 @@ import { type CallContext, ContextKey, type ReadonlyMetadata } from "../../call/
 import type { CredentialProblem } from "../../call/errors.ts";
 import { isHealthProbe } from "../../call/method.ts";
 import type { Peer } from "../../call/peer.ts";
+import { peerKey } from "../../call/peer-key.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
-import { peerKey } from "./peer-key.ts";
 import { type Enforcement, rateLimitExceeded, refuseForNow } from "./refusal.ts";
 import { type CredentialKeys, type Decision, VerificationPlaces } from "./verification-places.ts";
 

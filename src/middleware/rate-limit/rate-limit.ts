@@ -7,11 +7,11 @@ import { LateObservable, type Tally } from "../../call/instruments.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../call/method.ts";
 import { onceFor } from "../../call/once-for.ts";
 import { parseOptions } from "../../call/options.ts";
+import { peerKey } from "../../call/peer-key.ts";
 import { type Principal, principalKey } from "../../call/principal.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { InFlight, type InFlightCounter } from "./in-flight.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
-import { peerKey } from "./peer-key.ts";
 import { type Enforcement, refuseForNow, refuseOneMore } from "./refusal.ts";
 
 /** Each limit is in this process alone. `false` turns one off. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import type { Peer, PeerCertificate } from "../../../src/call/peer.ts";
-import { addressKey, peerKey } from "../../../src/middleware/rate-limit/peer-key.ts";
+import type { Peer, PeerCertificate } from "../../src/call/peer.ts";
+import { addressKey, peerKey } from "../../src/call/peer-key.ts";
 
 describe("L1 who is one peer", () => {
   const cases: readonly (readonly [string, string])[] = [

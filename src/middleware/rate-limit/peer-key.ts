@@ -1,1 +1,0 @@
-export { addressKey, peerKey } from "../../call/peer-key.ts";
