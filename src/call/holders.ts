@@ -15,6 +15,10 @@ export class Holders<Key, Item> {
     return this.#size;
   }
 
+  has(key: Key, item: Item): boolean {
+    return this.#items.get(key)?.has(item) === true;
+  }
+
   countOf(key: Key): number {
     return this.#items.get(key)?.size ?? 0;
   }

@@ -192,14 +192,18 @@ function taken<Line>(
 
 const publicTexts: ReadonlySet<string> = new Set(Object.values(texts));
 
-/** Who, and why: the layer, the code, one of our texts, and the rule that denied. Nothing that a caller words. */
+/**
+ * Who, what, and why: the method, where there is one, the layer, the code, one of our texts, and the rule that denied.
+ * Nothing that a caller words.
+ */
 function keyOf(call: CallContext, outcome: Outcome): string {
-  const { principal, peer, decision } = call;
-  const who =
+  const { principal, actor, peer, method, decision } = call;
+  const caller =
     principal === undefined || principal.kind === "anonymous" ? peerKey(peer) : callerKey(principal);
+  const who = actor === undefined ? caller : `${caller} for ${callerKey(actor)}`;
   const text = publicTexts.has(outcome.details) ? outcome.details : "";
   const rule = decision?.effect === "deny" ? boundedText(decision.rule, longestText) : "";
-  return `${who} ${reasonOf(outcome)} ${text} ${rule}`;
+  return `${who} ${method.known ? method.path : ""} ${reasonOf(outcome)} ${text} ${rule}`;
 }
 
 /** One of a few. */

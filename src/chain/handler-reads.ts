@@ -42,7 +42,7 @@ export function readWhenWanted(stream: Readable, inflation: Inflation): void {
   stream.emit = (event: string | symbol, ...args: unknown[]) => {
     if (event === "data") {
       cameForNothing = false;
-      if (stream.readableLength === 0) inflation.taken();
+      inflation.taken();
     }
     return Reflect.apply(emit, stream, [event, ...args]);
   };

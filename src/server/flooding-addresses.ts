@@ -36,8 +36,10 @@ const windowsInARow = 3;
 const refusedMs = 10_000;
 const trustedMs = 60_000;
 const refusedOnOpenConnection = 10;
-/** Addresses that are counted at once. Whoever finds no place is counted in a later window. */
+/** Addresses that are counted at once, and that are trusted at once. Whoever finds no place is counted in a later window. */
 const maxAddresses = 10_000;
+/** How often a connection's verified calls are noted. */
+const notedEveryMs = 1_000;
 
 /** The layers whose refusals say that the peer comes too often. */
 const throttles: ReadonlySet<string> = new Set(["peer-rate-limit", "failed-authentication"]);
@@ -47,8 +49,6 @@ const detail = "five times over its limit, three times in a row: refused for 10 
 interface Address {
   refusedCalls: number;
   windowsOver: number;
-  /** Somebody was verified from it: not refused until then. */
-  trustedUntil: number;
   refusedUntil: number;
 }
 
@@ -58,6 +58,10 @@ export class FloodingAddresses {
   readonly #mostRefused: number;
   readonly #now: () => number;
   readonly #addresses: Map<string, Address> = new Map();
+  /** Until when an address is not refused, because somebody was verified from it; the one noted last at the end. */
+  readonly #trustedUntil: Map<string, number> = new Map();
+  /** When verified calls of a connection were noted last. */
+  readonly #noted: WeakMap<Peer, number> = new WeakMap();
   /** Calls refused on a connection since its address is. */
   readonly #ending: WeakMap<Peer, { readonly until: number; calls: number }> = new WeakMap();
   #windowEnds = Number.NEGATIVE_INFINITY;
@@ -88,24 +92,40 @@ export class FloodingAddresses {
   readonly layer: Middleware = Object.freeze<Middleware>({
     name: "flooding-addresses",
     watches: true,
-    onEnd: (call, outcome) => this.#note(call, outcome),
+    // Before a handler starts, and with each message that comes later: a stream may be open for an hour.
+    confirm: (call) => this.#noteVerified(call),
+    onEnd: (call, outcome) => this.#noteEnd(call, outcome),
   });
 
-  #note({ peer, principal }: CallContext, { endedBy, layer }: Outcome): void {
+  #noteEnd(call: CallContext, { endedBy, layer }: Outcome): void {
+    const { peer } = call;
+    if (peer.forwardedBy !== undefined) return;
+    if (isVerified(call)) {
+      this.#noteVerified(call);
+      return;
+    }
     const refused = endedBy === "layer" && throttles.has(layer ?? "");
-    // While nobody is refused, a call costs one comparison.
     if (!refused && this.#addresses.size === 0) return;
     const now = this.#now();
     if (now >= this.#windowEnds) this.#beginWindow(now);
-    if (peer.forwardedBy !== undefined) return;
-    const verified =
-      peer.certificate !== undefined || (principal !== undefined && principal.kind !== "anonymous");
-    if (verified) {
-      const known = this.#find(peer.address);
-      if (known !== undefined) known.trustedUntil = now + trustedMs;
-    } else if (refused) {
-      this.#count(peer, now);
+    if (refused) this.#count(peer, now);
+  }
+
+  #noteVerified(call: CallContext): void {
+    const { peer } = call;
+    if (peer.forwardedBy !== undefined || !isVerified(call)) return;
+    const now = this.#now();
+    const notedAt = this.#noted.get(peer);
+    if (notedAt !== undefined && now - notedAt < notedEveryMs) return;
+    this.#noted.set(peer, now);
+    const key = this.#options.keyOf(peer.address);
+    if (key === undefined) return;
+    this.#trustedUntil.delete(key);
+    if (this.#trustedUntil.size >= maxAddresses) {
+      const [oldest = key] = this.#trustedUntil.keys();
+      this.#trustedUntil.delete(oldest);
     }
+    this.#trustedUntil.set(key, now + trustedMs);
   }
 
   #count(peer: Peer, now: number): void {
@@ -114,14 +134,14 @@ export class FloodingAddresses {
     let address = this.#addresses.get(key);
     if (address === undefined) {
       if (this.#addresses.size >= maxAddresses) return;
-      address = { refusedCalls: 0, windowsOver: 0, trustedUntil: 0, refusedUntil: 0 };
+      address = { refusedCalls: 0, windowsOver: 0, refusedUntil: 0 };
       this.#addresses.set(key, address);
     }
     if (now < address.refusedUntil) this.#countOnConnection(peer, address.refusedUntil);
     address.refusedCalls += 1;
     if (address.refusedCalls !== Math.ceil(this.#mostRefused)) return;
     address.windowsOver += 1;
-    if (address.windowsOver < windowsInARow || now < address.trustedUntil) return;
+    if (address.windowsOver < windowsInARow || now < (this.#trustedUntil.get(key) ?? 0)) return;
     address.windowsOver = 0;
     address.refusedUntil = now + refusedMs;
   }
@@ -144,9 +164,7 @@ export class FloodingAddresses {
     for (const [key, address] of this.#addresses) {
       if (!inARow || address.refusedCalls < this.#mostRefused) address.windowsOver = 0;
       address.refusedCalls = 0;
-      const isForgotten =
-        address.windowsOver === 0 && now >= address.trustedUntil && now >= address.refusedUntil;
-      if (isForgotten) this.#addresses.delete(key);
+      if (address.windowsOver === 0 && now >= address.refusedUntil) this.#addresses.delete(key);
     }
   }
 
@@ -154,4 +172,9 @@ export class FloodingAddresses {
     const key = this.#options.keyOf(address);
     return key === undefined ? undefined : this.#addresses.get(key);
   }
+}
+
+/** By a credential, or by a client certificate. */
+function isVerified({ peer, principal }: CallContext): boolean {
+  return peer.certificate !== undefined || (principal !== undefined && principal.kind !== "anonymous");
 }

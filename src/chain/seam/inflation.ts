@@ -47,7 +47,8 @@ export class Inflation {
   /** Of the one that is next to be inflated, is being inflated, or was not taken yet. */
   #room: Room | undefined = undefined;
   #inflating = false;
-  #delivered = false;
+  /** Of each message that was delivered and that the handler has not taken yet, in their order: was it compressed? */
+  readonly #untaken: boolean[] = [];
   #stopped = false;
 
   constructor(base: BaseCall, { streamsRequests }: { readonly streamsRequests: boolean }) {
@@ -87,13 +88,14 @@ export class Inflation {
 
   /** A message was delivered, in the order in which they came. */
   delivered(): void {
-    if (this.#compressed.shift() === true) this.#delivered = true;
+    this.#untaken.push(this.#compressed.shift() === true);
+    // No handler starts with two messages, and the call is refused for the second one when that is inflated too.
+    if (!this.#streamsRequests && this.#arrived > 1) this.taken();
   }
 
-  /** The handler has taken everything that was delivered. */
+  /** The handler has taken the next of the messages that were delivered. */
   taken(): void {
-    if (this.#delivered) {
-      this.#delivered = false;
+    if (this.#untaken.shift() === true) {
       this.#room?.release();
       this.#room = undefined;
     }

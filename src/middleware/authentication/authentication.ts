@@ -186,11 +186,12 @@ class Authentication implements Middleware {
     if (!call.method.known && identity.principal.kind === "anonymous") {
       throw new CredentialError("missing", "only the authenticated learn that a method does not exist");
     }
+    // Before anything is taken out of the metadata: an authenticator of one's own may read these fields.
+    this.#listener?.settled(call, "verified");
     removeUnproven(call);
     setIdentity(call, identity);
     // protection: end-with-credential
     if (expiresAt !== undefined && !this.#callsOutliveCredentials) capDeadline(call, expiresAt, expired);
-    this.#listener?.settled(call, "verified");
   }
 
   /** Every credential must be somebody's to verify: one that all pass over would be skipped in favour of a weaker one. */

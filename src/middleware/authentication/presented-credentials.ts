@@ -56,7 +56,7 @@ export class PresentedCredentials {
   digestOf(metadata: ReadonlyMetadata): string {
     const digest = createHash("sha256");
     for (const header of this.#undeclared.length === 0 ? this.#headers : possibleHeaders(metadata))
-      for (const value of metadata.get(header)) addField(digest, header, value);
+      for (const value of metadata.get(header)) addField(digest, header, inOneForm(header, value));
     return digest.digest("base64");
   }
 }
@@ -64,6 +64,13 @@ export class PresentedCredentials {
 function possibleHeaders(metadata: ReadonlyMetadata): readonly string[] {
   const headers = Object.keys(metadata.getMap()).filter((header) => !perCallHeaders.has(header));
   return headers.sort();
+}
+
+/** The scheme in any case, and any number of spaces behind it, make it no other credential (RFC 9110 section 11.4). */
+function inOneForm(header: string, value: string | Buffer): string | Buffer {
+  if (header !== "authorization" || typeof value !== "string") return value;
+  const [scheme = "", ...rest] = value.trim().split(" ");
+  return [scheme.toLowerCase(), ...rest.filter((part) => part !== "")].join(" ");
 }
 
 /** With its length: binary values may hold any byte, and two lists of fields must not read the same. */

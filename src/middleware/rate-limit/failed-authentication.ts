@@ -19,6 +19,7 @@
  */
 import { type CallContext, ContextKey, type ReadonlyMetadata } from "../../call/context.ts";
 import type { CredentialProblem } from "../../call/errors.ts";
+import { Holders } from "../../call/holders.ts";
 import { isHealthProbe } from "../../call/method.ts";
 import type { Peer } from "../../call/peer.ts";
 import { peerKey } from "../../call/peer-key.ts";
@@ -53,7 +54,7 @@ export interface FailedAuthenticationLimit {
 }
 
 const layerName = "failed-authentication";
-/** How many credentials that verified are remembered, over all peers. */
+/** How many credentials that verified are remembered, over all peers. Where it is full, the peer with most of them makes room. */
 const maxProven = 10_000;
 
 export function failedAuthenticationLimit(options: FailedAuthenticationOptions): FailedAuthenticationLimit {
@@ -81,8 +82,8 @@ class FailedAuthentications {
   readonly #keys: ContextKey<CredentialKeys> = new ContextKey("failed-authentication.keys");
   /** Connections on which a credential failed, by the peer that is theirs for as long as they last. */
   readonly #tainted: WeakSet<Peer> = new WeakSet();
-  /** Peer and digest of credentials that verified; the oldest makes room. */
-  readonly #proven: Set<string> = new Set();
+  /** Of each peer the credentials that verified, the one used last at the end. */
+  readonly #proven: Holders<string, string> = new Holders();
   /** What verified last on a connection while nobody failed. Only looked into when its peer is blocked. */
   readonly #lastVerified: WeakMap<Peer, ReadonlyMetadata> = new WeakMap();
   /** While nobody has failed, a call costs one comparison. */
@@ -130,15 +131,15 @@ class FailedAuthentications {
       if (call.peer.forwardedBy === undefined) this.#lastVerified.set(call.peer, call.metadata);
       return;
     }
-    if (!this.#credentials.arePresentedBy(call)) return;
-    const keys = this.#keysOf(call);
+    if (verification === undefined && !this.#credentials.arePresentedBy(call)) return;
+    const keys = verification?.keys ?? this.#keysOf(call);
     if (verification !== undefined && (verdict === "verified" || verdict === "invalid"))
       this.#places.close(verification);
-    if (verdict === "verified") this.#prove(keys.credential);
+    if (verdict === "verified") this.#prove(call.peer, keys.credential);
     if (verdict === "invalid") {
-      this.#failed(call, keys, verification?.counted === true);
+      const changed = this.#failed(call, keys, verification?.counted === true);
       if (verification !== undefined) verification.counted = true;
-      this.#places.refuseWaiting(keys.limit);
+      if (changed) this.#places.refuseWaiting(keys.limit);
     }
     this.#places.serve(keys.limit);
   }
@@ -156,29 +157,38 @@ class FailedAuthentications {
     return this.#places.among(1, keys);
   }
 
-  #failed(call: CallContext, { limit, credential }: CredentialKeys, counted: boolean): void {
+  /** May it have changed what those who wait are to be told? */
+  #failed(call: CallContext, { limit, credential }: CredentialKeys, counted: boolean): boolean {
     const now = performance.now();
     const { peer } = call;
     this.#rememberLastVerified(call);
     this.#watchfulUntil = now + this.#memoryMs;
-    this.#proven.delete(credential);
-    if (this.#canBeTold(peer) && hasOwnConnection(peer) && !this.#tainted.has(peer)) {
+    this.#proven.remove(peerKey(peer), credential);
+    const first = this.#canBeTold(peer) && hasOwnConnection(peer) && !this.#tainted.has(peer);
+    if (first) {
       this.#tainted.add(peer);
       this.#connections.consume(limit, 1, now);
     }
     // Failures of calls that were under way when their peer was blocked do not make the block longer.
-    if (counted || this.#limiter.refusedFor(limit, now) > 0) return;
+    if (counted || this.#limiter.refusedFor(limit, now) > 0) return first;
     this.#limiter.consume(limit, 1, now);
     // That was the last one: the block begins now, and the next call is refused before its credential is verified.
     if (this.#limiter.refusedFor(limit, now) > 0) this.#limiter.consume(limit, 1, now);
+    return true;
   }
 
   #isProven(call: CallContext, { credential }: CredentialKeys): boolean {
-    if (this.#proven.has(credential)) return true;
+    const peer = peerKey(call.peer);
+    if (this.#proven.has(peer, credential)) {
+      // It was used last.
+      this.#proven.remove(peer, credential);
+      this.#proven.add(peer, credential);
+      return true;
+    }
     // While nobody fails nothing depends on it, and a digest costs more than what it would save.
     if (performance.now() >= this.#watchfulUntil) return false;
     this.#rememberLastVerified(call);
-    return this.#proven.has(credential);
+    return this.#proven.has(peer, credential);
   }
 
   /** What verified on this connection before its peer's failures began counts as proven too. */
@@ -186,16 +196,18 @@ class FailedAuthentications {
     const metadata = this.#lastVerified.get(peer);
     if (metadata === undefined) return;
     this.#lastVerified.delete(peer);
-    this.#prove(this.#credentialKey(peer, metadata));
+    this.#prove(peer, this.#credentialKey(peer, metadata));
   }
 
-  #prove(credential: string): void {
-    if (this.#proven.has(credential)) return;
+  #prove(peer: Peer, credential: string): void {
+    const key = peerKey(peer);
+    this.#proven.remove(key, credential);
     if (this.#proven.size >= maxProven) {
-      const [oldest] = this.#proven;
-      if (oldest !== undefined) this.#proven.delete(oldest);
+      const most = this.#proven.greediest()?.key;
+      const oldest = most === undefined ? undefined : this.#proven.oldestOf(most);
+      if (most !== undefined && oldest !== undefined) this.#proven.remove(most, oldest);
     }
-    this.#proven.add(credential);
+    this.#proven.add(key, credential);
   }
 
   /** Worked out once for each call, from its metadata as they came. */
