@@ -400,6 +400,48 @@ describe("the room for inflated messages", () => {
     expect(inflationBudget.heldBytes).toBe(0);
   }, 60_000);
 
+  it.each(["unary", "server_stream"] as const)(
+    "L4 is not held by %s calls with two compressed messages, which are refused",
+    async (kind) => {
+      await using wall = await bytesServer();
+      const body = Buffer.concat([bombs.gzip, grpcFrame(gzipSync(Buffer.alloc(1)), 1)]);
+      const { calls, cut } = await attack(wall, { kind, connections: 3, calls: 18, body });
+      const names = await Promise.all(calls.map(async ({ answer }) => (await answer).name));
+      expect(new Set(names)).toEqual(new Set(["UNIMPLEMENTED"]));
+      expect(await honest(wall)).toBe("OK 100000");
+      await eventually(() => inflationBudget.size === 0, "an empty budget");
+      cut();
+    },
+  );
+
+  it.each(["for await", "pause"])(
+    "L4 is free when a handler that reads by %s has taken the message, whatever came behind it",
+    async (way) => {
+      let taken = 0;
+      const hold = (message: Buffer): boolean => {
+        if (message.length < mebibyte) return false;
+        taken += 1;
+        return true;
+      };
+      await using wall = await bytesServer({}, {
+        ...answering,
+        async bidiStream(call: Stream) {
+          if (way === "pause") call.on("data", (message: Buffer) => hold(message) && call.pause());
+          else for await (const message of call) if (hold(message as Buffer)) await new Promise(() => {});
+          await new Promise(() => {});
+        },
+      } as unknown as UntypedServiceImplementation);
+      const small = grpcFrame("small");
+      const body = Buffer.concat([small, small, bombs.gzip, ...Array<Buffer>(80).fill(small)]);
+      const flood: Attack = { kind: "bidi_stream", connections: 3, calls: 48, body, keepOpen: true };
+      const { calls, cut } = await attack(wall, flood);
+      await eventually(() => taken === 48 && inflationBudget.heldBytes === 0, "every message to be taken");
+      expect(await honest(wall)).toBe("OK 100000");
+      cut();
+      await Promise.all(calls.map(({ answer }) => answer));
+    },
+  );
+
   it("L4 is enough for a message that alone may be larger", async () => {
     const path = pathOf("unary");
     await using wall = await bytesServer({ methods: { [path]: { maxReceiveMessageBytes: 128 * mebibyte } } });

@@ -264,6 +264,19 @@ describe("what a verified caller is denied", () => {
     });
   });
 
+  it("Z9 L12 is told of each method and each actor, however often another was denied", async () => {
+    const { end, lines, entries, windowEnds } = observed();
+    for (let i = 0; i < 200; i++) end({ principal: alice }, denied);
+    const others = ["/orders.v1.Orders/CancelOrder", "/orders.v1.Orders/ExportOrders"];
+    for (const path of others) end({ principal: alice, method: methodInfo(path, "unary", true) }, denied);
+    expect(lines.slice(-2).map((line) => line["method"])).toEqual(others);
+    end({ principal: alice, actor: { ...alice, subject: "till", kind: "service" } }, denied);
+    await windowEnds();
+    expect(entries.filter(({ method }) => others.includes(method))).toHaveLength(2);
+    expect(entries.filter(({ actor }) => actor?.subject === "till")).toHaveLength(1);
+    expect(all(entries)).toBe(203);
+  });
+
   it("Z9 U2 is not pushed out by callers without identity, nor held against other callers", async () => {
     const { end, lines, entries, flush } = observed();
     for (let i = 0; i < 3_000; i++) end({ address: `10.0.${(i >> 8) & 255}.${i & 255}` });

@@ -66,7 +66,10 @@ function counting(limit = { points: 1_000, durationSec: 1 }) {
         layer === "handler"
           ? outcomeOf()
           : outcomeOf({ endedBy: "layer", layer, code: status.RESOURCE_EXHAUSTED });
-      for (let i = 0; i < many; i++) addresses.layer.onEnd?.(call, outcome);
+      for (let i = 0; i < many; i++) {
+        if (layer === "open") addresses.layer.confirm?.(call);
+        else addresses.layer.onEnd?.(call, outcome);
+      }
     },
     refuses: (address = "192.0.2.7") => addresses.refuse(address) !== undefined,
   };
@@ -122,6 +125,21 @@ describe("an address", () => {
       (of) => {
         of.calls(1);
         of.calls(1, { layer: "handler", principal: alice });
+        flood(of);
+      },
+    ],
+    [
+      "from which somebody was verified before anything was refused",
+      (of) => {
+        of.calls(1, { layer: "handler", principal: alice });
+        of.later(second);
+        flood(of);
+      },
+    ],
+    [
+      "from which a verified caller's stream is open",
+      (of) => {
+        of.calls(1, { layer: "open", principal: alice });
         flood(of);
       },
     ],

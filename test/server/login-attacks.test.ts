@@ -426,6 +426,38 @@ describe("L8 nobody innocent is locked out", () => {
     await closeAll(connections);
   });
 
+  it("L8 those who wait are let in where an authenticator reads a field that handlers do not see", async () => {
+    const own: Authenticator = {
+      name: "own",
+      source: "metadata",
+      headers: ["x-user-id"],
+      presents: (call) => call.metadata.get("x-user-id").length > 0,
+      async authenticate(call) {
+        await new Promise((resolve) => setImmediate(resolve));
+        const subject = String(call.metadata.get("x-user-id")[0]);
+        const names: ReadonlySet<string> = new Set(["caller"]);
+        return {
+          principal: {
+            subject,
+            kind: "user",
+            scheme: "own",
+            roles: names,
+            permissions: new Set(),
+            claims: {},
+          },
+        };
+      },
+    };
+    const failedAuthentication = { points: 2, durationSec: 60 };
+    await using wall = await wallOf(new CountingStore(), {
+      authentication: own,
+      rateLimit: { perPeer: false, perPrincipal: false, failedAuthentication },
+    });
+    await using connection = await RawConnection.open(wall);
+    const users = Array.from({ length: 10 }, (_, n) => told(connection, { "x-user-id": `user-${n}` }));
+    expect(new Set(await Promise.all(users))).toEqual(new Set(["OK"]));
+  });
+
   it("L8 a credential that is brought by many calls at once is one guess", async () => {
     const store = new CountingStore();
     await using wall = await wallOf(store);

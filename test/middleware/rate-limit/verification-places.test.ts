@@ -255,3 +255,38 @@ describe("the throttle of failed logins", () => {
     expect(limit.middleware.onCall?.(call(peer, "key"))).toBeUndefined();
   });
 });
+
+describe("credentials that verified", () => {
+  const limit = { points: 2, durationSec: 60, blockDurationSec: 300 };
+
+  function limitOf(): FailedAuthenticationLimit {
+    return failedAuthenticationLimit({
+      limit,
+      credentials: new PresentedCredentials(apiKey({ store: memoryApiKeyStore([]) })),
+      enforcement: "refuse",
+    });
+  }
+
+  it("L8 L10 are not forgotten for those that verify from another peer, however many", () => {
+    const { middleware, verdicts } = limitOf();
+    const blocked = peerAt("192.0.2.1");
+    for (let i = 0; i < limit.points; i++) verdicts.settled(call(blocked, `guess-${i}`), "invalid");
+    verdicts.settled(call(blocked, "alice"), "verified");
+    const other = peerAt("192.0.2.2");
+    for (let i = 0; i < 10_240; i++) verdicts.settled(call(other, `mallory-${i}`), "verified");
+    // The connection carried a bad credential, so that only what is proven passes on it.
+    expect(() => middleware.onCall?.(call(blocked, "alice"))).not.toThrow();
+    expect(() => middleware.onCall?.(call(blocked, "unknown"))).toThrow("rate limit exceeded");
+  });
+
+  it("L8 are one credential in whatever case and spaces their scheme is written", () => {
+    const credentials = new PresentedCredentials(apiKey({ store: memoryApiKeyStore([]) }));
+    const digests = ["Bearer token", "bEaReR token", "bearer     token ", "bearer tokem"].map((value) => {
+      const metadata = new Metadata();
+      metadata.set("authorization", value);
+      return credentials.digestOf(metadata);
+    });
+    expect(new Set(digests.slice(0, 3)).size).toBe(1);
+    expect(new Set(digests).size).toBe(2);
+  });
+});
