@@ -107,6 +107,8 @@ describe.each(leftOpen)("a hundred streams that were $title and that their calle
       expect(wall.lines.filter(({ msg }) => msg?.includes("cut") === true)).toEqual([]);
       // One for each, or counted together with others.
       expect(wall.audit.reduce((calls, { count = 1 }) => calls + count, 0)).toBe(2 * full);
+      const lines = wall.lines.filter(({ grpc_code }) => grpc_code !== undefined);
+      expect(lines.reduce((calls, { left_out = 1 }) => calls + Number(left_out), 0)).toBe(2 * full);
       expect(wall.audit.every(({ delivered }) => delivered === undefined)).toBe(true);
     },
   );

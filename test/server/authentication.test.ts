@@ -1,5 +1,6 @@
 // Who calls, over real connections: forged tokens, keys that rotate, API keys, combinations, probes, public methods; and
 // what the caller and the log learn of it.
+
 import { Buffer } from "node:buffer";
 import { createHmac, generateKeyPairSync, sign } from "node:crypto";
 import { once } from "node:events";
@@ -17,6 +18,7 @@ import { issueApiKey, memoryApiKeyStore } from "../../src/middleware/authenticat
 import { optional } from "../../src/middleware/authentication/optional.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
+import type { PeerOptions } from "../../src/server/forwarded-peer.ts";
 import { createTokenIssuer, type TokenIssuer } from "../../src/testing/token-issuer.ts";
 import { check, list, watch } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
@@ -73,6 +75,17 @@ async function expectNowhere(wall: Secured, ...secrets: readonly string[]): Prom
     for (const part of secret.split(".")) if (part.length > 16) expect(written).not.toContain(part);
   }
 }
+
+let callers = 0;
+/** Another caller behind a proxy: what one is refused again and again is counted together, and has no line. */
+function another(): { readonly "x-forwarded-for": string } {
+  callers += 1;
+  return { "x-forwarded-for": `10.0.${callers >> 8}.${callers & 255}` };
+}
+const behindProxy: PeerOptions = {
+  trustedProxies: ["127.0.0.0/8", "::1"],
+  addressFrom: "x-forwarded-for",
+};
 
 describe("A1 forged and unfit tokens", () => {
   /** Rows are made late: they need the issuer's keys. */
@@ -138,12 +151,6 @@ describe("A1 forged and unfit tokens", () => {
     return `${input}.${signature.toString("base64url")}`;
   }
 
-  let callers = 0;
-  /** Another caller behind a proxy: what one is refused again and again is counted together, and has no line. */
-  const another = (): { readonly "x-forwarded-for": string } => {
-    callers += 1;
-    return { "x-forwarded-for": `10.0.${callers >> 8}.${callers & 255}` };
-  };
   const tried: string[] = [];
   const walls: Secured[] = [];
   let wall: Secured;
@@ -155,7 +162,7 @@ describe("A1 forged and unfit tokens", () => {
       // each kind, because the issuer is not asked about unknown keys as often as all of them name one.
       wall = await secured({
         rateLimit: { ...unthrottled, perPeer: false, perPrincipal: false },
-        peer: { trustedProxies: ["127.0.0.0/8", "::1"], addressFrom: "x-forwarded-for" },
+        peer: behindProxy,
       });
       walls.push(wall);
     });
@@ -538,13 +545,14 @@ describe("A3 API keys", () => {
       authentication: apiKey({ store }),
       handlers: noting(seen),
       rateLimit: unthrottled,
+      peer: behindProxy,
     });
   });
   afterAll(() => wall.close());
 
   describe.each(kinds)("on a %s call", (kind) => {
     const call = async (key: string): Promise<string> =>
-      told(await invoke(wall.client(), kind, { metadata: { "x-api-key": key } }));
+      told(await invoke(wall.client(), kind, { metadata: { "x-api-key": key, ...another() } }));
 
     it("A3 lets a good key in: the principal is its owner, the key's id a claim", async () => {
       expect(await call(good.key)).toBe("OK OK");

@@ -67,6 +67,26 @@ describe("AuditQueue", () => {
     ]);
   });
 
+  it("U2 L12 adds up entries that stand for many calls already", () => {
+    const queue = new AuditQueue(2);
+    const many = (number: number): AuditEntry => {
+      const [firstTime, lastTime] = [new Date(number - 1).toISOString(), new Date(number).toISOString()];
+      return anonymous(number, { count: 100, firstTime, lastTime });
+    };
+    queue.add(anonymous(1));
+    for (const number of [10, 20]) queue.add(many(number));
+    queue.add(anonymous(30));
+    expect(takeAll(queue)).toEqual([
+      anonymous(1),
+      {
+        ...anonymous(30),
+        count: 201,
+        firstTime: new Date(9).toISOString(),
+        lastTime: new Date(30).toISOString(),
+      },
+    ]);
+  });
+
   it("U2 leaves the entry of a single call as it was", () => {
     const queue = new AuditQueue(2);
     queue.add(anonymous(1));
