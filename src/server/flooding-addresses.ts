@@ -6,9 +6,9 @@
  * - an address from which somebody was verified in the last minute is not refused, whatever else comes from it: an
  *   attacker there has its limit as before;
  * - it takes three windows in a row, each with five times as many refused calls as the limit admits. One who is twice over,
- *   or comes with one burst, does not get there; and of those who share the address of one who does, nine in ten calls are
+ *   or comes with one burst, does not get there; and of those who share the address of one who does, five calls in six are
  *   refused already;
- * - the refusal ends by itself, and has to be earned again by three windows.
+ * - the refusal ends by itself; the next one takes three windows again.
  *
  * Configured proxies, Unix sockets and plaintext servers (a sidecar, or this machine) stand for many callers and are never
  * refused. Open connections of a refused address stay; one ends when another ten of its calls were refused meanwhile.

@@ -323,26 +323,22 @@ describe("a flood from one address", () => {
       expect(performance.now() - since).toBeLessThan(60_000);
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
-  }, 180_000);
+  });
 
   const shared: readonly (readonly [string, SecuredOptions])[] = [
     ["of a trusted proxy", { peer: { trustedProxies: ["127.0.0.2"], addressFrom: "x-forwarded-for" } }],
     ["whose limit is only tried out", { enforce: { rateLimit: false }, authentication: anonymous() }],
   ];
-  it.each(shared)(
-    "L12 is let in where the address is one %s",
-    async (_whose, options) => {
-      await using wall = await floodedServer({
-        authorization: rbac({ roles: { caller: {} }, rules: { "/test.v1.Kinds/*": { roles: ["caller"] } } }),
-        ...options,
-      });
-      const until = performance.now() + 5_000;
-      await floodFrom(wall, "127.0.0.2", () => performance.now() > until);
-      expect(await isRefused(wall, "127.0.0.2")).toBe(false);
-      expect(linesAbout(wall)).toEqual([]);
-    },
-    60_000,
-  );
+  it.each(shared)("L12 is let in where the address is one %s", async (_whose, options) => {
+    await using wall = await floodedServer({
+      authorization: rbac({ roles: { caller: {} }, rules: { "/test.v1.Kinds/*": { roles: ["caller"] } } }),
+      ...options,
+    });
+    const until = performance.now() + 5_000;
+    await floodFrom(wall, "127.0.0.2", () => performance.now() > until);
+    expect(await isRefused(wall, "127.0.0.2")).toBe(false);
+    expect(linesAbout(wall)).toEqual([]);
+  });
 
   it("L12 locks nobody out who shares the address and is verified", async () => {
     const path = paths.server_stream;
@@ -360,5 +356,5 @@ describe("a flood from one address", () => {
     done = true;
     await flooding;
     expect(linesAbout(wall)).toEqual([]);
-  }, 60_000);
+  });
 });

@@ -70,7 +70,7 @@ async function watch(session: ClientHttp2Session): Promise<Watching> {
   });
   // An empty message: the server as a whole.
   stream.end(Buffer.alloc(5));
-  await eventually(() => watching.told || watching.ended !== undefined, "the watch's first word", 20_000);
+  await eventually(() => watching.told || watching.ended !== undefined, "the watch's first word");
   return watching;
 }
 
@@ -112,7 +112,7 @@ describe("watches that take all places", () => {
     // Told as before.
     wall.server.health.setStatus("", "NOT_SERVING");
     expect(open(newcomers)).toBe(12);
-  }, 60_000);
+  });
 
   it("A10 end for nobody who has as many, or who has all that one may have", async () => {
     await using wall = await watchedServer({ perPeer: 3, total: 5 });
@@ -124,5 +124,5 @@ describe("watches that take all places", () => {
     expect((await other()).ended).toBe("RESOURCE_EXHAUSTED");
     expect((await one()).ended).toBe("RESOURCE_EXHAUSTED");
     expect([open(first), open(second)]).toEqual([3, 2]);
-  }, 60_000);
+  });
 });

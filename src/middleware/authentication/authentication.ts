@@ -186,10 +186,9 @@ class Authentication implements Middleware {
     if (!call.method.known && identity.principal.kind === "anonymous") {
       throw new CredentialError("missing", "only the authenticated learn that a method does not exist");
     }
-    // Before anything is taken out of the metadata: an authenticator of one's own may read these fields.
-    this.#listener?.settled(call, "verified");
     removeUnproven(call);
     setIdentity(call, identity);
+    this.#listener?.settled(call, "verified");
     // protection: end-with-credential
     if (expiresAt !== undefined && !this.#callsOutliveCredentials) capDeadline(call, expiresAt, expired);
   }

@@ -2,8 +2,8 @@
 // nothing outside this file: it is `node:https` with options of its own, and not `fetch`, which asks
 // NODE_TLS_REJECT_UNAUTHORIZED whether to verify the server, and takes a proxy from the environment or from other code.
 import { Buffer } from "node:buffer";
-import { type IncomingMessage, request as requestHttp } from "node:http";
-import { request as requestHttps } from "node:https";
+import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from "node:http";
+import { Agent as HttpsAgent, request as requestHttps } from "node:https";
 import { isObject } from "./compact-jws.ts";
 
 export interface JwksAnswer {
@@ -33,14 +33,21 @@ export async function requestJwks(uri: URL, onConnect: () => void): Promise<Jwks
   }
 }
 
+/**
+ * For an agent of our own. `agent: false` makes one of the global agent's class, which other code may have replaced, and
+ * whose options outweigh the request's. What is stated here the environment is not asked. NODE_EXTRA_CA_CERTS adds to the
+ * roots as everywhere in Node.
+ */
+const verified = {
+  keepAlive: false,
+  rejectUnauthorized: /* protection: issuer-certificate */ true,
+  minVersion: "TLSv1.2",
+} as const;
+
 function answerFrom(uri: URL, signal: AbortSignal, onConnect: () => void): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const request = (uri.protocol === "https:" ? requestHttps : requestHttp)(uri, {
-      // A connection of its own: other code may have changed the global agent.
-      agent: false,
-      // Stated here, the environment is not asked. NODE_EXTRA_CA_CERTS adds to the roots as everywhere in Node.
-      rejectUnauthorized: /* protection: issuer-certificate */ true,
-      minVersion: "TLSv1.2",
+      agent: uri.protocol === "https:" ? new HttpsAgent(verified) : new HttpAgent(),
       // RFC 9111 section 5.2.1.4: a shared cache on the way must not answer with an older set.
       headers: { accept: "application/jwk-set+json, application/json", "cache-control": "no-cache" },
       signal,

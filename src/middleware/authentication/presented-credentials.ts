@@ -13,11 +13,8 @@ const perCallHeaders: ReadonlySet<string> = new Set([
   "x-correlation-id",
   "traceparent",
   "tracestate",
-  "baggage",
   "grpc-trace-bin",
-  "grpc-tags-bin",
   "grpc-previous-rpc-attempts",
-  "user-agent",
 ]);
 
 /** The headers that carry credentials where this authenticator is used, in lower case. */
