@@ -43,7 +43,7 @@ const kinds: ReadonlySet<unknown> = new Set<Principal["kind"]>(["user", "service
 
 /**
  * An own authenticator, above all one in plain JavaScript, may answer with anything. What names nobody, or does not say
- * what it is, is nobody's yes: throws a `TypeError`.
+ * what it is, is not accepted: throws a `TypeError`.
  */
 export function checkPrincipal(
   role: "principal" | "actor",

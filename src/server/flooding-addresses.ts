@@ -156,7 +156,7 @@ export class FloodingAddresses {
     if (ending.calls > refusedOnOpenConnection) this.#options.endConnection(peer, detail);
   }
 
-  /** Forgets who was not far over in the last window, and has nothing to be remembered for. */
+  /** Forgets who was not far over in the last window, and is not refused now. */
   #beginWindow(now: number): void {
     // After a window in which nothing happened, nothing is in a row.
     const inARow = now < this.#windowEnds + this.#windowMs;

@@ -53,7 +53,7 @@ export function setHttp2Options(
     // Node cuts off at 128 fields, without a status, whatever their size. Each counts 32 bytes at least (RFC 9113 section
     // 10.5.1), so that with these the size alone decides.
     maxHeaderListPairs: Math.ceil(maxHeaderListSize / 32),
-    // A field whose value begins or ends with white space is dropped without a word otherwise, and with it a bad
+    // A field whose value begins or ends with white space is dropped silently otherwise, and with it a bad
     // credential. A Node that does not know the option drops it all the same; see padded-fields.ts.
     strictFieldWhitespaceValidation: false,
   });

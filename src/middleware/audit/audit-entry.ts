@@ -140,7 +140,7 @@ function newParty({ subject, kind, scheme, issuer, tenant }: Principal): AuditPa
   return made;
 }
 
-/** Verified callers whom nobody told apart. Their entry waits in their lane. */
+/** Verified callers who are not told apart. Their entry waits in their lane. */
 const otherCaller: AuditParty = Object.freeze({ subject: "other", kind: "service", scheme: "other" });
 
 /** One entry for calls that ended alike. */

@@ -63,7 +63,7 @@ const maxCandidates = 10;
 
 /** How long a set is believed, unless the issuer says less. */
 const maxAgeMs = 600_000;
-/** An issuer that says less is asked no more often than this; one that says 0 has not thought of keys, and is not heard. */
+/** An issuer that says less is asked no more often than this; `max-age=0` is ignored. */
 const minMaxAgeMs = 60_000;
 const maxUnknownKeyRequests = 5;
 const unknownKeyRequestEveryMs = 10_000;

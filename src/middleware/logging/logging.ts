@@ -113,7 +113,8 @@ export function logging(options: LoggingOptions): LoggingLayer {
       const level = levelOf(outcome);
       return { level, line: callLine(call, outcome, level) };
     },
-    write: (leftOut) => logger[leftOut.line.level](leftOutLine(leftOut), "calls ended that have no line"),
+    write: (leftOut) =>
+      logger[leftOut.line.level](leftOutLine(leftOut), "repeated calls are counted together"),
   });
   return {
     name: "logging",

@@ -32,7 +32,7 @@ const mostVerifying = 10_000;
 /** Calls that wait, over all peers, and of one. */
 const mostWaiting = 10_000;
 const mostWaitingOfOne = 1_000;
-/** Twice what a caller waits for its verdict by default: whose authenticator takes longer has forgotten to answer. */
+/** Twice what a caller waits for its verdict by default: an authenticator that takes longer is treated as stuck. */
 const maxVerificationMs = 10_000;
 /** For how long a call is refused that finds no room. */
 const fullMs = 1_000;
