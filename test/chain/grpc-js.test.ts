@@ -24,6 +24,7 @@ import { arrivalOf, parseTimeout } from "../../src/chain/seam/arrival.ts";
 import { checkSeam } from "../../src/chain/seam/check.ts";
 import { connectionOf } from "../../src/chain/seam/connection.ts";
 import { setHttp2Options, watchConnections } from "../../src/chain/seam/connections.ts";
+import { decompressHere } from "../../src/chain/seam/decompression.ts";
 import type { BaseCall, InboundListener, PartialStatus } from "../../src/chain/seam/inside.ts";
 import { asAuthContext, asInterceptor } from "../../src/chain/seam/interceptor.ts";
 import { countMessageBytes } from "../../src/chain/seam/message-sizes.ts";
@@ -355,6 +356,8 @@ describe(`grpc-js ${seen}: the base call`, () => {
       await using bare = await plain({
         limits: { "grpc.max_receive_message_length": 1_000 },
         interceptor: interceptorOf((_definition, base) => {
+          // Its own decompressor would end the process here before 1.14.4.
+          decompressHere(base);
           interceptOwnStatuses(base, {
             ...deafToSizes,
             onBaseStatus: (sent) => {
