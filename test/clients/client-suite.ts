@@ -2,6 +2,7 @@
 // what the documentation names.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type DelayingProxy, startDelayingProxy } from "./delaying-proxy.ts";
+import { interopCases } from "./interop-cases.ts";
 import {
   carryOut,
   credentialsOf,
@@ -26,22 +27,8 @@ export interface ForeignLibrary {
   install(): Promise<Program>;
 }
 
-/** gRPC's own cases (grpc/grpc, doc/interop-test-descriptions.md), and one of TLS. */
-const interopCases = [
-  "empty_unary",
-  "large_unary",
-  "client_streaming",
-  "server_streaming",
-  "ping_pong",
-  "empty_stream",
-  "timeout_on_sleeping_server",
-  "cancel_after_begin",
-  "cancel_after_first_response",
-  "custom_metadata",
-  "rpc_soak",
-  "channel_soak",
-  "name_override",
-];
+/** gRPC's own cases, and one of TLS. */
+const allCases = [...interopCases, "name_override"];
 
 /** Behind authentication they are answered to callers with credentials; without it to nobody (docs/migrating.md). */
 const unimplementedCases = ["unimplemented_method", "unimplemented_service"];
@@ -87,7 +74,7 @@ export function foreignLibrary(library: ForeignLibrary): void {
   });
 
   const casesOf = (mode: Mode): readonly string[] => [
-    ...interopCases,
+    ...allCases,
     ...(mode === "none" ? [] : unimplementedCases),
     ...library.cases,
     ...largeCases("unary", sizes),

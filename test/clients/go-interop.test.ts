@@ -1,6 +1,7 @@
 // gRPC's own interop cases, run by grpc-go: on a secured server with default options, and on a bare one beside it.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { connectionFlags, goProgram, goTools } from "./go-programs.ts";
+import { interopCases } from "./interop-cases.ts";
 import { type RunResult, run, told } from "./run.ts";
 import { type Mode, modes, type Servers, startServers, type TestServer } from "./servers.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
@@ -8,18 +9,7 @@ import { installTimeoutMs, lacks } from "./tools.ts";
 const timeoutMs = 100_000;
 
 const cases = [
-  "empty_unary",
-  "large_unary",
-  "client_streaming",
-  "server_streaming",
-  "ping_pong",
-  "empty_stream",
-  "timeout_on_sleeping_server",
-  "cancel_after_begin",
-  "cancel_after_first_response",
-  "custom_metadata",
-  "rpc_soak",
-  "channel_soak",
+  ...interopCases,
   "rpc_soak by ten at once",
   "channel_soak by ten at once",
   "status_code_and_message",

@@ -33,7 +33,7 @@ import {
 import type { ServerInside } from "./inside.ts";
 import { answerNotGrpc, cutOffHeaders, notGrpc } from "./not-grpc.ts";
 
-/** Between the two the chain refuses a call with a status, a line in the log and an audit record (L5). */
+/** Between the two the chain refuses a call with a status, a line in the log and an audit record. */
 function hardCap(maxMetadataBytes: number): number {
   return 2 * maxMetadataBytes;
 }
@@ -60,7 +60,7 @@ export function setHttp2Options(
 }
 
 export interface ConnectionEvents {
-  /** What a call may carry; HTTP/2 cuts off at twice that, also a client that does not acknowledge settings (L5). */
+  /** What a call may carry; HTTP/2 cuts off at twice that, also a client that does not acknowledge settings. */
   readonly maxMetadataBytes: number;
   /** Which connections are let in, and for how long they may take to speak HTTP/2 (L9). */
   readonly gate?: ConnectionGate;
