@@ -197,13 +197,13 @@ describe("messages that nobody takes", () => {
     ["client_stream", false, "whose handler does not read"],
     ["bidi_stream", false, "whose handler does not read"],
   ];
-  it.each(held)("L4 are not inflated: %s calls (open request: %s) %s", async (kind, keepOpen) => {
+  it.each(held)("L4 N3 are not inflated: %s calls (open request: %s) %s", async (kind, keepOpen) => {
     using inflaters = countInflaters();
     let begun = 0;
     const deaf = (): void => {
       begun += 1;
     };
-    await using wall = await bytesServer({}, {
+    const wall = await bytesServer({}, {
       ...answering,
       clientStream: deaf,
       bidiStream: deaf,
@@ -215,6 +215,9 @@ describe("messages that nobody takes", () => {
     expect(inflaters.all).toBe(1);
     cut();
     await Promise.all(calls.map(({ answer }) => answer));
+    // Once it is closed, all of its calls have ended: a connection that was lost ended no request.
+    await wall.close();
+    expect(inflaters.all).toBe(1);
   });
 
   it("L4 are not taken from the wire either, while the handler reads none of them", async () => {

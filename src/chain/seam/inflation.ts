@@ -116,8 +116,12 @@ export class Inflation {
     return this.#streamsRequests ? (this.#reader?.waits ?? true) : this.#requestIsWhole();
   }
 
-  /** A second message is one too many: the call is refused for it. */
+  /**
+   * A second message is one too many: the call is refused for it. A request that was lost or reset ends too, and is not
+   * whole: nobody waits for its message.
+   */
   #requestIsWhole(): boolean {
+    if (this.#base.stream.aborted) return false;
     return this.#base.receivedHalfClose || this.#arrived > 1;
   }
 
