@@ -91,8 +91,12 @@ interface Attack {
   /** Look-ups of guesses that reach the store, at most. */
   readonly bound: number;
   readonly options?: SecuredOptions;
-  run(wall: Secured, store: CountingStore): Promise<void>;
+  /** Answers for how long the store was held. */
+  run(wall: Secured, store: CountingStore): Promise<unknown>;
 }
+
+/** An authenticator that takes longer is treated as stuck, and the places of what it verifies are free again. */
+const stuckMs = 10_000;
 
 const attacks: readonly Attack[] = [
   {
@@ -129,6 +133,7 @@ const attacks: readonly Attack[] = [
     async run(wall, store) {
       await using connection = await RawConnection.open(wall);
       store.hold();
+      const since = performance.now();
       for (let n = 0; n < 300; n += 1) {
         const { stream, answer } = connection.call(paths.unary, guess());
         await seen(connection);
@@ -136,8 +141,10 @@ const attacks: readonly Attack[] = [
         await answer;
       }
       store.release();
+      const heldMs = performance.now() - since;
       await seen(connection);
       for (let n = 0; n < 100; n += 1) await send(connection, guess());
+      return heldMs;
     },
   },
   {
@@ -145,6 +152,7 @@ const attacks: readonly Attack[] = [
     bound: whenReconnecting,
     async run(wall, store) {
       store.hold();
+      const since = performance.now();
       for (let n = 0; n < 30; n += 1) {
         const connection = await RawConnection.open(wall);
         for (let i = 0; i < 10; i += 1) connection.call(paths.unary, guess());
@@ -153,8 +161,10 @@ const attacks: readonly Attack[] = [
         await once(connection.session, "close");
       }
       store.release();
+      const heldMs = performance.now() - since;
       await using connection = await RawConnection.open(wall);
       await send(connection, guess());
+      return heldMs;
     },
   },
   {
@@ -268,8 +278,9 @@ describe("L8 how many guesses reach the store", () => {
   it.each(attacks)("L8 $name: at most $bound look-ups", async ({ bound, options, run }) => {
     const store = new CountingStore();
     await using wall = await wallOf(store, options);
-    await run(wall, store);
-    expect(store.guesses).toBeLessThanOrEqual(bound);
+    const heldMs = Number((await run(wall, store)) ?? 0);
+    // On a machine that is busy, guesses that wait for a held store take longer than it may hang.
+    expect(store.guesses).toBeLessThanOrEqual(bound * (1 + Math.floor(heldMs / stuckMs)));
     expect(store.guesses).toBeGreaterThanOrEqual(Math.min(bound, points));
   });
 });
