@@ -1,8 +1,9 @@
 // What people type by hand and clusters run by the second: grpcurl and grpc_health_probe.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Ended, run } from "../harness/child-process.ts";
 import { addressOf, type GoTools, goTools } from "./go-programs.ts";
 import { protoDirectory, serviceName } from "./interop-service.ts";
-import { type RunResult, run, told } from "./run.ts";
+import { told } from "./run.ts";
 import { kinds, type Mode, modes, type Servers, startServers } from "./servers.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
 
@@ -27,7 +28,7 @@ describe.skipIf(lacks("go"))("command lines", () => {
       return mode === "mtls" ? ["-cert", clientCert, "-key", clientKey] : [];
     }
 
-    function grpcurl(flags: readonly string[], rest: readonly string[]): Promise<RunResult> {
+    function grpcurl(flags: readonly string[], rest: readonly string[]): Promise<Ended> {
       return run(tools.grpcurl, ["-cacert", servers.files.ca, "-connect-timeout", "60", ...flags, ...rest], {
         timeoutMs,
       });
@@ -78,7 +79,7 @@ describe.skipIf(lacks("go"))("command lines", () => {
   });
 
   describe("grpc_health_probe", () => {
-    function probe(mode: Mode, flags: readonly string[]): Promise<RunResult> {
+    function probe(mode: Mode, flags: readonly string[]): Promise<Ended> {
       return run(
         tools.healthProbe,
         [

@@ -1,8 +1,9 @@
 // gRPC's own interop cases, run by grpc-go: on a secured server with default options, and on a bare one beside it.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Ended, run } from "../harness/child-process.ts";
 import { connectionFlags, goProgram, goTools } from "./go-programs.ts";
 import { interopCases } from "./interop-cases.ts";
-import { type RunResult, run, told } from "./run.ts";
+import { told } from "./run.ts";
 import { type Mode, modes, type Servers, startServers, type TestServer } from "./servers.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
 
@@ -50,7 +51,7 @@ describe.skipIf(lacks("go"))("grpc-go's interop client", () => {
   }, installTimeoutMs);
   afterAll(() => servers[Symbol.asyncDispose]());
 
-  async function runCase(name: Case, server: TestServer): Promise<RunResult> {
+  async function runCase(name: Case, server: TestServer): Promise<Ended> {
     const [testCase = "", many] = name.split(" by ");
     const { mode, port } = server;
     if (mode === "mtls") {

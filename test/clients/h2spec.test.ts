@@ -3,8 +3,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { run } from "../harness/child-process.ts";
 import { goTools } from "./go-programs.ts";
-import { run, told } from "./run.ts";
+import { told } from "./run.ts";
 import { type Kind, type Servers, startServers } from "./servers.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
 

@@ -2,8 +2,9 @@
 // it went.
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { run } from "../harness/child-process.ts";
 import { protoDirectory } from "./interop-service.ts";
-import { run, told } from "./run.ts";
+import { told } from "./run.ts";
 import type { CertificateFiles, Mode, Servers } from "./servers.ts";
 
 /** What a caller shows: paths of PEM files, and a token. */
@@ -50,6 +51,7 @@ export interface Program {
   readonly command: string;
   /** In front of the plan's path. */
   readonly args: readonly string[];
+  /** In addition to the environment of this process. */
   readonly env: NodeJS.ProcessEnv;
 }
 
@@ -63,7 +65,7 @@ export async function carryOut(
 ): Promise<Results> {
   const plan = join(files.directory, "plan.json");
   await writeFile(plan, JSON.stringify({ protos: protoDirectory, runs }), { mode: 0o600 });
-  const ended = await run(command, [...args, plan], { timeoutMs, env });
+  const ended = await run(command, [...args, plan], { timeoutMs, env: { ...process.env, ...env } });
   const key = (name: string, ofCase: string): string => `${name}: ${ofCase}`;
   const lines = new Map<string, Line>();
   for (const text of ended.stdout.split("\n")) {

@@ -32,42 +32,56 @@ function killGroup({ pid }: ChildProcess): void {
 }
 
 export interface Ended {
-  /** Null where a signal ended it: it took too long, or a test sent one. */
+  /** Null where a signal ended it. */
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
+  /** What sent the signal: the time limit, or somebody else. */
+  readonly killed?: "timeout" | "signal";
 }
 
 export interface RunOptions extends Pick<SpawnOptions, "cwd" | "env"> {
-  /** Called with all of the standard output so far. */
+  /** After this it is killed, in milliseconds. Default: before the test's own limit, so that what it said is seen. */
+  readonly timeoutMs?: number;
+  /** Called with the standard output so far. */
   readonly onOutput?: (stdout: string, pid: number) => void;
 }
 
-/** Runs a program to its end. */
+/** The newest of an output that may be endless. */
+const maxOutput = 4 * 1024 * 1024;
+
+/** Runs a program to its end. A code other than 0 is a result, not an error. */
 export function run(
   command: string,
   args: readonly string[],
-  { onOutput, ...options }: RunOptions = {},
+  { onOutput, timeoutMs = 0.9 * hangMs, ...options }: RunOptions = {},
 ): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = endWithParent(() =>
       spawn(command, args, { ...options, detached: true, stdio: ["ignore", "pipe", "pipe"] }),
     );
-    // Before the test's own limit, so that what it said is seen.
-    const hangs = setTimeout(() => killGroup(child), 0.9 * hangMs);
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      killGroup(child);
+    }, timeoutMs);
     let stdout = "";
     let stderr = "";
     child.stdout?.setEncoding("utf8").on("data", (text: string) => {
-      stdout += text;
+      stdout = (stdout + text).slice(-maxOutput);
       if (child.pid !== undefined) onOutput?.(stdout, child.pid);
     });
     child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-      stderr += text;
+      stderr = (stderr + text).slice(-maxOutput);
     });
-    child.once("error", reject);
+    child.once("error", (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
     child.once("close", (code) => {
-      clearTimeout(hangs);
-      resolve({ code, stdout, stderr });
+      clearTimeout(timer);
+      const killed = code === null ? ({ killed: timedOut ? "timeout" : "signal" } as const) : {};
+      resolve({ code, stdout, stderr, ...killed });
     });
   });
 }

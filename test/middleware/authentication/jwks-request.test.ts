@@ -1,17 +1,16 @@
 // Whoever can change a JWK Set on its way can sign tokens: what the environment of a process cannot change.
-import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:https";
 import { type AddressInfo, createServer as createTcpServer, type Server as TcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
   type CertificateRequest,
   createCertificateAuthority,
 } from "../../../src/testing/certificate-authority.ts";
+import { runNode } from "../../harness/child-process.ts";
 import { signingKey, token } from "./identity-provider.ts";
 
 const key = signingKey("ES256");
@@ -128,11 +127,11 @@ describe("the request for a JWK Set", () => {
     async (_, { certificate = localhost, env, argument = "", ...expected }) => {
       const uri = await provider(certificate);
       const before = requests;
-      const { stdout } = await promisify(execFile)(
-        process.execPath,
+      const { code, stdout, stderr } = await runNode(
         ["--import", import.meta.resolve("tsx"), program, uri, token(key), argument],
         { env: { PATH: process.env["PATH"], ...env?.() } },
       );
+      expect(code, stderr).toBe(0);
       expect(stdout).toMatch(expected.verdict);
       expect(requests - before).toBe(expected.requests);
       expect(proxied).toBe(0);
