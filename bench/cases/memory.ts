@@ -1,4 +1,5 @@
-// Memory: what a call in flight holds, and whether a server that has served a million calls is any larger for it.
+// Memory: what a call in flight holds, and whether a server that has served a million calls, or seen a
+// million cancelled, is any larger for it.
 import { setImmediate as turn } from "node:timers/promises";
 import { reference } from "../comparison.ts";
 import type { LimiterAsks, Memory } from "../process/protocol.ts";
@@ -24,7 +25,8 @@ export const memoryCase: Case = {
     say("calls in flight");
     const perBare = await bytesPerHeldCall(world, bare);
     const perOurs = await bytesPerHeldCall(world, palisade);
-    const calls = await afterManyCalls(world, say);
+    const calls = await afterManyCalls(world, say, "run");
+    const cancelled = await afterManyCalls(world, say, "cancelled");
     const peers = await afterManyPeers(world, say);
     return {
       per: "call",
@@ -34,6 +36,7 @@ export const memoryCase: Case = {
         { name: `a call in flight, ${palisade.name}`, value: perOurs, unit: "bytes" },
         { name: `a call in flight, above ${reference}`, value: perOurs - perBare, unit: "bytes" },
         ...flatness(`${number(millions)} calls of ${number(world.preset.principals[2])} principals`, calls),
+        ...flatness(`${number(millions)} cancelled calls`, cancelled),
         ...flatness(`${number(millions)} peers in the limiter's table`, peers),
         {
           name: "peers that the table holds",
@@ -72,7 +75,11 @@ async function bytesPerHeldCall(world: World, choice: ServerChoice): Promise<num
   return (full.heapBytes - empty.heapBytes) / heldCalls;
 }
 
-async function afterManyCalls(world: World, say: (progress: string) => void): Promise<readonly Memory[]> {
+async function afterManyCalls(
+  world: World,
+  say: (progress: string) => void,
+  kind: "run" | "cancelled",
+): Promise<readonly Memory[]> {
   const { millions, principals } = world.preset;
   const [, , many] = principals;
   const generator = await world.startLoad(many);
@@ -81,8 +88,8 @@ async function afterManyCalls(world: World, say: (progress: string) => void): Pr
   const load = { ...unaryLoad(world, server.name), calls: millions / steps, tokens: many };
   const after: Memory[] = [];
   for (let step = 1; step <= steps; step += 1) {
-    say(`${number((millions / steps) * step)} calls`);
-    await generator.ask("run", load);
+    say(`${number((millions / steps) * step)} calls${kind === "run" ? "" : ", cancelled"}`);
+    await generator.ask(kind, load);
     await server.child.ask("settledCpu", undefined);
     await server.child.ask("collect", undefined);
     after.push(await server.child.ask("memory", undefined));

@@ -1,8 +1,17 @@
 // The connections of one load generator to one server, and the calls that it makes on them.
 import { Buffer } from "node:buffer";
-import { type CallOptions, ChannelCredentials, Client, credentials, Metadata } from "@grpc/grpc-js";
+import {
+  type CallOptions,
+  ChannelCredentials,
+  Client,
+  type ClientDuplexStream,
+  credentials,
+  Metadata,
+  type ServiceError,
+  status,
+} from "@grpc/grpc-js";
 import { bearerToken, createSecureClient } from "grpc-palisade";
-import type { Connect, Load } from "../process/protocol.ts";
+import type { Connect, Load, Tokens } from "../process/protocol.ts";
 import { pathOfMany, paths } from "../servers/contract.ts";
 import type { TokenPool } from "./token-pool.ts";
 
@@ -12,20 +21,43 @@ const deadlineMs = 120_000;
 /** No pool shared with other channels, so that each channel is a connection of its own. */
 const channelOptions = { "grpc.use_local_subchannel_pool": 1, "grpc.enable_channelz": 0 };
 
+/** A server of Node's ends a connection with more: 1,000 at once, and 33 a second after that. */
+const cancelledPerConnection = 900;
+
 export class LoadClient {
-  readonly #clients: readonly Client[];
+  readonly #connect: Connect;
   readonly #tokens: TokenPool;
+  #clients: readonly Client[];
+  /** Those before. They stay open until they are replaced in turn: their last calls have ended by then. */
+  #retired: readonly Client[] = [];
   #calls = 0;
+  #cancelled = 0;
 
   constructor(connect: Connect, tokens: TokenPool) {
+    this.#connect = connect;
     this.#tokens = tokens;
-    this.#clients = Array.from({ length: connect.connections }, () => newClient(connect, tokens));
+    this.#clients = this.#newClients();
   }
 
   /** One call to its end. Rejects where it fails, or brings anything but what was asked for. */
   call(load: Load): Promise<void> {
     if (load.kind === "unary") return this.#unary(load);
     return load.kind === "serverStream" ? this.#serverStream(load) : this.#bidiStream(load);
+  }
+
+  /** One stream that is given up while it is open at both ends: after a message there and back. */
+  cancel({ bytes, tokens }: Load): Promise<void> {
+    if (this.#cancelled === cancelledPerConnection * this.#clients.length) this.#reconnect();
+    this.#cancelled += 1;
+    const stream = this.#openBidiStream(tokens);
+    stream.write(request(bytes, 0));
+    stream.once("data", () => stream.cancel());
+    return new Promise((resolve, reject) => {
+      stream.once("error", (error: ServiceError) =>
+        error.code === status.CANCELLED ? resolve() : reject(error),
+      );
+      stream.once("end", () => reject(new Error("a stream that was to be cancelled has ended")));
+    });
   }
 
   /** Resolves when the call that waits there is answered. */
@@ -84,13 +116,7 @@ export class LoadClient {
   }
 
   #bidiStream({ bytes, messages, tokens }: Load): Promise<void> {
-    const stream = this.#next().makeBidiStreamRequest(
-      paths.bidiStream,
-      asBytes,
-      asBytes,
-      this.#tokens.metadata(tokens, this.#calls),
-      options(),
-    );
+    const stream = this.#openBidiStream(tokens);
     const message = request(bytes, 0);
     let received = 0;
     let left = messages;
@@ -109,6 +135,27 @@ export class LoadClient {
       stream.on("error", reject);
       stream.on("end", () => (received === messages ? resolve() : reject(countWrong(received, messages))));
     });
+  }
+
+  #openBidiStream(tokens: Tokens): ClientDuplexStream<Buffer, Buffer> {
+    return this.#next().makeBidiStreamRequest(
+      paths.bidiStream,
+      asBytes,
+      asBytes,
+      this.#tokens.metadata(tokens, this.#calls),
+      options(),
+    );
+  }
+
+  #newClients(): readonly Client[] {
+    return Array.from({ length: this.#connect.connections }, () => newClient(this.#connect, this.#tokens));
+  }
+
+  #reconnect(): void {
+    for (const client of this.#retired) client.close();
+    this.#retired = this.#clients;
+    this.#clients = this.#newClients();
+    this.#cancelled = 0;
   }
 
   #next(): Client {

@@ -29,6 +29,10 @@ answerAsks<LoadAsks>({
     const { client } = target(load.target);
     return atOnce(load, () => client.call(load));
   },
+  cancelled: (load) => {
+    const { client } = target(load.target);
+    return atOnce(load, () => client.cancel(load));
+  },
   paced(load) {
     // What is left of a server that fell behind must not be cleared away at the next one's expense.
     globalThis.gc?.({ type: "minor" });

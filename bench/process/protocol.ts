@@ -101,6 +101,8 @@ export type LoadAsks = {
     { readonly target: string; readonly count: number; readonly concurrency: number },
     LoadResult,
   ];
+  /** Bidirectional streams that are cancelled when their first message has come back. */
+  cancelled: readonly [Load, LoadResult];
   /** Starts calls of `Hold` and leaves them waiting. */
   hold: readonly [{ readonly target: string; readonly calls: number }, undefined];
   /** Waits until every call of `Hold` is answered. */
