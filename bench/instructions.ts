@@ -6,13 +6,13 @@ import type { Readable, Writable } from "node:stream";
 /** Those of the program itself: what the kernel does for it depends on what else the machine is doing. */
 const event = "instructions:u";
 
-/** Counts from now until `stop`. */
+/** Of all these processes. Counts from now until `stop`. */
 export interface Counting {
   stop(): Promise<number>;
 }
 
 export interface InstructionCounter {
-  count(pid: number): Promise<Counting>;
+  count(pids: readonly number[]): Promise<Counting>;
 }
 
 /** The counter, or why there is none. */
@@ -21,7 +21,7 @@ export function instructionCounter(): InstructionCounter | { readonly missing: s
   if (tried.error !== undefined) return { missing: "perf is not installed" };
   const counted = instructionsIn(tried.stderr);
   if (counted === undefined) return { missing: "perf cannot count them on this machine" };
-  return { count: (pid) => startCounting(pid) };
+  return { count: (pids) => startCounting(pids) };
 }
 
 /** From what `perf stat -x,` prints: the number comes first, or `<not supported>` in its place. */
@@ -32,10 +32,10 @@ export function instructionsIn(output: string): number | undefined {
 }
 
 /** It starts disabled and says when it is enabled, so that nothing is counted that came before. */
-async function startCounting(pid: number): Promise<Counting> {
+async function startCounting(pids: readonly number[]): Promise<Counting> {
   const perf: ChildProcess = spawn(
     "perf",
-    ["stat", "-x,", "-e", event, "-p", String(pid), "-D", "-1", "--control", "fd:3,4"],
+    ["stat", "-x,", "-e", event, "-p", pids.join(), "-D", "-1", "--control", "fd:3,4"],
     { stdio: ["ignore", "ignore", "pipe", "pipe", "pipe"] },
   );
   const [, , errors, commands, answers] = perf.stdio as [null, null, Readable, Writable, Readable];

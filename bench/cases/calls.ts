@@ -1,7 +1,7 @@
 // The chain's price on unary calls and on streams, beside everybody else's.
-import type { Question } from "../comparison.ts";
+import { type Question, reference } from "../comparison.ts";
 import type { CallKind, Load } from "../process/protocol.ts";
-import type { World } from "../world.ts";
+import type { ServerChoice, World } from "../world.ts";
 import {
   againstBare,
   answers,
@@ -12,9 +12,13 @@ import {
   inOtherFigures,
   otherServers,
   palisade,
+  palisadeBefore,
   palisadeQuiet,
+  palisadeWithoutSdk,
   roundsOf,
   runRace,
+  sidecar,
+  sidecars,
   startServers,
   unaryLoad,
 } from "./case.ts";
@@ -25,6 +29,8 @@ interface CallCase {
   readonly quick: boolean;
   readonly kind: CallKind;
   readonly bytes: number;
+  /** Servers beside those of every case. */
+  servers?(world: World): Promise<readonly ServerChoice[]>;
   readonly bars: Readonly<Record<string, Question["bar"]>>;
   /** Questions beside those against bare. */
   readonly others: readonly Question[];
@@ -33,10 +39,14 @@ interface CallCase {
 const handWrittenAgainstOurs: Question = {
   subject: handWritten.name,
   against: palisade.name,
-  bar: { atLeast: 2.5 },
+  bar: { atLeast: 2.2 },
 };
 
-const streamBars = { [palisade.name]: { atMost: 1.02 }, [palisadeQuiet.name]: { atMost: 1.02 } };
+const oursAgainstBefore: Question = {
+  subject: palisade.name,
+  against: palisadeBefore.name,
+  bar: { atMost: 1.05 },
+};
 
 export const callCases: readonly Case[] = [
   {
@@ -45,8 +55,13 @@ export const callCases: readonly Case[] = [
     quick: true,
     kind: "unary",
     bytes: 64,
-    bars: { [palisade.name]: { atMost: 1 }, [palisadeQuiet.name]: { atMost: 0.95 } },
-    others: [handWrittenAgainstOurs, { subject: palisade.name, against: "node:http2" }],
+    servers: async (world: World) => [palisadeWithoutSdk, ...(await sidecars(world))],
+    bars: { [palisadeWithoutSdk.name]: { atMost: 1.15 }, [palisadeQuiet.name]: { atMost: 1 } },
+    others: [
+      handWrittenAgainstOurs,
+      { subject: sidecar, against: palisade.name, bar: { atLeast: 1.8 } },
+      { subject: palisade.name, against: "node:http2" },
+    ],
   } as const,
   {
     name: "unary-16k",
@@ -63,7 +78,7 @@ export const callCases: readonly Case[] = [
     quick: false,
     kind: "serverStream",
     bytes: 64,
-    bars: streamBars,
+    bars: { [palisade.name]: { atMost: 0.22 } },
     others: [],
   } as const,
   {
@@ -72,18 +87,23 @@ export const callCases: readonly Case[] = [
     quick: false,
     kind: "bidiStream",
     bytes: 64,
-    bars: streamBars,
+    bars: { [palisade.name]: { atMost: 0.95 } },
     others: [],
   } as const,
 ].map(callCase);
 
-function callCase({ name, title, quick, kind, bytes, bars, others }: CallCase): Case {
+function callCase({ name, title, quick, kind, bytes, servers: more, bars, others }: CallCase): Case {
   return {
     name,
     title,
     quick,
     async run(world, say) {
-      const choices = world.preset.name === "quick" ? coreServers : [...coreServers, ...otherServers];
+      const choices = [
+        ...coreServers,
+        ...((await more?.(world)) ?? []),
+        ...(world.before === undefined ? [] : [palisadeBefore]),
+        ...(world.preset.name === "quick" ? [] : otherServers),
+      ];
       const generator = await world.startLoad();
       const servers = await startServers(world, generator, choices);
       const shown = await runRace(
@@ -98,7 +118,12 @@ function callCase({ name, title, quick, kind, bytes, bars, others }: CallCase): 
         say,
       );
       await world.stop(generator, ...servers.map(({ child }) => child));
-      const asked = [...againstBare(shown, bars), ...others.filter(({ against = "" }) => shown.has(against))];
+      const asked = [
+        ...againstBare(shown, bars),
+        ...[...others, oursAgainstBefore].filter(
+          ({ subject, against = reference }) => shown.has(subject) && shown.has(against),
+        ),
+      ];
       return {
         per: kind === "unary" ? "call" : "message",
         comparisons: answers(shown, [...asked, ...inOtherFigures(asked)]),

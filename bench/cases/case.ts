@@ -43,6 +43,13 @@ export const palisadeQuiet: ServerChoice = {
   program: "palisade",
   settings: { records: false },
 };
+export const palisadeWithoutSdk: ServerChoice = {
+  name: "palisade, no metrics SDK",
+  program: "palisade",
+  settings: { metricsSdk: false },
+};
+export const palisadeBefore: ServerChoice = { ...palisade, name: "palisade, before", before: true };
+export const sidecar = "envoy sidecar";
 export const handWritten: ServerChoice = { name: "hand-written", program: "hand-written" };
 
 export const coreServers: readonly ServerChoice[] = [
@@ -59,6 +66,12 @@ export const otherServers: readonly ServerChoice[] = [
   { name: "nice-grpc", program: "nice-grpc" },
   { name: "connect-node", program: "connect" },
 ];
+
+/** Envoy in front of bare grpc-js; none where this machine has no Envoy. */
+export async function sidecars(world: World): Promise<readonly ServerChoice[]> {
+  const envoy = await world.envoy();
+  return envoy === undefined ? [] : [{ name: sidecar, program: "envoy", settings: { envoy } }];
+}
 
 /** A server with the load that it is given on each turn. */
 export interface Entry {
@@ -114,11 +127,11 @@ const collectedEveryMs = 15_000;
 /** What the server spends while `work` runs, on what that leaves behind, and for that time's share of a collection. */
 export async function measured(
   world: World,
-  { child }: RunningServer,
+  { child, pids }: RunningServer,
   units: number,
   work: () => Promise<{ readonly elapsedMs: number }>,
 ): Promise<Figures> {
-  const counting = await world.counter?.count(child.pid);
+  const counting = await world.counter?.count(pids);
   const before = await child.ask("cpu", undefined);
   const { elapsedMs } = await work();
   const after = await child.ask("settledCpu", undefined);

@@ -59,7 +59,7 @@ function clientContestant(world: World, name: string, child: Child<LoadAsks>, lo
       await child.ask("run", { ...load, calls: world.preset.warmUpCalls });
     },
     async turn() {
-      const counting = await world.counter?.count(child.pid);
+      const counting = await world.counter?.count([child.pid]);
       const before = await child.ask("cpu", undefined);
       const { elapsedMs } = await child.ask("run", load);
       const cpu = (await child.ask("cpu", undefined)) - before;

@@ -50,7 +50,7 @@ export const scaleCases: readonly Case[] = [
           { subject: label("bare", many) },
           { subject: label("palisade", few) },
           { subject: label("palisade", some), against: label("palisade", few) },
-          { subject: label("palisade", many), against: label("palisade", few), bar: { atMost: 1.03 } },
+          { subject: label("palisade", many), against: label("palisade", few) },
         ],
       });
     },
@@ -81,7 +81,7 @@ export const scaleCases: readonly Case[] = [
           { subject: label("bare", many) },
           { subject: label("palisade", one) },
           { subject: label("palisade", some), against: label("palisade", one) },
-          { subject: label("palisade", many), against: label("palisade", one), bar: { atMost: 1.1 } },
+          { subject: label("palisade", many), against: label("palisade", one) },
           { subject: label("palisade", many), against: label("bare", many) },
         ],
       });

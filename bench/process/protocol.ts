@@ -27,6 +27,10 @@ export interface ServerSettings {
   readonly channelz: boolean;
   /** Of Palisade: logging and audit to files. */
   readonly records: boolean;
+  /** Of Palisade: an OpenTelemetry SDK that reads its metrics. */
+  readonly metricsSdk: boolean;
+  /** Of the sidecar: Envoy's program. */
+  readonly envoy: string;
   /** How long what the last calls left behind may take, in milliseconds. */
   readonly settleMs: number;
 }
@@ -38,8 +42,9 @@ export interface Memory {
 }
 
 export type ServerAsks = {
-  start: readonly [ServerSettings, { readonly port: number }];
-  /** CPU time since the process started, user and system, all threads, in microseconds. */
+  /** `pids`: every process that serves, this one and those beside it. */
+  start: readonly [ServerSettings, { readonly port: number; readonly pids: readonly number[] }];
+  /** CPU time since these processes started, user and system, all threads, in microseconds. */
   cpu: readonly [undefined, number];
   /** The same once all that the last calls left behind (log lines, audit batches, young garbage) is done. */
   settledCpu: readonly [undefined, number];
@@ -96,13 +101,13 @@ export type LoadAsks = {
   tokens: readonly [{ readonly file: string }, { readonly count: number }];
   connect: readonly [Connect, undefined];
   run: readonly [Load, LoadResult];
+  /** Bidirectional streams that are cancelled when their first message has come back. */
+  cancelled: readonly [Load, LoadResult];
   paced: readonly [PacedLoad, LoadResult];
   handshakes: readonly [
     { readonly target: string; readonly count: number; readonly concurrency: number },
     LoadResult,
   ];
-  /** Bidirectional streams that are cancelled when their first message has come back. */
-  cancelled: readonly [Load, LoadResult];
   /** Starts calls of `Hold` and leaves them waiting. */
   hold: readonly [{ readonly target: string; readonly calls: number }, undefined];
   /** Waits until every call of `Hold` is answered. */

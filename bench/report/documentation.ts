@@ -6,11 +6,11 @@ import {
   barsOf,
   comparisonRows,
   factRows,
-  instructionsText,
   machineText,
   noiseText,
   type Report,
   type Rows,
+  remarksOf,
   usedColumns,
 } from "./report.ts";
 
@@ -39,7 +39,7 @@ export function figuresOf(report: Report): string {
   const { held, failed } = barsOf(report);
   return [
     `${machineText(report)}.`,
-    instructionsText(report) ?? "",
+    ...remarksOf(report),
     `${held} bars hold, ${failed.length} do not${failed.length === 0 ? "." : ":"}`,
     failed.map((name) => `- ${name}`).join("\n"),
     "![CPU time for each call, against bare grpc-js](performance.svg)",

@@ -16,6 +16,10 @@ export interface Report {
   readonly seed: number;
   /** Why instructions were not counted, where they were not. */
   readonly instructionsMissing?: string;
+  /** Why the Envoy sidecar took no part, where it took none. */
+  readonly envoyMissing?: string;
+  /** The git revision whose build took part. */
+  readonly before?: string;
   readonly cases: readonly CaseResult[];
 }
 
@@ -137,7 +141,11 @@ export function machineText(report: Report): string {
   return `${date}, Node.js ${node}, ${cores} × ${cpu}, ${system}, ${rounds} rounds`;
 }
 
-export function instructionsText({ instructionsMissing }: Report): string | undefined {
-  if (instructionsMissing === undefined) return undefined;
-  return `Instructions retired were not counted: ${instructionsMissing}.`;
+/** What a reader must know about this run beside its figures: a sentence for each. */
+export function remarksOf({ instructionsMissing, envoyMissing, before }: Report): readonly string[] {
+  return [
+    instructionsMissing === undefined ? "" : `Instructions retired were not counted: ${instructionsMissing}.`,
+    envoyMissing === undefined ? "" : `The Envoy sidecar is left out: ${envoyMissing}.`,
+    before === undefined ? "" : `"palisade, before" is the build of ${before}.`,
+  ].filter((remark) => remark !== "");
 }

@@ -3,11 +3,11 @@ import {
   barsOf,
   comparisonRows,
   factRows,
-  instructionsText,
   machineText,
   noiseText,
   type Report,
   type Rows,
+  remarksOf,
   usedColumns,
 } from "./report.ts";
 
@@ -26,7 +26,7 @@ export function textOf(report: Report): string {
   return [
     machineText(report),
     ...parts,
-    instructionsText(report) ?? "",
+    ...remarksOf(report),
     `${held} bars hold, ${failed.length} do not${failed.map((name) => `\n  ${name}`).join("")}`,
   ]
     .filter((part) => part !== "")

@@ -1,5 +1,5 @@
-// Palisade with every layer on; without records, logging and audit are off. Limits are there and high: each call is
-// counted, none is refused.
+// Palisade with every layer on; without records, logging and audit are off; without a metrics SDK, nobody reads the
+// metrics. Limits are there and high: each call is counted, none is refused.
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
 import { createSecureServer, jsonLinesSink, jwt, metricProducer, rbac } from "grpc-palisade";
@@ -10,8 +10,8 @@ import { serve } from "./serve.ts";
 
 const highLimit = { points: 1_000_000_000, durationSec: 1 };
 
-serve(async ({ identities, trust, directory, methods, principals, records }) => {
-  const collect = registerMetricsSdk(metricProducer());
+serve(async ({ identities, trust, directory, methods, principals, records, metricsSdk }) => {
+  const collect = metricsSdk ? registerMetricsSdk(metricProducer()) : undefined;
   const everyPath = [...Object.values(paths), ...Array.from({ length: methods }, (_, at) => pathOfMany(at))];
   const server = createSecureServer({
     tls: {
@@ -40,5 +40,5 @@ serve(async ({ identities, trust, directory, methods, principals, records }) => 
   server.addService(benchService, handlers);
   if (methods > 0) server.addService(manyMethods(methods), manyHandlers(methods));
   const { port } = await server.listen("127.0.0.1:0");
-  return { port, collect };
+  return collect === undefined ? { port } : { port, collect };
 });

@@ -2,11 +2,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { answerAsks } from "../process/ask.ts";
 import type { ServerAsks, ServerSettings } from "../process/protocol.ts";
-import { collectYoungGarbage, cpuMicroseconds, memoryInUse } from "../process/usage.ts";
+import { collectYoungGarbage, cpuMicroseconds, cpuMicrosecondsOf, memoryInUse } from "../process/usage.ts";
 import { heldCalls, releaseHeldCalls } from "./contract.ts";
 
 export interface Started {
   readonly port: number;
+  /** Another process that serves with this one: its CPU time counts too. */
+  readonly besidePid?: number;
   /** Does now what is done from time to time: collects the metrics. */
   readonly collect?: () => Promise<unknown>;
 }
@@ -14,17 +16,20 @@ export interface Started {
 export function serve(start: (settings: ServerSettings) => Promise<Started>): void {
   let started: Started | undefined;
   let settleMs = 0;
+  const cpu = (): number =>
+    cpuMicroseconds() + (started?.besidePid === undefined ? 0 : cpuMicrosecondsOf(started.besidePid));
   answerAsks<ServerAsks>({
     async start(settings) {
       ({ settleMs } = settings);
       started = await start(settings);
-      return { port: started.port };
+      const { port, besidePid } = started;
+      return { port, pids: besidePid === undefined ? [process.pid] : [process.pid, besidePid] };
     },
-    cpu: () => cpuMicroseconds(),
+    cpu,
     async settledCpu() {
       await sleep(settleMs);
       collectYoungGarbage();
-      return cpuMicroseconds();
+      return cpu();
     },
     async collect() {
       if (started?.collect === undefined) return 0;
