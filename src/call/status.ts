@@ -17,6 +17,7 @@ export const texts = {
   deadlineExceeded: "deadline exceeded",
   invalidRequest: "invalid request",
   temporarilyUnavailable: "temporarily unavailable",
+  malformedRequest: "malformed request message",
   unsupportedCompression: "unsupported compression",
   oneMessageExpected: "one request message expected",
 } as const;

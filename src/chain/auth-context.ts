@@ -1,13 +1,13 @@
-// What `call.getAuthContext()` returns behind the wall. Every wrapper of a call forwards it, so it leads from a handler's
+// What `call.getAuthContext()` returns behind the chain. Every wrapper of a call forwards it, so it leads from a handler's
 // call, however wrapped, back to the secured call and its context.
 import type { PeerCertificate } from "node:tls";
-import type { BaseCall } from "./seam/inside.ts";
+import type { TransportCall } from "../transport/call.ts";
 
 export class CallAuthContext {
   readonly #owner: object;
-  readonly #base: BaseCall;
+  readonly #base: Pick<TransportCall, "getAuthContext">;
 
-  constructor(owner: object, base: BaseCall) {
+  constructor(owner: object, base: Pick<TransportCall, "getAuthContext">) {
     this.#owner = owner;
     this.#base = base;
   }
@@ -21,7 +21,7 @@ export class CallAuthContext {
     return this.#base.getAuthContext().sslPeerCertificate;
   }
 
-  /** Whose context this is, found from a handler's `call`; undefined where that did not pass the wall. */
+  /** Whose context this is, found from a handler's `call`; undefined where that did not pass the chain. */
   static ownerOf(handlerCall: unknown): object | undefined {
     if (typeof handlerCall !== "object" || handlerCall === null || !("getAuthContext" in handlerCall))
       return undefined;

@@ -1,32 +1,27 @@
 /**
- * How layers become one grpc-js interceptor. Made once at start; for each method the layers that have a part in it are
+ * How middleware becomes one chain. Made once at start; for each method the middleware that has a part in it is
  * looked up once, so that a call only walks ready-made lists.
  */
-import {
-  type ServerInterceptingCallInterface,
-  type ServerInterceptor,
-  type ServerMethodDefinition,
-  status,
+import type {
+  ServerInterceptingCall,
+  ServerInterceptingCallInterface,
+  ServerInterceptor,
+  ServerMethodDefinition,
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import type { Call, CallContext } from "../call/context.ts";
 import { describeError } from "../call/error-description.ts";
 import { LogThrottle } from "../call/log-throttle.ts";
-import { kindOf, type MethodInfo, methodInfo, streamsRequests } from "../call/method.ts";
+import { kindOf, type MethodInfo, type MethodKind, methodInfo, streamsRequests } from "../call/method.ts";
+import { AttachedCall, type CertificateOf } from "../transport/attached-call.ts";
+import type { TransportCall } from "../transport/call.ts";
+import { baseCallMembers, checkInterceptors, type RegisteredHandler } from "../transport/grpc-js.ts";
+import { refusingCall } from "../transport/server.ts";
 import { runInContext } from "./current-context.ts";
 import { guardHandler } from "./handlers.ts";
 import type { Middleware } from "./middleware.ts";
 import { type ChainServices, joinPlans, type PeerOf, type Plan } from "./plan.ts";
 import type { Recovery } from "./recovery.ts";
-import type { BaseCall, OwnInterceptingCall, PartialStatus } from "./seam/inside.ts";
-import {
-  asAttachedInterceptor,
-  asInterceptor,
-  guardRegistered,
-  type HandlerGuards,
-  refusingCall,
-} from "./seam/interceptor.ts";
-import { ownRoad, type Road } from "./seam/road.ts";
 import { SecuredCall } from "./secured-call.ts";
 
 export interface ChainOptions {
@@ -38,19 +33,21 @@ export interface ChainOptions {
   readonly logger: Logger;
   /** Default: the connection's peer. */
   readonly peerOf?: PeerOf | undefined;
-  /** Where the chain stands on a server that somebody else made (C6). Absent: on our own. */
-  readonly attached?: {
-    readonly road: Road;
-    /**
-     * What a method is that was not prepared: `known`, because grpc-js asks interceptors only about registered methods;
-     * or `unknown`, where a policy was checked against the prepared ones and says nothing of others. Such a chain lets
-     * nothing through behind another one, whose word on the method and the peer would stand before its own.
-     */
-    readonly unprepared: "known" | "unknown";
-  };
   /** The largest message of a method, where it is not the server's. Asked once for each method. */
   readonly maxReceiveMessageBytes?: ((method: MethodInfo) => number | undefined) | undefined;
 }
+
+export interface AttachedOptions {
+  readonly certificateOf: CertificateOf;
+  /**
+   * What a method is that was not prepared: `known`, because grpc-js asks interceptors only about registered methods;
+   * or `unknown`, where a policy was checked against the prepared ones and says nothing of others. Such a chain lets
+   * nothing through behind another one, whose word on the method and the peer would stand before its own.
+   */
+  readonly unprepared: "known" | "unknown";
+}
+
+type Definition = ServerMethodDefinition<unknown, unknown>;
 
 /** What fails in every call is reported once in this time. */
 const reportEveryMs = 60_000;
@@ -65,16 +62,12 @@ export class Chain implements ChainServices {
   /** Callers choose the paths of unknown methods, and with them how many problems there are (L10). */
   readonly #reports = new LogThrottle({ periodMs: reportEveryMs });
   readonly #joinedPlans: WeakMap<Plan, Plan> = new WeakMap();
-  readonly #learns: boolean;
-  #codecFailure: unknown = undefined;
   #cutsCalls = false;
-  readonly road: Road;
   readonly recovery: Recovery;
   readonly #checkTimeoutMs: number;
   readonly logger: Logger;
   readonly peerOf: PeerOf | undefined;
   readonly #maxReceiveMessageBytes: ChainOptions["maxReceiveMessageBytes"];
-  readonly interceptor: ServerInterceptor;
 
   constructor(options: ChainOptions) {
     this.#layers = options.layers;
@@ -83,61 +76,66 @@ export class Chain implements ChainServices {
     this.logger = options.logger;
     this.peerOf = options.peerOf;
     this.#maxReceiveMessageBytes = options.maxReceiveMessageBytes;
-    this.road = options.attached?.road ?? ownRoad;
-    this.#learns = options.attached?.unprepared === "known";
-    const onUnmade = (path: string, error: unknown): void =>
-      this.#reportOnce(
-        "unmade",
-        { method: path, err: describeError(error) },
-        "calls are refused: they could not be begun",
-      );
-    this.interceptor =
-      options.attached === undefined
-        ? asInterceptor(
-            (definition, base) => new SecuredCall(this, this.#planFor(definition.path), base),
-            onUnmade,
-          )
-        : asAttachedInterceptor((definition, call, base) => this.#attach(definition, call, base), onUnmade);
+  }
+
+  /** Puts the chain before a call of our own server. */
+  secure(call: TransportCall, path: string): SecuredCall {
+    return new SecuredCall(this, this.#planFor(path), call);
+  }
+
+  /** A call was refused before there was anything of ours to refuse it. */
+  reportRefused(path: string, error: unknown): void {
+    const line = { method: path, err: describeError(error) };
+    this.#reportOnce("refused", line, "calls are refused: they could not be begun");
   }
 
   /**
-   * On somebody else's server: next to the wire, or single layers behind another chain of ours; anywhere else nothing is
-   * let through.
+   * The chain as an interceptor for a server that somebody else made (C6).
+   *
+   * @throws {ConfigError} for a grpc-js that this release does not work with.
    */
-  #attach(
-    definition: ServerMethodDefinition<unknown, unknown>,
-    call: ServerInterceptingCallInterface,
-    base: BaseCall | undefined,
-  ): OwnInterceptingCall {
-    if (call instanceof SecuredCall) {
-      if (!this.#learns) this.#reportNotFirst(definition.path);
-      call.join((first) => this.#joined(first, definition));
-      return call;
-    }
-    if (base === undefined) {
-      this.#reportNotFirst(definition.path);
-      return refusingCall(call, { code: status.INTERNAL, details: "internal error" });
-    }
-    guardRegistered(base, this.#guards);
-    return new SecuredCall(this, this.#planAttached(definition), base);
+  attached(options: AttachedOptions): ServerInterceptor {
+    checkInterceptors();
+    return (definition, call) => {
+      try {
+        // grpc-js types it as its own class, and only calls methods.
+        return this.#attach(definition, call, options) as unknown as ServerInterceptingCall;
+      } catch (error) {
+        this.reportRefused(definition.path, error);
+        return refusingCall(call);
+      }
+    };
   }
 
-  readonly #guards: HandlerGuards = {
-    handler: guardHandler,
-    codec: (codec) => (value) => {
-      try {
-        return codec(value);
-      } catch (error) {
-        this.noteCodecFailure(error, value);
-        throw error;
-      }
-    },
-  };
+  /** Next to the wire, or single middleware behind another chain of ours; anywhere else nothing is let through. */
+  #attach(
+    definition: Definition,
+    call: ServerInterceptingCallInterface,
+    { certificateOf, unprepared }: AttachedOptions,
+  ): ServerInterceptingCallInterface {
+    const learns = unprepared === "known";
+    if (call instanceof SecuredCall) {
+      if (!learns) this.#reportNotFirst(definition.path);
+      call.join((first) => this.#joined(first, definition, learns));
+      return call;
+    }
+    const members = baseCallMembers(call);
+    if (members === undefined) {
+      this.#reportNotFirst(definition.path);
+      return refusingCall(call);
+    }
+    guardRegistered(members.handler, kindOf(definition.requestStream, definition.responseStream));
+    return new SecuredCall(
+      this,
+      this.#planAttached(definition, learns),
+      new AttachedCall(call, members, certificateOf),
+    );
+  }
 
-  #planAttached({ path, requestStream, responseStream }: ServerMethodDefinition<unknown, unknown>): Plan {
+  #planAttached({ path, requestStream, responseStream }: Definition, learns: boolean): Plan {
     const prepared = this.#plans.get(path);
     if (prepared !== undefined) return prepared;
-    if (!this.#learns) {
+    if (!learns) {
       this.#reportOnce(
         `unprepared ${path}`,
         { method: path },
@@ -158,10 +156,10 @@ export class Chain implements ChainServices {
     );
   }
 
-  #joined(first: Plan, definition: ServerMethodDefinition<unknown, unknown>): Plan {
+  #joined(first: Plan, definition: Definition, learns: boolean): Plan {
     let joined = this.#joinedPlans.get(first);
     if (joined === undefined) {
-      const own = this.#learns ? this.#planAttached(definition) : this.#planOf(first.method, [notFirst]);
+      const own = learns ? this.#planAttached(definition, learns) : this.#planOf(first.method, [notFirst]);
       joined = joinPlans(first, own);
       this.#joinedPlans.set(first, joined);
     }
@@ -199,7 +197,6 @@ export class Chain implements ChainServices {
       checkTimeoutMs: this.#checkTimeoutMs,
       holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
       confirming: layers.filter((layer) => layer.confirm !== undefined),
-      countsBytes: layers.some((layer) => layer.readsSizes === true),
     };
   }
 
@@ -247,33 +244,9 @@ export class Chain implements ChainServices {
     say(() => call.log.warn({ key }, "response metadata that HTTP/2 or gRPC does not allow was left out"));
   }
 
-  /** Notes why a message could not be (de)serialized: grpc-js says, in the same tick, only that it could not. */
-  noteCodecFailure(error: unknown, value: unknown): void {
-    this.#codecFailure = value === undefined || value === null ? answeredNothing(error) : error;
-  }
-
-  /** Gives a status of grpc-js's own the error behind it, where there is one. */
-  explain(sent: PartialStatus): PartialStatus {
-    const failure = this.#codecFailure;
-    if (failure === undefined) return sent;
-    this.#codecFailure = undefined;
-    return {
-      ...sent,
-      details: `${sent.details}: ${failure instanceof Error ? failure.message : String(failure)}`,
-    };
-  }
-
   #dueNow(what: string): boolean {
     return this.#reports.admit(what) !== undefined;
   }
-}
-
-/** Nothing but a handler's answer is ever missing: what arrives to be decoded is bytes. */
-function answeredNothing(cause: unknown): Error {
-  return new Error(
-    "the handler answered with nothing; return its answer from an async handler, or give it to callback(null, answer)",
-    { cause },
-  );
 }
 
 /** What stands for a chain whose layers must not run behind another's. */
@@ -291,6 +264,15 @@ function say(log: () => void): void {
   } catch {
     // Nothing is left to report it to.
   }
+}
+
+const guarded = new WeakSet<RegisteredHandler>();
+
+/** The object belongs to the registration, and grpc-js reads it only after the interceptors. */
+function guardRegistered(handler: RegisteredHandler, kind: MethodKind): void {
+  if (guarded.has(handler)) return;
+  guarded.add(handler);
+  handler.func = guardHandler(handler.func, kind);
 }
 
 /** A method that nobody registered; nothing is known of its kind, so it is taken for the most general one. */

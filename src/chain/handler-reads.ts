@@ -1,13 +1,13 @@
 /**
  * Tells when a handler waits for a message of its stream. A stream asks for messages on its own account, sixteen of them
- * before anybody has read one (its high water mark); where each can be inflated to megabytes, what counts is that the
+ * before anybody has read one (its high water mark); where each can grow to megabytes, what counts is that the
  * handler reads. Public members of the stream alone are read and put in place, on the handler's own call object.
  */
 import type { Readable } from "node:stream";
-import type { Inflation, MessageReader } from "./seam/inflation.ts";
+import type { Decompression, MessageReader } from "../transport/decompression.ts";
 
 /** For the stream of one call whose messages are compressed, behind the guard: its `emit` and its loops are in place. */
-export function readWhenWanted(stream: Readable, inflation: Inflation): void {
+export function readWhenWanted(stream: Readable, decompression: Decompression): void {
   const { read, on, emit } = stream;
   const loop = stream[Symbol.asyncIterator];
   /** Somebody asked for a message, and there was none. */
@@ -22,18 +22,18 @@ export function readWhenWanted(stream: Readable, inflation: Inflation): void {
       return !isLooped && stream.listenerCount("readable") > 0;
     },
   };
-  inflation.reader = reader;
+  decompression.reader = reader;
   stream.read = (size) => {
     const message: unknown = read.call(stream, size);
     // 0 is asked by the stream itself, in advance.
     if (message !== null || size === 0) return message;
     cameForNothing = true;
-    inflation.next();
+    decompression.next();
     return message;
   };
   const listen = (event: string | symbol, listener: (...args: unknown[]) => void): Readable => {
     on.call(stream, event, listener);
-    if (event === "readable") inflation.next();
+    if (event === "readable") decompression.next();
     return stream;
   };
   stream.on = listen as Readable["on"];
@@ -42,7 +42,7 @@ export function readWhenWanted(stream: Readable, inflation: Inflation): void {
   stream.emit = (event: string | symbol, ...args: unknown[]) => {
     if (event === "data") {
       cameForNothing = false;
-      inflation.taken();
+      decompression.taken();
     }
     return Reflect.apply(emit, stream, [event, ...args]);
   };

@@ -25,7 +25,7 @@ export interface Outcome {
   readonly details: string;
   /**
    * Who ended the call: the handler; a layer that refused; the caller who cancelled; the deadline; or `transport`:
-   * a lost connection, or grpc-js itself (a message too large, a message it could not decode).
+   * a lost connection, or a request that breaks the framing or a limit (a message too large, one that cannot be decoded).
    */
   readonly endedBy: "handler" | "layer" | "caller" | "deadline" | "transport";
   /** The layer that refused. */
@@ -33,12 +33,9 @@ export interface Outcome {
   /** Did the status reach the caller's side of the stream? */
   readonly delivered: boolean;
   readonly durationMs: number;
-  /**
-   * The sizes of all messages of the call, compressed where they were, without gRPC's five bytes of framing; present
-   * where a layer has `readsSizes`.
-   */
-  readonly receivedBytes?: number;
-  readonly sentBytes?: number;
+  /** The sizes of all messages of the call, compressed where they were, without gRPC's five bytes of framing. */
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
   /** What went wrong, for the log; never for the caller. */
   readonly cause?: unknown;
   /** Why the call ended, for the log, where `cause` does not tell: `the handler had not answered`. Never the caller's words. */
@@ -53,8 +50,6 @@ export interface Middleware {
   readonly name: string;
   /** `true` for a layer that only looks: its failures never affect a call. */
   readonly watches?: boolean;
-  /** `true` for a layer whose `onEnd` wants `receivedBytes` and `sentBytes`; counting them costs a little. */
-  readonly readsSizes?: boolean;
   /** Asked once for each method when the chain is built: does this layer have a part in it? Default: yes. */
   appliesTo?(method: MethodInfo): boolean;
   /**

@@ -5,8 +5,6 @@ import type { MethodInfo } from "../call/method.ts";
 import type { Peer } from "../call/peer.ts";
 import type { Middleware } from "./middleware.ts";
 import type { Recovery } from "./recovery.ts";
-import type { PartialStatus } from "./seam/inside.ts";
-import type { Road } from "./seam/road.ts";
 
 /** What a method's calls walk through. */
 export interface Plan {
@@ -18,8 +16,6 @@ export interface Plan {
   readonly holding: readonly Middleware[];
   /** Those that are asked again right before the handler starts or gets a message. */
   readonly confirming: readonly Middleware[];
-  /** Does a layer want the sizes of the messages? */
-  readonly countsBytes: boolean;
   /** The largest message that calls of this method may send, where it is not the server's. */
   readonly maxReceiveMessageBytes: number | undefined;
   /** How long one hook may take to answer. */
@@ -38,7 +34,6 @@ export type PeerOf = (
 ) => Peer;
 
 export interface ChainServices extends ListenerGuard {
-  readonly road: Road;
   readonly recovery: Recovery;
   readonly logger: Logger;
   /** Who is behind the connection on this call, where a proxy tells; undefined where it is always the connection's peer. */
@@ -50,8 +45,6 @@ export interface ChainServices extends ListenerGuard {
   /** A handler failed after its call had ended: too late for the caller, not for the log. */
   reportLateFailure(call: CallContext, error: unknown, unexpected: boolean): void;
   reportDroppedMetadata(call: CallContext, key: string): void;
-  /** Gives a status of grpc-js's own the error behind it, where there is one. */
-  explain(sent: PartialStatus): PartialStatus;
 }
 
 /**
@@ -66,7 +59,6 @@ export function joinPlans(first: Plan, second: Plan): Plan {
     onResponse: [...first.onResponse, ...second.onResponse],
     holding: [...first.holding, ...second.holding],
     confirming: [...first.confirming, ...second.confirming],
-    countsBytes: first.countsBytes || second.countsBytes,
     maxReceiveMessageBytes: second.maxReceiveMessageBytes ?? first.maxReceiveMessageBytes,
     checkTimeoutMs: Math.min(first.checkTimeoutMs, second.checkTimeoutMs),
   };

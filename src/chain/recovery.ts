@@ -10,9 +10,7 @@ export type FailureSource =
   /** Given by the handler on purpose: `callback(error)` or `call.emit("error", error)`. */
   | "given"
   /** Thrown by a layer. */
-  | "layer"
-  /** A status of grpc-js's own. */
-  | "grpc-js";
+  | "layer";
 
 /** What leaves the server, and what stays for the log. */
 export interface PublicStatus {

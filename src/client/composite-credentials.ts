@@ -2,8 +2,8 @@
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { ConfigError } from "../call/errors.ts";
-import { checkChannelSeam } from "../chain/seam/check.ts";
 import { type ClientTlsFiles, clientCredentials } from "../tls/client-credentials.ts";
+import { checkChannelCredentials } from "../transport/grpc-js.ts";
 import { callCredentials } from "./call-credentials.ts";
 import { credentialFailures } from "./credential-failures.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
@@ -21,7 +21,7 @@ export function compositeCredentials(
   tls: ClientTlsFiles,
   ...sources: CredentialSource[]
 ): ChannelCredentials {
-  checkChannelSeam();
+  checkChannelCredentials();
   if (typeof tls !== "object" || tls === null)
     throw new ConfigError("tls: expected an object; {} is the system's roots");
   if (isCredentialSource(tls))

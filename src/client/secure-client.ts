@@ -5,10 +5,10 @@ import { z } from "zod";
 import { ConfigError } from "../call/errors.ts";
 import { loggerSchema } from "../call/logger-option.ts";
 import { parseOptions } from "../call/options.ts";
-import { checkChannelSeam } from "../chain/seam/check.ts";
 import { type CertificateReporting, sayWarning } from "../tls/certificate-reporting.ts";
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
+import { checkChannelCredentials } from "../transport/grpc-js.ts";
 import {
   type ClientChannelOptions,
   type ClientChannelSettings,
@@ -126,7 +126,7 @@ export function createSecureClient<C extends GrpcClient>(
   target: string,
   options: SecureClientOptions = {},
 ): C {
-  checkChannelSeam();
+  checkChannelCredentials();
   if (typeof ClientConstructor !== "function")
     throw new ConfigError(
       "ClientConstructor: expected the class of a client, such as Orders of loadPackageDefinition(…) or a generated " +

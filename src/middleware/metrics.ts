@@ -14,7 +14,7 @@ import type { MethodInfo } from "../call/method.ts";
 import { onceFor } from "../call/once-for.ts";
 import { statusName, texts } from "../call/status.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
-import { type RefusedBelow, reasonsBelow } from "../chain/refused-below.ts";
+import { type RefusedBelow, reasonsBelow } from "../transport/refused-below.ts";
 
 /** The latency buckets of gRFC A66, "Metrics Schema", in seconds. */
 const latencyBucketsSec = [
@@ -214,7 +214,6 @@ export function metrics(): Middleware {
   return {
     name: "metrics",
     watches: true,
-    readsSizes: true,
     onCall(call) {
       const series = seriesFor(call.method);
       series.inFlight.value += 1;
@@ -226,8 +225,8 @@ export function metrics(): Middleware {
       series.inFlight.value -= 1;
       const ended = series.ended.get(outcome.code);
       ended.duration.record(outcome.durationMs / 1000);
-      if (outcome.sentBytes !== undefined) ended.sentSize.record(outcome.sentBytes);
-      if (outcome.receivedBytes !== undefined) ended.receivedSize.record(outcome.receivedBytes);
+      ended.sentSize.record(outcome.sentBytes);
+      ended.receivedSize.record(outcome.receivedBytes);
       if (outcome.endedBy === "layer") countRejection(outcome);
       const result = authenticationResult(call, outcome);
       if (result !== undefined) countAuthentication(call, result);

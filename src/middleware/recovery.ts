@@ -12,7 +12,6 @@ import type { FailureSource, PublicStatus } from "../chain/recovery.ts";
 
 export function recover(failure: unknown, source: FailureSource, call: CallContext): PublicStatus {
   if (failure instanceof StatusError) return onPurpose(failure, call);
-  if (source === "grpc-js") return ofGrpcJs(failure, call);
   if (isOutgoingCallError(failure)) {
     return failure.code === status.UNAVAILABLE
       ? { code: status.UNAVAILABLE, details: texts.temporarilyUnavailable, cause: failure }
@@ -67,21 +66,6 @@ function onPurpose(said: Said, call: CallContext): PublicStatus {
     cause: said instanceof StatusError ? said.cause : undefined,
   };
 }
-
-/** grpc-js answers some calls by itself; its texts are replaced by ours, so that they are the same on every road. */
-function ofGrpcJs(failure: unknown, call: CallContext): PublicStatus {
-  if (!isStatusShaped(failure)) return unexpected(status.INTERNAL, failure, call);
-  const cause = new Error(`grpc-js: ${failure.details}`);
-  if (isOurFault(failure.code)) return unexpected(failure.code, cause, call);
-  return { code: failure.code, details: grpcJsTexts.get(failure.code) ?? failure.details, cause };
-}
-
-/** Base-call statuses: too large in either direction; a compression it does not know (its text echoes the caller's). */
-const grpcJsTexts: ReadonlyMap<number, string> = new Map([
-  [status.RESOURCE_EXHAUSTED, texts.messageTooLarge],
-  [status.UNIMPLEMENTED, texts.unsupportedCompression],
-  [status.DEADLINE_EXCEEDED, texts.deadlineExceeded],
-]);
 
 function isOurFault(code: number): boolean {
   return code === status.INTERNAL || code === status.UNKNOWN || code === status.DATA_LOSS;

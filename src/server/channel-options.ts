@@ -11,30 +11,27 @@ export type ServerChannelOptions = OrUndefined<ServerChannelSettings>;
 export type ServerChannelSettings = Readonly<
   Pick<
     ChannelOptions,
-    | "grpc.enable_channelz"
     | "grpc.keepalive_time_ms"
     | "grpc.keepalive_timeout_ms"
     | "grpc.max_connection_age_grace_ms"
     | "grpc-node.max_session_memory"
-    | "grpc.server_call_metric_recording"
   >
 >;
 
-const flag = z.literal([0, 1]).optional();
 const delay = milliseconds.optional();
 
 const given: z.ZodType<OrUndefined<ServerChannelSettings>, ServerChannelOptions> = z.strictObject({
-  "grpc.enable_channelz": flag,
   "grpc.keepalive_time_ms": delay,
   "grpc.keepalive_timeout_ms": delay,
   "grpc.max_connection_age_grace_ms": delay,
   "grpc-node.max_session_memory": z.int().min(1).optional(),
-  "grpc.server_call_metric_recording": flag,
   "grpc.max_connection_age_ms": refused("use limits.maxConnectionAgeMs"),
   "grpc.max_connection_idle_ms": refused("use limits.maxConnectionIdleMs"),
   "grpc.max_concurrent_streams": refused("use limits.maxConcurrentStreams"),
   "grpc.max_receive_message_length": refused("use limits.maxReceiveMessageBytes"),
   "grpc.max_send_message_length": refused("use limits.maxSendMessageBytes"),
+  "grpc.enable_channelz": refused("grpc-js does not see the calls of this server; use metrics"),
+  "grpc.server_call_metric_recording": refused("metrics of single calls (ORCA) are not sent"),
   "grpc-node.tls_enable_trace": refused("it writes what TLS protects to standard error"),
   interceptors: refused("the chain stands next to the wire; use the layers of the server"),
 });

@@ -1,37 +1,25 @@
 // The grpc.Server inside: every registration is recorded and guarded, whoever makes it, and it is bound by `listen()`
 // alone, after the policy was checked against what is registered.
-import {
+import type {
   Server,
-  type ServerCredentials,
-  type ServerOptions,
-  type ServiceDefinition,
-  type UntypedHandleCall,
-  type UntypedServiceImplementation,
+  ServerCredentials,
+  ServiceDefinition,
+  UntypedHandleCall,
+  UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
-import { type MethodInfo, methodInfo } from "../call/method.ts";
+import { type MethodInfo, type MethodKind, methodInfo } from "../call/method.ts";
 import { guardHandler } from "../chain/handlers.ts";
-import type { GrpcHandlerType, RegisteredHandler } from "../chain/seam/inside.ts";
-import { keepHandler, methodKind } from "../chain/seam/registered.ts";
+import { TransportServer } from "../transport/server.ts";
 
 type Serialize<T> = (value: T) => Buffer;
 type Deserialize<T> = (bytes: Buffer) => T;
-/** Told why a message could not be encoded or decoded, and what it was. */
-type CodecFailureListener = (error: unknown, value: unknown) => void;
 
-export class GuardedServer extends Server {
+export class GuardedServer extends TransportServer {
   readonly #methods: Map<string, MethodInfo> = new Map();
   readonly #services: Map<string, ServiceDefinition> = new Map();
-  readonly #onCodecFailure: CodecFailureListener;
-  /** The handlers of the service that is being added, by path, as they were written: grpc-js registers bound ones. */
-  #written: ReadonlyMap<string, UntypedHandleCall> = new Map();
   #binding = false;
   #sealed = false;
-
-  constructor(options: ServerOptions, onCodecFailure: CodecFailureListener) {
-    super(options);
-    this.#onCodecFailure = onCodecFailure;
-  }
 
   /** What is registered, in the order of registration. */
   get methods(): readonly MethodInfo[] {
@@ -50,12 +38,7 @@ export class GuardedServer extends Server {
   }
 
   override addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
-    this.#written = writtenHandlers(definition, handlers);
-    try {
-      super.addService(definition, handlers);
-    } finally {
-      this.#written = new Map();
-    }
+    super.addService(definition, handlers);
     const [method] = Object.values(definition);
     if (method !== undefined) this.#services.set(methodInfo(method.path, "unary", true).service, definition);
   }
@@ -77,18 +60,9 @@ export class GuardedServer extends Server {
         `${path}: registered after listen(); add every service before, so that the policy covers it`,
       );
     }
-    const kind = methodKind(type as GrpcHandlerType);
+    const kind = handlerKinds[type];
     if (kind === undefined) throw new ConfigError(`${path}: unknown handler type "${type}"`);
-    const guarded = guardHandler(handler, kind, this.#written.get(path));
-    const registered = super.register(
-      path,
-      guarded,
-      this.#watchCodec(serialize),
-      this.#watchCodec(deserialize),
-      type,
-    );
-    if (!registered) return false;
-    keepHandler(this, path, guarded);
+    if (!super.register(path, guardHandler(handler, kind), serialize, deserialize, type)) return false;
     this.#methods.set(path, methodInfo(path, kind, true));
     return true;
   }
@@ -97,18 +71,6 @@ export class GuardedServer extends Server {
     if (this.#sealed) throw new ConfigError(`${path}: methods cannot be taken away after listen()`);
     this.#methods.delete(path);
     return super.unregister(path);
-  }
-
-  /** grpc-js says only that a message could not be encoded or decoded; the log should say why. */
-  #watchCodec<In, Out>(codec: (value: In) => Out): (value: In) => Out {
-    return (value) => {
-      try {
-        return codec(value);
-      } catch (error) {
-        this.#onCodecFailure(error, value);
-        throw error;
-      }
-    };
   }
 
   /** For `listen()`. */
@@ -141,35 +103,16 @@ export class GuardedServer extends Server {
   }
 }
 
-function writtenHandlers(
-  definition: ServiceDefinition,
-  handlers: UntypedServiceImplementation,
-): ReadonlyMap<string, UntypedHandleCall> {
-  const written = new Map<string, UntypedHandleCall>();
-  for (const [name, { path, originalName }] of Object.entries(definition)) {
-    const handler = handlers[name] ?? (originalName === undefined ? undefined : handlers[originalName]);
-    if (handler !== undefined) written.set(path, handler);
-  }
-  return written;
-}
+/** By grpc-js's word for it. */
+const handlerKinds: Readonly<Record<string, MethodKind>> = {
+  unary: "unary",
+  clientStream: "client_stream",
+  serverStream: "server_stream",
+  bidi: "bidi_stream",
+};
 
 function boundByHand(method: string): ConfigError {
   return new ConfigError(`grpcServer.${method}: bound by hand; use listen(), which checks the policy first`);
-}
-
-/** Stands in for methods that nobody registered, so that they pass the chain, which answers for them (C8). */
-export function unknownMethodHandler(path: string): RegisteredHandler {
-  return {
-    path,
-    type: "bidi",
-    func: neverCalled,
-    serialize: neverCalled,
-    deserialize: (bytes) => bytes,
-  };
-}
-
-function neverCalled(): never {
-  throw new Error("an unknown method has no handler");
 }
 
 function pathsOf(definition: ServiceDefinition): readonly string[] {

@@ -14,16 +14,14 @@ import type { Logger } from "pino";
 import { ConfigError } from "../call/errors.ts";
 import { addressKey } from "../call/peer-key.ts";
 import { Chain } from "../chain/chain.ts";
-import { ConnectionGate } from "../chain/connection-gate.ts";
-import { PingPolicy } from "../chain/ping-policy.ts";
-import type { OnRefusedBelow } from "../chain/refused-below.ts";
-import { type Connections, setHttp2Options, watchConnections } from "../chain/seam/connections.ts";
-import { handleUnknownMethods } from "../chain/seam/registered.ts";
 import { deadline } from "../middleware/deadline.ts";
 import { metadataLimit } from "../middleware/metadata-limit.ts";
 import { peerRateLimit } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery.ts";
-import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
+import { ConnectionGate } from "../transport/connection-gate.ts";
+import { PingPolicy } from "../transport/ping-policy.ts";
+import type { OnRefusedBelow } from "../transport/refused-below.ts";
+import { GuardedServer } from "./guarded-server.ts";
 import { type HealthService, type HealthSettings, probeDefinition } from "./health.ts";
 import { hostAndPortOf } from "./listen-address.ts";
 
@@ -105,7 +103,6 @@ function connectionGate(): ConnectionGate {
 /** A gRPC server of its own, so that nothing that is registered on the other can be called here. */
 class PlaintextHealth {
   readonly #server: GuardedServer;
-  readonly #connections: Connections;
   readonly #chain: Chain;
 
   constructor({ health, logger, onRefusedBelow }: HealthPortsParts) {
@@ -120,25 +117,21 @@ class PlaintextHealth {
       checkTimeoutMs: handshakeTimeoutMs,
       logger,
     });
-    this.#server = new GuardedServer(
-      {
-        "grpc.enable_channelz": 0,
-        "grpc.max_concurrent_streams": maxConcurrentStreams,
-        "grpc.max_receive_message_length": maxRequestBytes,
-        "grpc.max_connection_idle_ms": idleMs,
-        interceptors: [this.#chain.interceptor],
-      },
-      (error, value) => this.#chain.noteCodecFailure(error, value),
-    );
-    setHttp2Options(this.#server, { maxConcurrentStreams, maxMetadataBytes });
-    handleUnknownMethods(this.#server, unknownMethodHandler);
-    this.#connections = watchConnections(this.#server, {
+    this.#server = new GuardedServer({
+      maxConcurrentStreams,
       maxMetadataBytes,
-      gate: connectionGate(),
-      pings: new PingPolicy({ minIntervalMs: minPingIntervalMs }),
-      certificateOf: () => undefined,
-      refuse: () => undefined,
-      onRefusedBelow,
+      maxReceivedBytes: maxRequestBytes,
+      maxSentBytes: maxRequestBytes,
+      grpcOptions: { "grpc.max_connection_idle_ms": idleMs },
+      connections: {
+        gate: connectionGate(),
+        pings: new PingPolicy({ minIntervalMs: minPingIntervalMs }),
+        certificateOf: () => undefined,
+        refuse: () => undefined,
+        onRefusedBelow,
+      },
+      secure: (call, { path }) => this.#chain.secure(call, path),
+      onRefused: (path, error) => this.#chain.reportRefused(path, error),
     });
     const { check, watch } = health.handlers;
     this.#server.addService(probeDefinition, { check, watch });
@@ -154,7 +147,7 @@ class PlaintextHealth {
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#server.tryShutdown(() => resolve());
-      void this.#connections.destroyAll().then(resolve);
+      void this.#server.connections.destroyAll().then(resolve);
     });
   }
 }

@@ -9,7 +9,6 @@ import { kindOf, type MethodInfo, methodInfo } from "../call/method.ts";
 import { parseOptions } from "../call/options.ts";
 import { Chain } from "../chain/chain.ts";
 import type { Middleware } from "../chain/middleware.ts";
-import { attachedRoad } from "../chain/seam/road.ts";
 import { audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
@@ -26,8 +25,6 @@ import { MethodOverrides } from "./method-overrides.ts";
 import { interceptorsSchema, type SecureInterceptorsOptions } from "./options.ts";
 import { layersSchema } from "./own-layers.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
-
-const road = attachedRoad(peerCertificateOf);
 
 /**
  * Layers as one interceptor for anybody's `grpc.Server`, for all four call kinds, with the guard round every handler
@@ -53,9 +50,8 @@ export function toInterceptor(...layers: readonly Middleware[]): ServerIntercept
     recovery: recover,
     checkTimeoutMs: checkTimeoutOf(layers),
     logger: pino(),
-    attached: { road, unprepared: "known" },
   });
-  return chain.interceptor;
+  return chain.attached({ certificateOf: peerCertificateOf, unprepared: "known" });
 }
 
 function checkTimeoutOf(layers: readonly Middleware[]): number {
@@ -79,6 +75,8 @@ const notOnThisRoad = [
   "requests that are no POST, and any content type that begins with application/grpc, are calls for grpc-js",
   "HTTP/2 limits (streams, header size, connections) and message sizes are the server's own",
   "grpc-timeout is read by grpc-js, which counts it in 32 bits",
+  "messages are framed and decompressed by grpc-js, all that arrive at once; before 1.14.4 one malformed compressed message ends the process",
+  "what grpc-js answers by itself (its limits, its deadline) has grpc-js's own text",
   "of two authorization headers grpc-js shows the first alone",
   "a header field whose value begins or ends with white space is dropped by Node, a credential too",
   "a connection whose client certificate does not verify is kept, without an identity",
@@ -100,6 +98,8 @@ const notOnThisRoad = [
  * - header fields as they arrived: metadata is counted as grpc-js hands it on, a second `authorization` and fields whose
  *   value begins or ends with white space are lost before they get here, and `grpc-timeout` is as grpc-js reads it:
  *   2592000S overflows and is over at once, and a malformed one is INTERNAL;
+ * - messages as they arrived: grpc-js puts them together and decompresses them, with its own limits and texts; before
+ *   1.14.4 one that says it is compressed and is not ends the process;
  * - the end of a connection whose client certificate does not verify (with `clientAuth: "request"`): it carries no
  *   identity, but it is kept.
  *
@@ -149,7 +149,6 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
     logger,
     peerOf: peerOfCalls(undefined, settings.peer),
     maxReceiveMessageBytes: (method) => overrides.valueOf(method, "maxReceiveMessageBytes"),
-    attached: { road, unprepared: "unknown" },
   });
   warnOfShadow(logger, settings.enforce);
   chain.prepare(methods);
@@ -157,7 +156,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
     { not_on_this_road: notOnThisRoad },
     "secureInterceptors: this server was made elsewhere; some protections hold only on createSecureServer",
   );
-  return Object.assign([chain.interceptor], {
+  return Object.assign([chain.attached({ certificateOf: peerCertificateOf, unprepared: "unknown" })], {
     close: async () => {
       lines?.flush();
       await auditing?.close();

@@ -3,8 +3,8 @@
 import type { Logger } from "pino";
 import { LogThrottle } from "../call/log-throttle.ts";
 import { longestText, redactSecrets } from "../call/redaction.ts";
-import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "../chain/refused-below.ts";
 import { countConnectionRefusal } from "../middleware/metrics.ts";
+import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "../transport/refused-below.ts";
 
 const messages: Readonly<Record<RefusedBelow, string>> = {
   connection_limit: "refused a connection: as many as limits.maxConnections are open",

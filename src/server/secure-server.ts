@@ -11,12 +11,7 @@ import { parseOptions } from "../call/options.ts";
 import { addressKey } from "../call/peer-key.ts";
 import { longestTimerMs } from "../call/timer.ts";
 import { Chain } from "../chain/chain.ts";
-import { ConnectionGate } from "../chain/connection-gate.ts";
 import { checkHandlers } from "../chain/define-handlers.ts";
-import { PingPolicy } from "../chain/ping-policy.ts";
-import { checkSeam } from "../chain/seam/check.ts";
-import { type Connections, setHttp2Options, watchConnections } from "../chain/seam/connections.ts";
-import { handleUnknownMethods } from "../chain/seam/registered.ts";
 import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
@@ -25,11 +20,13 @@ import type { Authorizer, Policy } from "../middleware/authorization/authorizer.
 import { type LoggingLayer, logging } from "../middleware/logging/logging.ts";
 import { recover } from "../middleware/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
+import { ConnectionGate } from "../transport/connection-gate.ts";
+import { PingPolicy } from "../transport/ping-policy.ts";
 import { compilePolicy } from "./application-policy.ts";
 import { warnOfShadow } from "./enforce.ts";
 import { FloodingAddresses } from "./flooding-addresses.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
-import { GuardedServer, unknownMethodHandler } from "./guarded-server.ts";
+import { GuardedServer } from "./guarded-server.ts";
 import { type Health, HealthService, healthDefinition } from "./health.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
 import { HealthPorts } from "./health-ports.ts";
@@ -138,7 +135,6 @@ class PalisadeServer implements SecureServer {
   readonly #audit: AuditLayer | undefined;
   readonly #chain: Chain;
   readonly #server: GuardedServer;
-  readonly #connections: Connections;
   readonly #refusedBelow: RefusedBelowReporter;
   readonly #health: HealthService | undefined;
   readonly #reflection: Reflection | undefined;
@@ -179,25 +175,24 @@ class PalisadeServer implements SecureServer {
       peerOf: peerOfCalls(this.#port.peerOf, settings.peer),
       maxReceiveMessageBytes: (method) => this.#overrides.valueOf(method, "maxReceiveMessageBytes"),
     });
-    this.#server = new GuardedServer(grpcOptions(settings, this.#chain), (error, value) =>
-      this.#chain.noteCodecFailure(error, value),
-    );
-    checkSeam(this.#server);
-    setHttp2Options(this.#server, {
-      maxConcurrentStreams: settings.limits.maxConcurrentStreams,
-      maxMetadataBytes: settings.limits.maxMetadataBytes,
-    });
-    // protection: unknown-methods
-    handleUnknownMethods(this.#server, unknownMethodHandler);
     this.#refusedBelow = refusedBelowReporter(logger, { metrics: settings.metrics });
     const onRefusedBelow = this.#refusedBelow.report;
-    this.#connections = watchConnections(this.#server, {
-      maxMetadataBytes: settings.limits.maxMetadataBytes,
-      gate,
-      pings: new PingPolicy({ minIntervalMs: settings.limits.minPingIntervalMs }),
-      certificateOf: peerCertificateOf,
-      refuse: this.#port.refuse,
-      onRefusedBelow,
+    const { limits } = settings;
+    this.#server = new GuardedServer({
+      maxConcurrentStreams: limits.maxConcurrentStreams,
+      maxMetadataBytes: limits.maxMetadataBytes,
+      maxReceivedBytes: /* protection: message-size */ limits.maxReceiveMessageBytes,
+      maxSentBytes: limits.maxSendMessageBytes,
+      grpcOptions: grpcOptions(settings),
+      connections: {
+        gate,
+        pings: new PingPolicy({ minIntervalMs: limits.minPingIntervalMs }),
+        certificateOf: peerCertificateOf,
+        refuse: this.#port.refuse,
+        onRefusedBelow,
+      },
+      secure: (call, { path }) => this.#chain.secure(call, path),
+      onRefused: (path, error) => this.#chain.reportRefused(path, error),
     });
     this.#health = settings.health === false ? undefined : new HealthService(settings.health);
     if (this.#health !== undefined) this.#server.addService(healthDefinition, { ...this.#health.handlers });
@@ -328,7 +323,7 @@ class PalisadeServer implements SecureServer {
     try {
       const port = await this.#server.bindChecked(address, this.#port.credentials);
       // A name may resolve to anything.
-      const bound = this.#connections.boundAddresses().filter((each) => !this.#port.mayBeBound(each));
+      const bound = this.#server.connections.boundAddresses().filter((each) => !this.#port.mayBeBound(each));
       if (bound.length > 0) throw new ConfigError(bound.map(notLoopback));
       return port;
     } catch (cause) {
@@ -371,7 +366,7 @@ class PalisadeServer implements SecureServer {
           "shutdown: calls were still in flight after the grace time; they are cut",
         );
         this.#chain.cutCalls();
-        void this.#connections.destroyAll().then(resolve);
+        void this.#server.connections.destroyAll().then(resolve);
       }, graceMs);
       this.#server.tryShutdown(() => {
         clearTimeout(force);
@@ -424,18 +419,12 @@ function floodingAddresses(
   });
 }
 
-function grpcOptions({ limits, channelOptions }: SecureServerSettings, chain: Chain): ServerOptions {
+function grpcOptions({ limits, channelOptions }: SecureServerSettings): ServerOptions {
   return {
-    // Bookkeeping for a debugging service that nobody asked for, on every call.
-    "grpc.enable_channelz": 0,
     ...channelOptions,
-    "grpc.max_concurrent_streams": limits.maxConcurrentStreams,
-    "grpc.max_receive_message_length": /* protection: message-size */ limits.maxReceiveMessageBytes,
-    "grpc.max_send_message_length": limits.maxSendMessageBytes,
     "grpc.max_connection_idle_ms": limits.maxConnectionIdleMs,
     ...(limits.maxConnectionAgeMs === undefined
       ? {}
       : { "grpc.max_connection_age_ms": limits.maxConnectionAgeMs }),
-    interceptors: [chain.interceptor],
   };
 }

@@ -1,9 +1,9 @@
 // TLS channel credentials whose certificates may change: each new connection is made with those of its time.
 import type { Buffer } from "node:buffer";
-import { isIP } from "node:net";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
-import { type CallCredentials, ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
+import { ChannelCredentials } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
+import { type Connecting, ForwardingCredentials } from "../transport/credentials.ts";
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
@@ -27,19 +27,24 @@ export interface ReloadingCredentialsOptions {
   readonly reporting: CertificateReporting;
 }
 
-type ChannelTarget = Parameters<ChannelCredentials["_createSecureConnector"]>[0];
-type SecureConnector = ReturnType<ChannelCredentials["_createSecureConnector"]>;
-
 /** The files are watched as long as grpc-js holds a connector, which each subchannel does. */
-export class ReloadingCredentials extends ChannelCredentials {
+export class ReloadingCredentials extends ForwardingCredentials {
   readonly #certificates: CertificateReload<ClientCertificates>;
-  #secure: ChannelCredentials;
-  #connectors = 0;
 
   constructor({ load, protocol, paths, reporting }: ReloadingCredentialsOptions) {
-    super();
     const first = load();
-    this.#secure = fromContext(contextOf(first, protocol));
+    let current = fromContext(contextOf(first, protocol));
+    let connectors = 0;
+    super({
+      isSecure: true,
+      current: () => current,
+      onConnector: (change) => {
+        connectors += change;
+        if (connectors === 0) this.stopWatching();
+        else this.#certificates.start();
+      },
+      onConnecting: advised,
+    });
     this.#certificates = new CertificateReload(
       {
         role: "client",
@@ -48,45 +53,12 @@ export class ReloadingCredentials extends ChannelCredentials {
         load,
         same,
         take: (changed) => {
-          this.#secure = fromContext(contextOf(changed, protocol));
+          current = fromContext(contextOf(changed, protocol));
         },
         certificatesIn: inUse,
       },
       reporting,
     );
-  }
-
-  override _isSecure(): boolean {
-    return true;
-  }
-
-  /** Others never share a connection with these: what they verify may change apart. */
-  override _equals(other: ChannelCredentials): boolean {
-    return this === other;
-  }
-
-  override _createSecureConnector(
-    target: ChannelTarget,
-    options: ChannelOptions,
-    callCredentials?: CallCredentials,
-  ): SecureConnector {
-    const connector = (): SecureConnector =>
-      withoutAddressAsName(this.#secure._createSecureConnector(target, options, callCredentials));
-    const first = connector();
-    this.#connectors += 1;
-    this.#certificates.start();
-    let held = true;
-    return {
-      connect: (socket) => advised(connector().connect(socket)),
-      waitForReady: () => first.waitForReady(),
-      getCallCredentials: () => first.getCallCredentials(),
-      destroy: () => {
-        if (!held) return;
-        held = false;
-        this.#connectors -= 1;
-        if (this.#connectors === 0) this.stopWatching();
-      },
-    };
   }
 
   /** Ends the watch on the files at once. What is in use stays in use. */
@@ -95,20 +67,8 @@ export class ReloadingCredentials extends ChannelCredentials {
   }
 }
 
-/**
- * grpc-js 1.14 asks for a server by its address too, which RFC 6066 section 3 forbids, and Node 26 then refuses to connect.
- * Without the name Node verifies the certificate against the address all the same: it is `host`.
- */
-function withoutAddressAsName(connector: SecureConnector): SecureConnector {
-  const { connectionOptions } = connector as { readonly connectionOptions?: { servername?: string } };
-  if (isIP(connectionOptions?.servername ?? "") !== 0) delete connectionOptions?.servername;
-  return connector;
-}
-
 /** Under TLS 1.3 the server answers the client's certificate after the handshake: then the socket fails, not the promise. */
-async function advised(
-  connecting: ReturnType<SecureConnector["connect"]>,
-): ReturnType<SecureConnector["connect"]> {
+async function advised(connecting: Connecting): Connecting {
   try {
     const connected = await connecting;
     connected.socket.prependListener("error", advise);

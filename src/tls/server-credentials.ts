@@ -3,9 +3,9 @@
 import type { Buffer } from "node:buffer";
 import type { SecureServerOptions } from "node:http2";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
-import { ServerCredentials } from "@grpc/grpc-js";
 import { ConfigError } from "../call/errors.ts";
 import { parseOptions } from "../call/options.ts";
+import { WatchedServerCredentials } from "../transport/credentials.ts";
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
@@ -21,13 +21,20 @@ import {
 } from "./server-options.ts";
 
 /** TLS credentials of a server, what they ask of its clients, and the watch on their files while a port is bound. */
-export class TlsServerCredentials extends ServerCredentials {
+export class TlsServerCredentials extends WatchedServerCredentials {
   readonly clientAuth: ClientAuth;
   readonly #certificates: CertificateReload<ServerTls>;
 
   constructor(settings: ServerTlsSettings, reporting: CertificateReporting) {
     const tls = readServerTls(settings, "tls");
-    super(connectionOptions(tls), contextOptions(tls));
+    super(connectionOptions(tls), contextOptions(tls), {
+      onBound: () => this.#certificates.start(),
+      onUnbound: () => this.#certificates.stop(),
+      // The same files' contents and the same demands: a port may be shared only by credentials that agree in all.
+      equals: (other) =>
+        other instanceof TlsServerCredentials &&
+        same(this.#certificates.current, other.#certificates.current),
+    });
     this.clientAuth = tls.clientAuth;
     this.#certificates = new CertificateReload(
       {
@@ -41,17 +48,6 @@ export class TlsServerCredentials extends ServerCredentials {
       },
       reporting,
     );
-  }
-
-  /** Every bound port is one watcher: the files are watched from the first to the last of them. */
-  override _addWatcher(watcher: Parameters<ServerCredentials["_addWatcher"]>[0]): void {
-    super._addWatcher(watcher);
-    this.#certificates.start();
-  }
-
-  override _removeWatcher(watcher: Parameters<ServerCredentials["_removeWatcher"]>[0]): void {
-    super._removeWatcher(watcher);
-    if (this.getWatcherCount() === 0) this.#certificates.stop();
   }
 
   /** Ends the watch on the files at once. What is in use stays in use. */
@@ -72,14 +68,6 @@ export class TlsServerCredentials extends ServerCredentials {
       throw new ConfigError("tls: OpenSSL refuses the changed files together", { cause });
     }
     this.updateSecureContextOptions(options);
-  }
-
-  /** The same files' contents and the same demands: a port may be shared only by credentials that agree in all. */
-  override _equals(other: ServerCredentials): boolean {
-    if (this === other) return true;
-    return (
-      other instanceof TlsServerCredentials && same(this.#certificates.current, other.#certificates.current)
-    );
   }
 }
 

@@ -5,9 +5,9 @@ import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { forkProgram } from "../harness/child-process.ts";
+import { forkProgram, run } from "../harness/child-process.ts";
 import { waitMs } from "../harness/time.ts";
-import { run, runWell, told } from "./run.ts";
+import { runWell, told } from "./run.ts";
 import type { Kind } from "./server-process.ts";
 import { installed, installTimeoutMs } from "./tools.ts";
 

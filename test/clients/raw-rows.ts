@@ -20,9 +20,9 @@ export interface Given {
 
 /**
  * What the handler may have seen at the end: the whole request; a part of it without its end, which a handler of one message
- * does not see; nothing. `anything` depends on the Node and the moment: only until the transport is rebuilt.
+ * does not see; nothing.
  */
-export type Reaches = "all" | "no end" | "nothing" | "anything";
+export type Reaches = "all" | "no end" | "nothing";
 
 export interface Expected {
   /** `reset`: by HTTP/2, with whichever code, or with the connection. */
@@ -38,12 +38,6 @@ export interface Expected {
 /** What a method that takes one message does with a request, and one that takes a stream. */
 export const forms = ["one message", "a stream"] as const;
 export type Form = (typeof forms)[number];
-
-/**
- * What comes back until the transport is rebuilt, which brings framing and half-finished requests (N2, N3, N4). `misled`: a
- * handler takes the request for a good one, so that the test of the row fails, and is expected to.
- */
-export type UntilRebuilt = Expected | "misled";
 
 export interface Row extends Expected {
   /** With the requirement that it shows. */
@@ -61,8 +55,6 @@ export interface Row extends Expected {
   readonly noSettingsAck?: boolean;
   /** A field that the answer carries. */
   readonly answers?: string;
-  /** The rows that the rebuild of the transport tightens. */
-  readonly untilRebuilt?: Readonly<Partial<Record<Form, UntilRebuilt>>> | undefined;
   /** Does the connection not outlive it? `either`: that depends on the Node. Default: it does. */
   readonly ends?: "always" | "either";
 }
@@ -80,12 +72,6 @@ const missing = refused("UNAUTHENTICATED", "missing credentials");
 const invalid = refused("UNAUTHENTICATED", "invalid credentials");
 const unknown = refused("UNIMPLEMENTED", "unknown method");
 const oneMessage = refused("UNIMPLEMENTED", "one request message expected");
-
-const internal: Expected = { told: { grpc: "INTERNAL", text: "internal error (id)" }, reaches: "no end" };
-const everywhere = (today: UntilRebuilt): Row["untilRebuilt"] => ({
-  "one message": today,
-  "a stream": today,
-});
 
 const note = JSON.stringify({ text: "hello" });
 const hello = message(note);
@@ -417,21 +403,17 @@ const encodingRows: readonly Row[] = [
     encoded(`N2 ${name} is an encoding that nobody knows`, [name], message(squeezed, 1), {
       ...unsupported,
       answers: "grpc-accept-encoding",
-      untilRebuilt: everywhere(unsupported),
     }),
   ),
   encoded("N2 two encodings are one that nobody knows", ["gzip", "identity"], message(squeezed, 1), {
     ...unsupported,
     answers: "grpc-accept-encoding",
-    untilRebuilt: everywhere(unsupported),
   }),
   encoded("N4 what gzip cannot read is malformed", ["gzip"], message("not gzip", 1), {
     ...malformed,
-    untilRebuilt: everywhere(internal),
   }),
   encoded("N4 gzip that is cut is malformed", ["gzip"], message(squeezed.subarray(0, -6), 1), {
     ...malformed,
-    untilRebuilt: everywhere(internal),
   }),
   encoded(
     "L4 a message that is too large when inflated is refused",
@@ -443,14 +425,12 @@ const encodingRows: readonly Row[] = [
     name: "N4 the flag for compressed without an encoding is malformed",
     steps: body(message(note, 1)),
     ...malformed,
-    untilRebuilt: everywhere("misled"),
   },
   {
     name: "N4 the flag for compressed with identity is malformed",
     fields: withField("grpc-encoding", "identity"),
     steps: body(message(note, 1)),
     ...malformed,
-    untilRebuilt: everywhere("misled"),
   },
   {
     name: "N1 what is said in grpc-accept-encoding refuses nothing",
@@ -500,7 +480,6 @@ const timeoutRows: readonly Row[] = [
       name: `L6 grpc-timeout ${timeout} starts no handler`,
       fields: withField("grpc-timeout", timeout),
       ...refused("DEADLINE_EXCEEDED", "deadline exceeded"),
-      untilRebuilt: everywhere("misled"),
     }),
   ),
 ];
@@ -553,52 +532,44 @@ const framingRows: readonly Row[] = [
     name: "N4 a prefix that is cut is malformed",
     steps: body(hello.subarray(0, 3)),
     ...malformed,
-    untilRebuilt: { "one message": oneMessage, "a stream": "misled" },
   },
   {
     name: "N4 a message that is cut is malformed",
     steps: body(hello.subarray(0, -1)),
     ...malformed,
-    untilRebuilt: { "one message": oneMessage, "a stream": "misled" },
   },
   {
     name: "N4 a message that says it is longer is malformed",
     steps: body(message(note, 0, 1000)),
     ...malformed,
-    untilRebuilt: { "one message": oneMessage, "a stream": "misled" },
   },
   {
     name: "N4 bytes behind a message are malformed",
     steps: body(hello, Buffer.from("xyz")),
     ...malformed,
     onStreams: { ...malformed, messages: 1 },
-    untilRebuilt: everywhere("misled"),
   },
   {
     name: "N4 a second message that is cut is malformed",
     steps: body(hello, hello.subarray(0, -1)),
     ...malformed,
     onStreams: { ...malformed, messages: 1 },
-    untilRebuilt: everywhere("misled"),
   },
   {
     name: "N4 a message that says it is shorter is malformed",
     steps: body(message(note, 0, note.length - 3)),
     ...malformed,
-    untilRebuilt: everywhere(internal),
   },
   {
     name: "N4 what the service cannot read is malformed",
     steps: body(message('{"text":')),
     ...malformed,
-    untilRebuilt: everywhere(internal),
   },
   ...[2, 3, 128, 255].map(
     (flag): Row => ({
       name: `N4 the flag byte ${flag} is malformed`,
       steps: body(message(note, flag)),
       ...malformed,
-      untilRebuilt: everywhere("misled"),
     }),
   ),
   ...[4 * 1024 * 1024 + 1, 0x7fffffff, 0xffffffff].map(
@@ -620,35 +591,27 @@ const takenIn: Step = { op: "flood", frame: "ping", count: 1, window: 1 };
 const sent = (bytes: Buffer): Step => ({ op: "data", stream: 1, hex: hex(bytes) });
 const reset = (code: number): Step => ({ op: "reset", stream: 1, code });
 
-const unfinished = (name: string, steps: readonly Step[], untilRebuilt?: Row["untilRebuilt"]): Row => ({
+const unfinished = (name: string, steps: readonly Step[]): Row => ({
   name: `N3 ${name} is no end of the request`,
   steps: (given, fields) => [{ op: "headers", stream: 1, fields }, ...steps, ...another(given, 3)],
   told: {},
   reaches: "no end",
   messages: 1,
-  untilRebuilt,
 });
 
 const unfinishedRows: readonly Row[] = [
-  unfinished("RST_STREAM CANCEL behind a message", [sent(hello), takenIn, reset(8)], everywhere("misled")),
-  unfinished("RST_STREAM NO_ERROR behind a message", [sent(hello), takenIn, reset(0)], everywhere("misled")),
+  unfinished("RST_STREAM CANCEL behind a message", [sent(hello), takenIn, reset(8)]),
+  unfinished("RST_STREAM NO_ERROR behind a message", [sent(hello), takenIn, reset(0)]),
   unfinished("RST_STREAM INTERNAL_ERROR behind a message", [sent(hello), takenIn, reset(2)]),
-  unfinished("RST_STREAM behind half a message", [sent(hello.subarray(0, 9)), takenIn, reset(8)], {
-    "a stream": "misled",
-  }),
-  unfinished("RST_STREAM behind the header fields", [takenIn, reset(8)], { "a stream": "misled" }),
-  unfinished(
-    "RST_STREAM that comes with a message",
-    [sent(hello), reset(8)],
-    everywhere({ told: {}, reaches: "anything" }),
-  ),
+  unfinished("RST_STREAM behind half a message", [sent(hello.subarray(0, 9)), takenIn, reset(8)]),
+  unfinished("RST_STREAM behind the header fields", [takenIn, reset(8)]),
+  unfinished("RST_STREAM that comes with a message", [sent(hello), reset(8)]),
   {
     name: "N3 a connection that is lost behind a message is no end of the request",
     steps: (_given, fields) => [{ op: "headers", stream: 1, fields }, sent(hello), takenIn, { op: "cut" }],
     told: {},
     reaches: "no end",
     messages: 1,
-    untilRebuilt: everywhere({ told: {}, reaches: "anything" }),
     ends: "always",
   },
 ];

@@ -20,7 +20,7 @@ export interface Frame {
   readonly payload: Buffer;
 }
 
-export const frameTypes = { headers: 1, settings: 4 } as const;
+export const frameTypes = { data: 0, headers: 1, settings: 4 } as const;
 export const ackFlag = 1;
 /** RFC 9113 section 6.5.2. */
 const maxConcurrentStreamsSetting = 3;

@@ -50,6 +50,8 @@ export function outcomeOf(outcome: Partial<Outcome> = {}): Outcome {
     endedBy: "handler",
     delivered: true,
     durationMs: 12.3456789,
+    receivedBytes: 0,
+    sentBytes: 0,
     ...outcome,
   };
 }

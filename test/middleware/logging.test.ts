@@ -167,7 +167,7 @@ describe("logging", () => {
     [{ code: status.PERMISSION_DENIED, endedBy: "layer" }, 40],
     [{ code: status.RESOURCE_EXHAUSTED, endedBy: "layer" }, 40],
     [{ code: status.DEADLINE_EXCEEDED, endedBy: "deadline" }, 40],
-    [{ code: status.INTERNAL, endedBy: "transport" }, 40],
+    [{ code: status.INTERNAL, endedBy: "transport" }, 30],
     [{ code: status.INTERNAL }, 50],
     [{ code: status.UNKNOWN }, 50],
     [{ code: status.DATA_LOSS }, 50],

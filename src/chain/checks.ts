@@ -1,0 +1,120 @@
+/**
+ * Asks the hooks of a call's middleware, one after the other, and waits for those that answer later. What only observes is
+ * not waited for, and its failures affect nothing.
+ */
+import { status } from "@grpc/grpc-js";
+import type { Call } from "../call/context.ts";
+import { StatusError } from "../call/errors.ts";
+import { texts } from "../call/status.ts";
+import { isThenable } from "../call/thenable.ts";
+import type { Middleware } from "./middleware.ts";
+
+/** A call is checking until every `onCall` hook said yes, then open while messages pass, then ended. */
+export type Phase = "checking" | "open" | "ended";
+
+export interface CheckedCall {
+  readonly phase: Phase;
+  readonly context: Call;
+  /** A hook threw, rejected, or did not answer in time. */
+  refuse(layer: Middleware, error: unknown): void;
+  /** A middleware that only observes failed. */
+  reportObserver(layer: Middleware, error: unknown): void;
+  /** From now on the call waits for somebody else. */
+  onWaiting(): void;
+}
+
+export interface Question {
+  hook(layer: Middleware, call: Call, message: unknown): void | Promise<void>;
+  /**
+   * After one that was waited for all are asked anew: between their word and what it allows nothing may be waited for.
+   * Otherwise the next one is asked.
+   */
+  readonly asksAnew: boolean;
+}
+
+export const onCall: Question = { hook: (layer, call) => layer.onCall?.(call), asksAnew: false };
+export const onRequest: Question = {
+  hook: (layer, call, message) => layer.onRequest?.(message, call),
+  asksAnew: false,
+};
+export const confirm: Question = { hook: (layer, call) => layer.confirm?.(call), asksAnew: true };
+
+export class Checks {
+  readonly #call: CheckedCall;
+  #timer: NodeJS.Timeout | undefined = undefined;
+  /** How many were asked for `onCall`: those hear the end too. */
+  entered = 0;
+
+  constructor(call: CheckedCall) {
+    this.#call = call;
+  }
+
+  /** `passed` is called once all have said yes, at once where none has to be waited for. */
+  ask(
+    question: Question,
+    layers: readonly Middleware[],
+    timeoutMs: number,
+    passed: (message: unknown) => void,
+    message?: unknown,
+    from = 0,
+  ): void {
+    const call = this.#call;
+    for (let i = from; i < layers.length; i++) {
+      const layer = layers[i] as Middleware;
+      if (question === onCall) this.entered = i + 1;
+      let answer: void | Promise<void>;
+      try {
+        answer = question.hook(layer, call.context, message);
+      } catch (error) {
+        if (layer.watches === true) {
+          call.reportObserver(layer, error);
+          continue;
+        }
+        call.refuse(layer, error);
+        return;
+      }
+      if (!isThenable(answer)) continue;
+      if (layer.watches === true) {
+        answer.then(undefined, (error: unknown) => call.reportObserver(layer, error));
+        continue;
+      }
+      const next = question.asksAnew ? 0 : i + 1;
+      this.#wait(answer, layer, timeoutMs, () =>
+        this.ask(question, layers, timeoutMs, passed, message, next),
+      );
+      return;
+    }
+    passed(message);
+  }
+
+  /** Waits for a hook, at most `timeoutMs`. An answer that comes after the call ended is dropped. */
+  #wait(answer: Promise<void>, layer: Middleware, timeoutMs: number, goOn: () => void): void {
+    const call = this.#call;
+    const { phase } = call;
+    call.onWaiting();
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      call.refuse(
+        layer,
+        new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, {
+          cause: new Error(`${layer.name} did not answer within ${timeoutMs} ms`),
+        }),
+      );
+    }, /* protection: check-timeout */ timeoutMs);
+    answer.then(
+      () => {
+        if (/* protection: late-answers */ call.phase !== phase) return;
+        clearTimeout(this.#timer);
+        goOn();
+      },
+      (error: unknown) => {
+        if (call.phase === phase) call.refuse(layer, error);
+      },
+    );
+  }
+
+  /** The call ended: nothing is waited for any more. */
+  stop(): void {
+    clearTimeout(this.#timer);
+  }
+}

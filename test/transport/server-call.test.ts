@@ -1,0 +1,191 @@
+// One call on one stream: what of a request reaches a handler, and what leaves.
+import { Buffer } from "node:buffer";
+import { constants } from "node:http2";
+import type { Duplex } from "node:stream";
+import { gzipSync } from "node:zlib";
+import type { Metadata, UntypedServiceImplementation } from "@grpc/grpc-js";
+import { describe, expect, it } from "vitest";
+import { streamsRequests } from "../../src/call/method.ts";
+import { securityContext } from "../../src/chain/current-context.ts";
+import { invoke, kinds, paths } from "../harness/kinds.ts";
+import { grpcFrame, helloFrame, RawConnection } from "../harness/raw-http2.ts";
+import { eventually, type Secured, secured } from "../harness/secured.ts";
+import { type Frame, frameTypes, openWire } from "../harness/wire.ts";
+
+/** What handlers of streams heard of their callers, in its order. */
+function listening(): { readonly heard: string[]; readonly handlers: UntypedServiceImplementation } {
+  const heard: string[] = [];
+  const listen = (call: Duplex): void => {
+    heard.push("started");
+    securityContext(call).signal.addEventListener("abort", () => heard.push("aborted"));
+    for (const event of ["data", "end", "cancelled"]) call.on(event, () => heard.push(event));
+  };
+  return {
+    heard,
+    handlers: {
+      unary: listen,
+      serverStream: listen,
+      clientStream: listen,
+      bidiStream: listen,
+    } as unknown as UntypedServiceImplementation,
+  };
+}
+
+/** The server has seen everything that was sent before when this is answered, with whatever. */
+const probe = "/test.v1.Kinds/Nobody";
+const hello = Buffer.from(JSON.stringify({ text: "hello" }));
+
+/** Node's client says END_STREAM before it resets a stream, so that nobody can tell it from a finished request. */
+function withoutEnd(frame: Frame): Frame {
+  return frame.type === frameTypes.data ? { ...frame, flags: 0 } : frame;
+}
+
+const endings = [
+  ["RST_STREAM CANCEL", "reset", constants.NGHTTP2_CANCEL],
+  ["RST_STREAM NO_ERROR", "reset", constants.NGHTTP2_NO_ERROR],
+  ["RST_STREAM INTERNAL_ERROR", "reset", constants.NGHTTP2_INTERNAL_ERROR],
+  ["a lost connection", "cut", 0],
+] as const;
+
+describe.each(kinds)("a %s request that is not finished", (kind) => {
+  it.each(endings)("N3 C12 has no end: %s", async (_name, how, code) => {
+    const { heard, handlers } = listening();
+    await using wall = await secured({ handlers });
+    await using wire = await openWire(wall, { outbound: withoutEnd });
+    const headers = await wall.authorized();
+    const call = wire.call({ path: paths[kind], headers, messages: [hello], keepOpen: true });
+    if (streamsRequests(kind)) await eventually(() => heard.includes("data"), "the first message");
+    else await wire.call({ path: probe, messages: [Buffer.alloc(0)], keepOpen: true }).ended;
+    if (how === "cut") wire.session.destroy();
+    else call.stream.close(code);
+    const line = await wall.callLine(({ grpc_code }) => grpc_code === "CANCELLED");
+    expect(line["method"]).toBe(paths[kind]);
+    if (!streamsRequests(kind)) expect(heard).toEqual([]);
+    else {
+      await eventually(() => heard.includes("cancelled"), "the cancellation");
+      expect([...heard].sort()).toEqual(["aborted", "cancelled", "data", "started"]);
+    }
+  });
+});
+
+describe.each(["client_stream", "bidi_stream"] as const)("a loop over a %s request", (kind) => {
+  it("N3 throws where the request is reset, and does not end", async () => {
+    let read = 0;
+    let thrown: unknown;
+    let ended = false;
+    const loop = async (call: Duplex): Promise<void> => {
+      try {
+        for await (const _message of call) read += 1;
+        ended = true;
+      } catch (error) {
+        thrown = error;
+      }
+    };
+    const handlers = { clientStream: loop, bidiStream: loop } as unknown as UntypedServiceImplementation;
+    await using wall = await secured({ handlers });
+    await using wire = await openWire(wall, { outbound: withoutEnd });
+    const headers = await wall.authorized();
+    const call = wire.call({ path: paths[kind], headers, messages: [hello], keepOpen: true });
+    await eventually(() => read === 1, "the first message");
+    call.stream.close(constants.NGHTTP2_CANCEL);
+    await eventually(() => thrown !== undefined || ended, "the loop's end");
+    expect(ended).toBe(false);
+    expect(thrown).toMatchObject({ code: "ERR_STREAM_PREMATURE_CLOSE" });
+  });
+});
+
+const half = grpcFrame(JSON.stringify({ text: "hello" })).subarray(0, -1);
+const malformed: readonly (readonly [string, Buffer, Readonly<Record<string, string>>])[] = [
+  ["a prefix that is cut", helloFrame.subarray(0, 3), {}],
+  ["a message that is cut", half, {}],
+  ["bytes behind a message", Buffer.concat([helloFrame, Buffer.from("xy")]), {}],
+  ["a flag that nobody knows", grpcFrame("{}", 2), {}],
+  ["a compressed message without an encoding", grpcFrame(gzipSync("{}"), 1), {}],
+  ["a compressed message with identity", grpcFrame(gzipSync("{}"), 1), { "grpc-encoding": "identity" }],
+  ["what gzip cannot read", grpcFrame("no gzip", 1), { "grpc-encoding": "gzip" }],
+  ["what the service cannot read", grpcFrame("no JSON"), {}],
+];
+
+describe.each(kinds)("a %s request", (kind) => {
+  it.each(malformed)(
+    "N4 with %s is told so, without an error id, logged at info",
+    async (_name, body, more) => {
+      const { heard, handlers } = listening();
+      await using wall = await secured({ handlers });
+      await using connection = await RawConnection.open(wall);
+      const headers = { ...(await wall.authorized()), ...more };
+      const { name, details } = await connection.call(paths[kind], { headers, body }).answer;
+      expect(`${name} ${details}`).toBe("INTERNAL malformed request message");
+      expect(heard).not.toContain("end");
+      if (!streamsRequests(kind)) expect(heard).toEqual([]);
+      const line = await wall.callLine(({ grpc_code }) => grpc_code === "INTERNAL");
+      expect(line).toMatchObject({ level: 30, ended_by: "transport" });
+      expect(line["error_id"]).toBeUndefined();
+      expect(line["err"]).toBeDefined();
+    },
+  );
+
+  it("N2 in an encoding that nobody knows is UNIMPLEMENTED, with those that are known", async () => {
+    await using wall = await secured();
+    await using connection = await RawConnection.open(wall);
+    for (const flag of [0, 1]) {
+      const headers = { ...(await wall.authorized()), "grpc-encoding": "br" };
+      const answer = await connection.call(paths[kind], { headers, body: grpcFrame("{}", flag) }).answer;
+      expect(`${answer.name} ${answer.details}`).toBe("UNIMPLEMENTED unsupported compression");
+      expect(answer.headers["grpc-accept-encoding"]).toBe("identity,deflate,gzip");
+    }
+  });
+
+  it.each(["0S", "0n", "1n"])("L6 with no time left (%s) starts no handler", async (timeout) => {
+    const { heard, handlers } = listening();
+    await using wall = await secured({ handlers });
+    await using connection = await RawConnection.open(wall);
+    const headers = { ...(await wall.authorized()), "grpc-timeout": timeout };
+    const { name, details } = await connection.call(paths[kind], { headers }).answer;
+    expect(`${name} ${details}`).toBe("DEADLINE_EXCEEDED deadline exceeded");
+    expect(heard).toEqual([]);
+  });
+
+  it("L11 of a megabyte in frames of a byte takes linear time", async () => {
+    await using wall = await secured();
+    await using connection = await RawConnection.open(wall);
+    const body = grpcFrame(JSON.stringify({ text: "x".repeat(100_000) }));
+    const call = connection.call(paths[kind], {
+      headers: await wall.authorized(),
+      body: Buffer.alloc(0),
+      keepOpen: true,
+    });
+    for (const byte of body) call.stream.write(Buffer.of(byte));
+    call.stream.end();
+    expect((await call.answer).name).toBe("OK");
+  });
+});
+
+/** What left, as raw HTTP/2 has it. */
+async function rawAnswer(wall: Secured, kind: (typeof kinds)[number]) {
+  await using connection = await RawConnection.open(wall);
+  return await connection.call(paths[kind], { headers: await wall.authorized() }).answer;
+}
+
+describe.each(kinds)("a %s answer", (kind) => {
+  it("N1 has no grpc-message beside OK, and binary values without padding", async () => {
+    await using wall = await secured({
+      middleware: [
+        {
+          name: "adds",
+          onCall(call) {
+            (call.responseHeaders as Metadata).set("x-head-bin", Buffer.from([1]));
+            call.trailers.set("x-tail-bin", Buffer.from([1, 2]));
+          },
+        },
+      ],
+    });
+    const { name, headers, trailers } = await rawAnswer(wall, kind);
+    expect(name).toBe("OK");
+    expect({ ...headers, ...trailers }).not.toHaveProperty("grpc-message");
+    expect(headers["x-head-bin"]).toBe("AQ");
+    expect(trailers["x-tail-bin"]).toBe("AQI");
+    const result = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
+    expect(result.trailers.get("x-tail-bin")).toEqual([Buffer.from([1, 2])]);
+  });
+});
