@@ -68,7 +68,7 @@ const rows: readonly Row[] = [
   ["T8", "mesh-peers", "true", "server/plaintext"],
   // What is written down.
   ["U2", "audit-lanes", '"identified"', "middleware/audit/audit-queue"],
-  ["U4", "redaction", "", "call/redaction"],
+  ["U4", "redaction", "", "observability/redaction"],
   // The client.
   ["K2", "plaintext-channel", "true", "client/secure-client"],
 ];

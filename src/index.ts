@@ -5,27 +5,8 @@ export type {
   ReadonlyMetadata,
   RecordedDecision,
   SecurityContext,
-} from "./call/context.ts";
-export { ContextKey } from "./call/context.ts";
-export type { StatusErrorDetail } from "./call/error-details.ts";
-export {
-  ConfigError,
-  CredentialError,
-  type CredentialProblem,
-  PolicyError,
-  StatusError,
-  type StatusErrorOptions,
-} from "./call/errors.ts";
-export type { MethodInfo, MethodKind } from "./call/method.ts";
-export {
-  type HistogramProducer,
-  metricProducer,
-  type ProducedHistogram,
-  type ProducedMetrics,
-  type ProducedResource,
-} from "./call/metric-producer.ts";
-export type { Peer, PeerCertificate } from "./call/peer.ts";
-export type { Identity, Principal } from "./call/principal.ts";
+} from "./chain/context.ts";
+export { ContextKey } from "./chain/context.ts";
 export { currentContext, requirePrincipal, securityContext } from "./chain/current-context.ts";
 export {
   type BidiStreamHandler,
@@ -37,10 +18,11 @@ export {
   type UnaryHandler,
 } from "./chain/define-handlers.ts";
 export type { Middleware, Outcome } from "./chain/middleware.ts";
+export type { Identity, Principal } from "./chain/principal.ts";
 export { processGuard } from "./chain/process-guard.ts";
 export { apiKeyCredentials } from "./client/api-key-credentials.ts";
 export { type BearerTokenSource, bearerToken } from "./client/bearer-token.ts";
-export type { ClientChannelOptions } from "./client/channel-options.ts";
+export type { ClientChannelOptions } from "./client/client-channel-options.ts";
 export { compositeCredentials } from "./client/composite-credentials.ts";
 export type { CredentialRequest, CredentialSource } from "./client/credential-source.ts";
 export {
@@ -49,6 +31,17 @@ export {
   type SecureClientConstructor,
   type SecureClientOptions,
 } from "./client/secure-client.ts";
+export type { StatusErrorDetail } from "./grpc/error-details.ts";
+export {
+  ConfigError,
+  CredentialError,
+  type CredentialProblem,
+  PolicyError,
+  StatusError,
+  type StatusErrorOptions,
+} from "./grpc/errors.ts";
+export type { MethodInfo, MethodKind } from "./grpc/method.ts";
+export type { Peer, PeerCertificate } from "./grpc/peer.ts";
 export { type AuditLayer, type AuditOptions, audit } from "./middleware/audit/audit.ts";
 export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
 export type { AuditFailure, AuditFailureReason } from "./middleware/audit/audit-failures.ts";
@@ -100,10 +93,10 @@ export {
   rbac,
 } from "./middleware/authorization/rbac.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
-export { type DeadlineLayer, type DeadlineOptions, deadline } from "./middleware/deadline.ts";
+export { type DeadlineLayer, type DeadlineOptions, deadline } from "./middleware/deadline/deadline.ts";
 export { type LoggingLayer, type LoggingOptions, logging } from "./middleware/logging/logging.ts";
-export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-limit.ts";
-export { metrics } from "./middleware/metrics.ts";
+export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-limit/metadata-limit.ts";
+export { metrics } from "./middleware/metrics/metrics.ts";
 export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";
 export {
   type MessageLimit,
@@ -114,21 +107,32 @@ export {
   type RateLimitOptions,
   rateLimit,
 } from "./middleware/rate-limit/rate-limit.ts";
-export { tracing } from "./middleware/tracing.ts";
+export { tracing } from "./middleware/tracing/tracing.ts";
 export {
   type MessageSchema,
   type ValidationOptions,
   validation,
 } from "./middleware/validation/validation.ts";
-export type { ServerChannelOptions } from "./server/channel-options.ts";
+export {
+  type HistogramProducer,
+  metricProducer,
+  type ProducedHistogram,
+  type ProducedMetrics,
+  type ProducedResource,
+} from "./observability/metric-producer.ts";
 export type { EnforceOptions } from "./server/enforce.ts";
 export type { PeerOptions } from "./server/forwarded-peer.ts";
 export type { Health, HealthAddresses, HealthOptions, ServingStatus } from "./server/health.ts";
 export { type SecureInterceptors, secureInterceptors, toInterceptor } from "./server/interceptors.ts";
 export type { MethodOptions, MethodsOptions } from "./server/method-overrides.ts";
-export type { LimitsOptions, SecureInterceptorsOptions, SecureServerOptions } from "./server/options.ts";
 export type { ReflectionOptions } from "./server/reflection.ts";
 export { createSecureServer, type SecureServer, type ShutdownOptions } from "./server/secure-server.ts";
+export type { ServerChannelOptions } from "./server/server-channel-options.ts";
+export type {
+  LimitsOptions,
+  SecureInterceptorsOptions,
+  SecureServerOptions,
+} from "./server/server-options.ts";
 export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";
 export type { PemSource } from "./tls/load-pem.ts";
 export type { TlsVersion } from "./tls/protocol.ts";
@@ -139,4 +143,4 @@ export type {
   ServerPlaintextLoopback,
   ServerPlaintextMesh,
   ServerTlsOptions,
-} from "./tls/server-options.ts";
+} from "./tls/server-tls-options.ts";

@@ -11,12 +11,12 @@ import { fileApiKeyStoreSchema } from "../../src/middleware/authentication/file-
 import { jwtSchema } from "../../src/middleware/authentication/jwt.ts";
 import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
 import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
-import { deadlineSchema } from "../../src/middleware/deadline.ts";
+import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 import { loggingSchema } from "../../src/middleware/logging/logging.ts";
-import { metadataLimitSchema } from "../../src/middleware/metadata-limit.ts";
+import { metadataLimitSchema } from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
-import { interceptorsSchema, serverSchema } from "../../src/server/options.ts";
 import { shutdownSchema } from "../../src/server/secure-server.ts";
+import { interceptorsSchema, serverSchema } from "../../src/server/server-options.ts";
 import { authoritySchema, requestSchema } from "../../src/testing/certificate-authority.ts";
 import { issuerSchema, signSchema } from "../../src/testing/token-issuer.ts";
 import { clientTlsSchema } from "../../src/tls/client-credentials.ts";

@@ -3,13 +3,14 @@
  * again can write gigabytes of log a day otherwise. In a window of 10 s the first calls of one caller and reason are
  * written one by one; the rest are counted, and one line at the end of the window says how many there were.
  */
-import type { CallContext } from "../call/context.ts";
-import { isHealthProbe } from "../call/method.ts";
-import { peerKey } from "../call/peer-key.ts";
-import { type Principal, principalKey } from "../call/principal.ts";
-import { boundedText, longestText } from "../call/redaction.ts";
-import { texts } from "../call/status.ts";
+
+import { isHealthProbe } from "../grpc/method.ts";
+import { peerKey } from "../grpc/peer-key.ts";
+import { texts } from "../grpc/status.ts";
+import { boundedText, longestText } from "../observability/redaction.ts";
+import type { CallContext } from "./context.ts";
 import type { Outcome } from "./middleware.ts";
+import { type Principal, principalKey } from "./principal.ts";
 
 const windowMs = 10_000;
 

@@ -1,7 +1,7 @@
 // The one place that counts a call's time: its deadline, and how long its status may wait for a caller who does not read.
 import { performance } from "node:perf_hooks";
-import type { Call } from "../call/context.ts";
-import { longestTimerMs } from "../call/timer.ts";
+import { longestTimerMs } from "../config/timer.ts";
+import type { Call } from "./context.ts";
 
 /**
  * Node keeps a list of timers for each duration, and hardly two calls have the same time left. So a timer waits for a

@@ -9,19 +9,19 @@ import type {
   ServerMethodDefinition,
 } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import type { Call, CallContext } from "../call/context.ts";
-import { describeError } from "../call/error-description.ts";
-import { LogThrottle } from "../call/log-throttle.ts";
-import { kindOf, type MethodInfo, type MethodKind, methodInfo, streamsRequests } from "../call/method.ts";
+import { kindOf, type MethodInfo, type MethodKind, methodInfo, streamsRequests } from "../grpc/method.ts";
+import { describeError } from "../observability/error-description.ts";
+import { LogThrottle } from "../observability/log-throttle.ts";
 import { AttachedCall, type CertificateOf } from "../transport/attached-call.ts";
 import type { TransportCall } from "../transport/call.ts";
 import { baseCallMembers, checkInterceptors, type RegisteredHandler } from "../transport/grpc-js.ts";
 import { refusingCall } from "../transport/server.ts";
+import type { Call, CallContext } from "./context.ts";
 import { runInContext } from "./current-context.ts";
 import { guardHandler } from "./handlers.ts";
 import type { Middleware } from "./middleware.ts";
 import { type ChainServices, joinPlans, type PeerOf, type Plan } from "./plan.ts";
-import type { Recovery } from "./recovery.ts";
+import type { Recovery } from "./public-status.ts";
 import { SecuredCall } from "./secured-call.ts";
 
 export interface ChainOptions {

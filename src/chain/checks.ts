@@ -3,11 +3,11 @@
  * not waited for, and its failures affect nothing.
  */
 import { status } from "@grpc/grpc-js";
-import type { Call } from "../call/context.ts";
-import { StatusError } from "../call/errors.ts";
-import { texts } from "../call/status.ts";
-import { isThenable } from "../call/thenable.ts";
+import { StatusError } from "../grpc/errors.ts";
+import { texts } from "../grpc/status.ts";
+import type { Call } from "./context.ts";
 import type { Middleware } from "./middleware.ts";
+import { isThenable } from "./thenable.ts";
 
 /** A call is checking until every `onCall` hook said yes, then open while messages pass, then ended. */
 export type Phase = "checking" | "open" | "ended";

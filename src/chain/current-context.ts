@@ -2,10 +2,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { status } from "@grpc/grpc-js";
 import { context as openTelemetry } from "@opentelemetry/api";
-import type { Call, SecurityContext } from "../call/context.ts";
-import { StatusError } from "../call/errors.ts";
-import type { Principal } from "../call/principal.ts";
-import { texts } from "../call/status.ts";
+import { StatusError } from "../grpc/errors.ts";
+import { texts } from "../grpc/status.ts";
+import type { Call, SecurityContext } from "./context.ts";
+import type { Principal } from "./principal.ts";
 import { securedCallOf } from "./secured-call.ts";
 
 const contextStorage: AsyncLocalStorage<SecurityContext> = new AsyncLocalStorage();

@@ -12,8 +12,8 @@ import type {
   sendUnaryData,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { ConfigError } from "../call/errors.ts";
-import { didYouMean } from "../call/nearest-name.ts";
+import { didYouMean } from "../config/nearest-name.ts";
+import { ConfigError } from "../grpc/errors.ts";
 
 // biome-ignore lint/suspicious/noConfusingVoidType: who answers by callback or by writing returns nothing
 type Answer<Returned> = void | Returned;

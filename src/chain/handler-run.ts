@@ -3,10 +3,10 @@
  * it here; the first word counts, and becomes the call's status.
  */
 import { type Metadata, status } from "@grpc/grpc-js";
-import type { Call } from "../call/context.ts";
 import type { PartialStatus } from "../transport/call.ts";
 import type { Decompression } from "../transport/decompression.ts";
-import type { FailureSource, PublicStatus } from "./recovery.ts";
+import type { Call } from "./context.ts";
+import type { FailureSource, PublicStatus } from "./public-status.ts";
 
 /** The call that the handler runs for. */
 export interface HandledCall {

@@ -9,12 +9,12 @@
 import type { EventEmitter } from "node:events";
 import type { Duplex, Readable, Writable } from "node:stream";
 import type { UntypedHandleCall } from "@grpc/grpc-js";
-import type { MethodKind } from "../call/method.ts";
-import { isThenable } from "../call/thenable.ts";
+import type { MethodKind } from "../grpc/method.ts";
 import { currentContext, runInContext } from "./current-context.ts";
 import { readWhenWanted } from "./handler-reads.ts";
 import type { HandlerRun } from "./handler-run.ts";
 import { securedCallOf } from "./secured-call.ts";
+import { isThenable } from "./thenable.ts";
 
 type HandlerCall = EventEmitter & object;
 type Callback = (error: unknown, value?: unknown, trailers?: unknown) => void;

@@ -1,9 +1,9 @@
 // What of a status may leave: a text that HTTP/2 and callers take, metadata that HTTP/2 does not throw at.
 import { Metadata } from "@grpc/grpc-js";
-import { encodeStatusDetails } from "../call/error-details.ts";
+import { encodeStatusDetails } from "../grpc/error-details.ts";
 import type { PartialStatus } from "../transport/call.ts";
 import { cleanMetadata, isEmptyMetadata, maxMetadataBytes } from "../transport/response-metadata.ts";
-import type { PublicStatus } from "./recovery.ts";
+import type { PublicStatus } from "./public-status.ts";
 
 type OnDropped = (key: string) => void;
 

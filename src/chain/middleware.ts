@@ -15,8 +15,8 @@
  * - One layer object serves every call at once: keep what belongs to a call in `call.set(key, value)`.
  */
 import type { status } from "@grpc/grpc-js";
-import type { CallContext } from "../call/context.ts";
-import type { MethodInfo } from "../call/method.ts";
+import type { MethodInfo } from "../grpc/method.ts";
+import type { CallContext } from "./context.ts";
 
 export interface Outcome {
   /** The status that left, or would have left: CANCELLED where the caller went away first. */

@@ -1,10 +1,10 @@
 // What one call needs from its chain: the ready-made lists of its method, and the services that all calls share.
 import type { Logger } from "pino";
-import type { CallContext, ListenerGuard, ReadonlyMetadata } from "../call/context.ts";
-import type { MethodInfo } from "../call/method.ts";
-import type { Peer } from "../call/peer.ts";
+import type { MethodInfo } from "../grpc/method.ts";
+import type { Peer } from "../grpc/peer.ts";
+import type { CallContext, ListenerGuard, ReadonlyMetadata } from "./context.ts";
 import type { Middleware } from "./middleware.ts";
-import type { Recovery } from "./recovery.ts";
+import type { Recovery } from "./public-status.ts";
 
 /** What a method's calls walk through. */
 export interface Plan {

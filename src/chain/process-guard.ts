@@ -2,8 +2,9 @@
  * The guard for work that a handler left behind (C3): a timer, or a promise that it neither returned nor awaited. The
  * guard around the handler cannot see these; what they throw reaches the process, which Node then ends.
  */
-import { Call } from "../call/context.ts";
-import { describeError } from "../call/error-description.ts";
+
+import { describeError } from "../observability/error-description.ts";
+import { Call } from "./context.ts";
 import { currentContext } from "./current-context.ts";
 
 /** How many guards stand: several servers of one process may each ask for one. */

@@ -8,10 +8,9 @@
  * - Time is counted in call-deadline.ts, hooks are asked in checks.ts, what the handler said is in handler-run.ts.
  */
 import { type Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
-import { Call } from "../call/context.ts";
-import { StatusError } from "../call/errors.ts";
-import { isHealthProbe, streamsRequests, streamsResponses } from "../call/method.ts";
-import { internalErrorText, texts } from "../call/status.ts";
+import { StatusError } from "../grpc/errors.ts";
+import { isHealthProbe, streamsRequests, streamsResponses } from "../grpc/method.ts";
+import { internalErrorText, texts } from "../grpc/status.ts";
 import type {
   CallListener,
   InboundListener,
@@ -23,11 +22,12 @@ import type { Decompression } from "../transport/decompression.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import { CallDeadline, type TimedCall } from "./call-deadline.ts";
 import { type CheckedCall, Checks, confirm, onCall, onRequest, type Phase } from "./checks.ts";
+import { Call } from "./context.ts";
 import { type HandledCall, HandlerRun } from "./handler-run.ts";
 import { leavingStatus, merged } from "./leaving-status.ts";
 import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
-import type { FailureSource, PublicStatus } from "./recovery.ts";
+import type { FailureSource, PublicStatus } from "./public-status.ts";
 
 type EndedBy = Outcome["endedBy"];
 

@@ -1,5 +1,5 @@
 // API keys on calls: `x-api-key`.
-import { ConfigError } from "../call/errors.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { secretProblem } from "./secret-text.ts";
 

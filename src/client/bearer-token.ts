@@ -1,8 +1,8 @@
 // Bearer tokens on calls: `authorization: Bearer …` (RFC 6750 section 2.1).
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
-import { ConfigError, StatusError } from "../call/errors.ts";
-import { parseOptions } from "../call/options.ts";
+import { parseOptions } from "../config/options.ts";
+import { ConfigError, StatusError } from "../grpc/errors.ts";
 import type { CredentialSource } from "./credential-source.ts";
 import { secretProblem } from "./secret-text.ts";
 import { TokenFile } from "./token-file.ts";

@@ -1,7 +1,7 @@
 // Credential sources as grpc-js call credentials. Never handed out alone: only `compositeCredentials` and
 // `createSecureClient` use them, behind TLS, because loose call credentials cannot see the channel they go over.
 import { type CallCredentials, credentials, Metadata, status } from "@grpc/grpc-js";
-import { StatusError } from "../call/errors.ts";
+import { StatusError } from "../grpc/errors.ts";
 import type { OnCredentialFailure } from "./credential-failures.ts";
 import type { CredentialRequest, CredentialSource } from "./credential-source.ts";
 

@@ -1,7 +1,7 @@
 // Channel credentials that carry call credentials, for clients that other code makes.
 import type { ChannelCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { ConfigError } from "../call/errors.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import { type ClientTlsFiles, clientCredentials } from "../tls/client-credentials.ts";
 import { checkChannelCredentials } from "../transport/grpc-js.ts";
 import { callCredentials } from "./call-credentials.ts";

@@ -1,8 +1,8 @@
 // Where it is said why a credential source failed: to this process, whose source it is, and never to the call's error, which
 // may be shown to anybody.
 import type { Logger } from "pino";
-import { describeError } from "../call/error-description.ts";
-import { LogThrottle } from "../call/log-throttle.ts";
+import { describeError } from "../observability/error-description.ts";
+import { LogThrottle } from "../observability/log-throttle.ts";
 
 /** Told of a source that failed other than by a `StatusError`, which says on its own what it has to say. */
 export type OnCredentialFailure = (source: string, error: unknown) => void;

@@ -2,9 +2,9 @@
 import { Channel, type ChannelCredentials, type ChannelOptions, type ClientOptions } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
-import { loggerSchema } from "../call/logger-option.ts";
-import { parseOptions } from "../call/options.ts";
+import { loggerSchema } from "../config/logger-option.ts";
+import { parseOptions } from "../config/options.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import { type CertificateReporting, sayWarning } from "../tls/certificate-reporting.ts";
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
@@ -13,7 +13,7 @@ import {
   type ClientChannelOptions,
   type ClientChannelSettings,
   clientChannelOptionsSchema,
-} from "./channel-options.ts";
+} from "./client-channel-options.ts";
 import { withSources } from "./composite-credentials.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 import { defaultDeadline } from "./default-deadline.ts";

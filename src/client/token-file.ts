@@ -2,7 +2,7 @@
 import type { BigIntStats } from "node:fs";
 import { open, stat } from "node:fs/promises";
 import { status } from "@grpc/grpc-js";
-import { StatusError } from "../call/errors.ts";
+import { StatusError } from "../grpc/errors.ts";
 import { secretProblem } from "./secret-text.ts";
 
 /** No token is near this long: the path names something else. */

@@ -7,7 +7,7 @@ import { status } from "@grpc/grpc-js";
 import { HttpException, HttpStatus } from "@nestjs/common";
 import { BaseRpcExceptionFilter, RpcException } from "@nestjs/microservices";
 import { isObservable, tap } from "rxjs";
-import { isOutgoingCallError, isStatusShaped, StatusError } from "../call/errors.ts";
+import { isOutgoingCallError, isStatusShaped, StatusError } from "../grpc/errors.ts";
 
 /** By the object that NestJS made of it. Held no longer than that. */
 const exceptions = new WeakMap<object, unknown>();

@@ -1,5 +1,5 @@
 // Comes first, because what comes after it is made of classes of these packages: whoever lacks one is told so.
-import { loadOptional } from "../call/optional-package.ts";
+import { loadOptional } from "../config/optional-package.ts";
 
 const installed = {
   neededBy: "grpc-palisade/nestjs",

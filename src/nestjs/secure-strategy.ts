@@ -8,11 +8,11 @@ import type { CustomTransportStrategy, GrpcOptions } from "@nestjs/microservices
 import { ServerGrpc } from "@nestjs/microservices";
 import { catchError, type Observable, throwError } from "rxjs";
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
-import { didYouMean } from "../call/nearest-name.ts";
-import { parseOptions, refused } from "../call/options.ts";
-import type { SecureServerOptions } from "../server/options.ts";
+import { didYouMean } from "../config/nearest-name.ts";
+import { parseOptions, refused } from "../config/options.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import { createSecureServer, graceMsSchema, type SecureServer } from "../server/secure-server.ts";
+import type { SecureServerOptions } from "../server/server-options.ts";
 import { failureOf, watchExceptions } from "./exceptions.ts";
 
 type NestGrpcOptions = GrpcOptions["options"];

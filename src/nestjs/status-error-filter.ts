@@ -1,6 +1,6 @@
 import { type ArgumentsHost, Catch, type RpcExceptionFilter } from "@nestjs/common";
 import { type Observable, throwError } from "rxjs";
-import { StatusError } from "../call/errors.ts";
+import { StatusError } from "../grpc/errors.ts";
 
 /**
  * Lets a `StatusError` through NestJS, which knows `RpcException` alone and makes an internal error of everything else.

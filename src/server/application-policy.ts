@@ -1,6 +1,6 @@
 // The application's policy, on every road: checked against its methods and callers, what looks like a mistake in it said.
 import type { Logger } from "pino";
-import type { MethodInfo } from "../call/method.ts";
+import type { MethodInfo } from "../grpc/method.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
 

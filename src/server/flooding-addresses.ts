@@ -13,9 +13,9 @@
  * Configured proxies, Unix sockets and plaintext servers (a sidecar, or this machine) stand for many callers and are never
  * refused. Open connections of a refused address stay; one ends when another ten of its calls were refused meanwhile.
  */
-import type { CallContext } from "../call/context.ts";
-import type { Peer } from "../call/peer.ts";
+import type { CallContext } from "../chain/context.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
+import type { Peer } from "../grpc/peer.ts";
 import type { RateLimit } from "../middleware/rate-limit/memory-rate-limiter.ts";
 
 export interface FloodingAddressesOptions {

@@ -4,10 +4,10 @@
  */
 import { isIP, isIPv6 } from "node:net";
 import { z } from "zod";
-import { type AddressSet, addressProblem, addressSet } from "../call/address-set.ts";
-import type { ReadonlyMetadata } from "../call/context.ts";
-import type { Peer, PeerCertificate } from "../call/peer.ts";
+import type { ReadonlyMetadata } from "../chain/context.ts";
 import type { PeerOf } from "../chain/plan.ts";
+import { type AddressSet, addressProblem, addressSet } from "../config/address-set.ts";
+import type { Peer, PeerCertificate } from "../grpc/peer.ts";
 import { hasUnreadableCertificate } from "../tls/forwarded-certificate.ts";
 
 export interface PeerOptions {

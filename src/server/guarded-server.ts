@@ -7,9 +7,9 @@ import type {
   UntypedHandleCall,
   UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import { ConfigError } from "../call/errors.ts";
-import { type MethodInfo, type MethodKind, methodInfo } from "../call/method.ts";
 import { guardHandler } from "../chain/handlers.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import { type MethodInfo, type MethodKind, methodInfo } from "../grpc/method.ts";
 import { TransportServer } from "../transport/server.ts";
 
 type Serialize<T> = (value: T) => Buffer;

@@ -1,5 +1,5 @@
 // Who may ask the health service what: probes pass without credentials (A10); listing every service's status needs some.
-import { healthServiceName, type MethodInfo } from "../call/method.ts";
+import { healthServiceName, type MethodInfo } from "../grpc/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
 
 const listPath = "/grpc.health.v1.Health/List";

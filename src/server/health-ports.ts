@@ -11,13 +11,13 @@ import {
 } from "node:http";
 import { ServerCredentials } from "@grpc/grpc-js";
 import type { Logger } from "pino";
-import { ConfigError } from "../call/errors.ts";
-import { addressKey } from "../call/peer-key.ts";
 import { Chain } from "../chain/chain.ts";
-import { deadline } from "../middleware/deadline.ts";
-import { metadataLimit } from "../middleware/metadata-limit.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import { addressKey } from "../grpc/peer-key.ts";
+import { deadline } from "../middleware/deadline/deadline.ts";
+import { metadataLimit } from "../middleware/metadata-limit/metadata-limit.ts";
 import { peerRateLimit } from "../middleware/rate-limit/rate-limit.ts";
-import { recover } from "../middleware/recovery.ts";
+import { recover } from "../middleware/recovery/recovery.ts";
 import { ConnectionGate } from "../transport/connection-gate.ts";
 import { PingPolicy } from "../transport/ping-policy.ts";
 import type { OnRefusedBelow } from "../transport/refused-below.ts";

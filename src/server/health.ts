@@ -8,12 +8,12 @@ import type { ServiceDefinition } from "@grpc/grpc-js";
 import { type ServerUnaryCall, type ServerWritableStream, type sendUnaryData, status } from "@grpc/grpc-js";
 import { fromJSON } from "@grpc/proto-loader";
 import { z } from "zod";
-import { StatusError } from "../call/errors.ts";
-import { Holders } from "../call/holders.ts";
-import { healthServiceName } from "../call/method.ts";
-import { peerKey } from "../call/peer-key.ts";
-import { texts } from "../call/status.ts";
 import { securityContext } from "../chain/current-context.ts";
+import { StatusError } from "../grpc/errors.ts";
+import { healthServiceName } from "../grpc/method.ts";
+import { peerKey } from "../grpc/peer-key.ts";
+import { texts } from "../grpc/status.ts";
+import { Holders } from "../transport/holders.ts";
 import { hostAndPortOf, isListenAddress } from "./listen-address.ts";
 
 export type ServingStatus = "UNKNOWN" | "SERVING" | "NOT_SERVING" | "SERVICE_UNKNOWN";

@@ -4,17 +4,17 @@
  */
 import type { ServerInterceptor, ServiceDefinition } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
-import { ConfigError } from "../call/errors.ts";
-import { kindOf, type MethodInfo, methodInfo } from "../call/method.ts";
-import { parseOptions } from "../call/options.ts";
 import { Chain } from "../chain/chain.ts";
 import type { Middleware } from "../chain/middleware.ts";
+import { parseOptions } from "../config/options.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import { kindOf, type MethodInfo, methodInfo } from "../grpc/method.ts";
 import { audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
-import { deadline } from "../middleware/deadline.ts";
+import { deadline } from "../middleware/deadline/deadline.ts";
 import { logging } from "../middleware/logging/logging.ts";
-import { recover } from "../middleware/recovery.ts";
+import { recover } from "../middleware/recovery/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { compilePolicy } from "./application-policy.ts";
 import { warnOfShadow } from "./enforce.ts";
@@ -22,8 +22,8 @@ import { peerOfCalls } from "./forwarded-peer.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
 import { layersOf } from "./layers.ts";
 import { MethodOverrides } from "./method-overrides.ts";
-import { interceptorsSchema, type SecureInterceptorsOptions } from "./options.ts";
 import { layersSchema } from "./own-layers.ts";
+import { interceptorsSchema, type SecureInterceptorsOptions } from "./server-options.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
 /**

@@ -1,14 +1,15 @@
 // The one place that knows the order of the layers (C1). It reads like the list in the README.
-import type { MethodInfo } from "../call/method.ts";
+
 import type { Middleware } from "../chain/middleware.ts";
+import type { MethodInfo } from "../grpc/method.ts";
 import type { AuditLayer } from "../middleware/audit/audit.ts";
 import { authenticationWatchedBy } from "../middleware/authentication/authentication.ts";
 import { PresentedCredentials } from "../middleware/authentication/presented-credentials.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
-import { type DeadlineLimits, deadline } from "../middleware/deadline.ts";
+import { type DeadlineLimits, deadline } from "../middleware/deadline/deadline.ts";
 import type { LoggingLayer } from "../middleware/logging/logging.ts";
-import { metadataLimit } from "../middleware/metadata-limit.ts";
-import { metrics } from "../middleware/metrics.ts";
+import { metadataLimit } from "../middleware/metadata-limit/metadata-limit.ts";
+import { metrics } from "../middleware/metrics/metrics.ts";
 import {
   type FailedAuthenticationLimit,
   failedAuthenticationLimit,
@@ -23,11 +24,11 @@ import {
   principalLayer,
 } from "../middleware/rate-limit/rate-limit.ts";
 import type { Enforcement } from "../middleware/rate-limit/refusal.ts";
-import { tracing } from "../middleware/tracing.ts";
+import { tracing } from "../middleware/tracing/tracing.ts";
 import { validation } from "../middleware/validation/validation.ts";
-import { forwardedCertificateCheck } from "./forwarded-certificate.ts";
+import { forwardedCertificateCheck } from "./forwarded-certificate-of-calls.ts";
 import type { MethodOptions, MethodOverrides } from "./method-overrides.ts";
-import type { LayerSettings } from "./options.ts";
+import type { LayerSettings } from "./server-options.ts";
 
 export interface LayerParts {
   readonly settings: LayerSettings;

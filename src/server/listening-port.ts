@@ -2,14 +2,14 @@
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { ServerCredentials } from "@grpc/grpc-js";
-import { withoutMapping } from "../call/address-set.ts";
-import { isLoopbackAddress, isLoopbackTarget } from "../call/loopback.ts";
 import type { PeerOf } from "../chain/plan.ts";
+import { withoutMapping } from "../config/address-set.ts";
+import { isLoopbackAddress, isLoopbackTarget } from "../config/loopback.ts";
 import type { CertificateReporting } from "../tls/certificate-reporting.ts";
 import { forwardedPeers } from "../tls/forwarded-certificate.ts";
 import { clientCertificateVerdict } from "../tls/peer-certificate.ts";
 import { TlsServerCredentials } from "../tls/server-credentials.ts";
-import type { ServerPlaintextSettings, ServerTlsSettings } from "../tls/server-options.ts";
+import type { ServerPlaintextSettings, ServerTlsSettings } from "../tls/server-tls-options.ts";
 import type { RefusedConnection } from "../transport/connections.ts";
 
 export interface ListeningPort {

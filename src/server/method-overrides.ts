@@ -1,9 +1,9 @@
 // What single methods have of their own (L6, L1, L4): `methods` of the server's options. The most specific entry wins, for
 // each setting by itself; which one that is, is looked up once for each method.
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
-import type { MethodInfo } from "../call/method.ts";
 import type { Middleware } from "../chain/middleware.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import type { MethodInfo } from "../grpc/method.ts";
 import { explainNoMatch, rulePathsFor, scopeOf } from "../middleware/authorization/rule-path.ts";
 import {
   type MethodRateLimits,

@@ -1,7 +1,7 @@
 // Layers of one's own (C7): checked where they are handed in, because a hook with a misspelt name would protect nothing.
 import { z } from "zod";
-import { didYouMean } from "../call/nearest-name.ts";
 import type { Middleware } from "../chain/middleware.ts";
+import { didYouMean } from "../config/nearest-name.ts";
 
 const hooks = ["appliesTo", "needsMessage", "onCall", "onRequest", "confirm", "onResponse", "onEnd"] as const;
 const known: ReadonlySet<string> = new Set(hooks);

@@ -6,8 +6,8 @@
 import type { MessageTypeDefinition, PackageDefinition } from "@grpc/proto-loader";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { healthServiceName, type MethodInfo } from "../call/method.ts";
-import { loadOptional } from "../call/optional-package.ts";
+import { loadOptional } from "../config/optional-package.ts";
+import { healthServiceName, type MethodInfo } from "../grpc/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
 import type { GuardedServer } from "./guarded-server.ts";
 

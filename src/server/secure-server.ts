@@ -3,22 +3,22 @@ import { isIP } from "node:net";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { z } from "zod";
-import { addressSet } from "../call/address-set.ts";
-import { describeError } from "../call/error-description.ts";
-import { ConfigError } from "../call/errors.ts";
-import type { MethodInfo } from "../call/method.ts";
-import { parseOptions } from "../call/options.ts";
-import { addressKey } from "../call/peer-key.ts";
-import { longestTimerMs } from "../call/timer.ts";
 import { Chain } from "../chain/chain.ts";
 import { checkHandlers } from "../chain/define-handlers.ts";
+import { addressSet } from "../config/address-set.ts";
+import { parseOptions } from "../config/options.ts";
+import { longestTimerMs } from "../config/timer.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import type { MethodInfo } from "../grpc/method.ts";
+import { addressKey } from "../grpc/peer-key.ts";
 import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
 import { type LoggingLayer, logging } from "../middleware/logging/logging.ts";
-import { recover } from "../middleware/recovery.ts";
+import { recover } from "../middleware/recovery/recovery.ts";
+import { describeError } from "../observability/error-description.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { ConnectionGate } from "../transport/connection-gate.ts";
 import { PingPolicy } from "../transport/ping-policy.ts";
@@ -34,15 +34,15 @@ import { layersOf } from "./layers.ts";
 import { isListenAddress } from "./listen-address.ts";
 import { type ListeningPort, listeningPort } from "./listening-port.ts";
 import { MethodOverrides } from "./method-overrides.ts";
+import { tellOfDroppedFields } from "./padded-fields.ts";
+import { Reflection } from "./reflection.ts";
+import { type RefusedBelowReporter, refusedBelowReporter } from "./refused-below-reporter.ts";
 import {
   authorizerSchema,
   type SecureServerOptions,
   type SecureServerSettings,
   serverSchema,
-} from "./options.ts";
-import { tellOfDroppedFields } from "./padded-fields.ts";
-import { Reflection } from "./reflection.ts";
-import { type RefusedBelowReporter, refusedBelowReporter } from "./refused-below.ts";
+} from "./server-options.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
 export interface ShutdownOptions {

@@ -1,6 +1,6 @@
 // The methods that `validation` names must exist: a schema for a misspelt method would protect nothing.
-import { ConfigError } from "../call/errors.ts";
-import type { MethodInfo } from "../call/method.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import type { MethodInfo } from "../grpc/method.ts";
 import { explainNoMatch } from "../middleware/authorization/rule-path.ts";
 import type { ValidationOptions } from "../middleware/validation/validation.ts";
 

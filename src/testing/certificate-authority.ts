@@ -2,8 +2,8 @@
 import { X509Certificate as NodeCertificate, randomBytes, webcrypto } from "node:crypto";
 import type { Extension, JsonGeneralName, Name, X509Certificate } from "@peculiar/x509";
 import { z } from "zod";
-import { loadOptional } from "../call/optional-package.ts";
-import { type Filled, parseOptions } from "../call/options.ts";
+import { loadOptional } from "../config/optional-package.ts";
+import { type Filled, parseOptions } from "../config/options.ts";
 
 export interface CertificateAuthorityOptions {
   /** The common name of the CA. Default: `Palisade test CA`. */

@@ -4,7 +4,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { parseOptions } from "../call/options.ts";
+import { parseOptions } from "../config/options.ts";
 import { createCertificateAuthority } from "./certificate-authority.ts";
 
 /** Every name that `writeDevelopmentCertificates` writes: the good ones, and those to be refused. */

@@ -2,7 +2,6 @@
 import { Buffer } from "node:buffer";
 import { pino } from "pino";
 import { z } from "zod";
-import { parseOptions, refused } from "../call/options.ts";
 import { bearerToken } from "../client/bearer-token.ts";
 import { isCredentialSource } from "../client/credential-source.ts";
 import {
@@ -11,10 +10,11 @@ import {
   type SecureClientConstructor,
   type SecureClientOptions,
 } from "../client/secure-client.ts";
+import { parseOptions, refused } from "../config/options.ts";
 import { jwt } from "../middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../middleware/authorization/allow-authenticated.ts";
-import type { SecureServerOptions } from "../server/options.ts";
 import { createSecureServer, type SecureServer } from "../server/secure-server.ts";
+import type { SecureServerOptions } from "../server/server-options.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,

@@ -2,14 +2,14 @@
 // failures that real ones have.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { z } from "zod";
+import { parseOptions } from "../config/options.ts";
 import {
   type CryptoKey,
   type JSONWebKeySet,
   type JWK,
   type JWTHeaderParameters,
   jose,
-} from "../call/jose.ts";
-import { parseOptions } from "../call/options.ts";
+} from "../middleware/authentication/jose.ts";
 
 /** The algorithms that Palisade accepts (RFC 7518 section 3.1, RFC 8037 section 3.1). */
 export type TokenAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";

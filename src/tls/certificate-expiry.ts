@@ -1,6 +1,6 @@
 // Certificates that are about to end (T9): a metric that shows the days left, and a warning a week ahead.
 import type { X509Certificate } from "node:crypto";
-import { LateGauge, type Observation } from "../call/late-gauge.ts";
+import { LateGauge, type Observation } from "../observability/late-gauge.ts";
 import { type CertificateReporting, type CertificateRole, sayWarning } from "./certificate-reporting.ts";
 import { validityOf } from "./load-pem.ts";
 

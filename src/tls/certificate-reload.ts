@@ -1,8 +1,9 @@
 // Takes over certificates, keys and roots when their files change (T4). What cannot be used is refused and said once;
 // what was last good stays in use.
-import { ConfigError } from "../call/errors.ts";
-import { FileWatch } from "../call/file-watch.ts";
-import { LogThrottle } from "../call/log-throttle.ts";
+
+import { FileWatch } from "../config/file-watch.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import { LogThrottle } from "../observability/log-throttle.ts";
 import { type CertificateInUse, ExpiryWatch } from "./certificate-expiry.ts";
 import { type CertificateReporting, countReload, sayInfo, sayWarning } from "./certificate-reporting.ts";
 

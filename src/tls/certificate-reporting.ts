@@ -1,6 +1,6 @@
 // Where certificates that change, or are about to end, are spoken of.
 import type { Logger } from "pino";
-import { LateCounter } from "../call/instruments.ts";
+import { LateCounter } from "../observability/instruments.ts";
 
 export interface CertificateReporting {
   /** Where it is said. Undefined: problems become process warnings (`PalisadeWarning`), the rest stays unsaid. */

@@ -1,9 +1,9 @@
 // Channel credentials from the client's `tls` option (T1, T3). There is no way to ask for an unverified server.
 import { ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
-import { isLoopbackTarget } from "../call/loopback.ts";
-import { parseOptions } from "../call/options.ts";
+import { isLoopbackTarget } from "../config/loopback.ts";
+import { parseOptions } from "../config/options.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
 import {
   type KeyPair,
@@ -22,7 +22,7 @@ import {
   type TlsVersion,
 } from "./protocol.ts";
 import { ReloadingCredentials } from "./reloading-credentials.ts";
-import { nothingToReload, watchedPaths } from "./server-options.ts";
+import { nothingToReload, watchedPaths } from "./server-tls-options.ts";
 
 /**
  * TLS on the client. Each file is a path or a Buffer, in PEM. Unlike any other option, one that is given as `undefined` is

@@ -1,7 +1,7 @@
 // The client certificate that a sidecar verified and forwards in `x-forwarded-client-cert` (T8), in Envoy's format.
 // Source: Envoy's documentation, "HTTP header manipulation", x-forwarded-client-cert.
 import { X509Certificate } from "node:crypto";
-import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
+import { inItsTime, type Peer, type PeerCertificate } from "../grpc/peer.ts";
 import { describeCertificate, identityFrom, onlyPlain } from "./peer-certificate.ts";
 
 /** The peers of calls whose header could not be understood: a layer refuses them. */

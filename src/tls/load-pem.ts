@@ -5,7 +5,7 @@ import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { z } from "zod";
-import { ConfigError } from "../call/errors.ts";
+import { ConfigError } from "../grpc/errors.ts";
 
 /** Where PEM text comes from: the path of a file (a relative one starts at the working directory), or its bytes. */
 export type PemSource = string | Buffer;

@@ -1,7 +1,7 @@
 // Who is at the other end of a TLS connection, by its certificate (T2, T5). Asked once for each connection.
 import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import type { PeerCertificate } from "../call/peer.ts";
+import type { PeerCertificate } from "../grpc/peer.ts";
 import { validityOf } from "./load-pem.ts";
 
 /** No certificate; one that verified and is within its time; or one that must not be believed. */

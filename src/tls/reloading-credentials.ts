@@ -2,7 +2,7 @@
 import type { Buffer } from "node:buffer";
 import { createSecureContext, type SecureContext, type SecureContextOptions } from "node:tls";
 import { ChannelCredentials } from "@grpc/grpc-js";
-import { ConfigError } from "../call/errors.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import { type Connecting, ForwardingCredentials } from "../transport/credentials.ts";
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";

@@ -3,8 +3,8 @@
 import type { Buffer } from "node:buffer";
 import type { SecureServerOptions } from "node:http2";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
-import { ConfigError } from "../call/errors.ts";
-import { parseOptions } from "../call/options.ts";
+import { parseOptions } from "../config/options.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import { WatchedServerCredentials } from "../transport/credentials.ts";
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";
@@ -18,7 +18,7 @@ import {
   type ServerTlsSettings,
   serverTlsSchema,
   watchedPaths,
-} from "./server-options.ts";
+} from "./server-tls-options.ts";
 
 /** TLS credentials of a server, what they ask of its clients, and the watch on their files while a port is bound. */
 export class TlsServerCredentials extends WatchedServerCredentials {

@@ -6,8 +6,8 @@
 import type { Http2Session, ServerHttp2Stream } from "node:http2";
 import { TLSSocket } from "node:tls";
 import { type Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
-import type { Peer, PeerCertificate } from "../call/peer.ts";
-import { texts } from "../call/status.ts";
+import type { Peer, PeerCertificate } from "../grpc/peer.ts";
+import { texts } from "../grpc/status.ts";
 import type { CallListener, PartialStatus, TransportCall } from "./call.ts";
 import { ConnectionPeer, connectionKey, type MarkedSession, unknownConnection } from "./connection.ts";
 import type { BaseCallMembers, RegisteredHandler } from "./grpc-js.ts";

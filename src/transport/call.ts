@@ -3,7 +3,7 @@
  * `ServerCall` is one on our own server; `AttachedCall` is one on a server that somebody else made.
  */
 import type { Metadata, ServerInterceptingCallInterface } from "@grpc/grpc-js";
-import type { Peer } from "../call/peer.ts";
+import type { Peer } from "../grpc/peer.ts";
 import type { Decompression } from "./decompression.ts";
 import type { RequestHead } from "./request-head.ts";
 

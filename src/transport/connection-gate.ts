@@ -1,8 +1,8 @@
 // The gate before a server's connections (L9): how many there may be, in all and from one address, and how long each may
 // take until it speaks HTTP/2.
 import type { Socket } from "node:net";
-import { Holders } from "../call/holders.ts";
-import type { Peer } from "../call/peer.ts";
+import type { Peer } from "../grpc/peer.ts";
+import { Holders } from "./holders.ts";
 import type { RefusedBelow } from "./refused-below.ts";
 
 export interface ConnectionGateOptions {

@@ -2,7 +2,7 @@
 import type { Http2Session } from "node:http2";
 import { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { inItsTime, type Peer, type PeerCertificate } from "../call/peer.ts";
+import { inItsTime, type Peer, type PeerCertificate } from "../grpc/peer.ts";
 
 /** A connection as we know it: computed once, when it is accepted. */
 export interface Connection {

@@ -4,8 +4,8 @@ import type { EventEmitter } from "node:events";
 import { constants, type Http2SecureServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import type { PeerCertificate } from "../call/peer.ts";
-import { longestTimerMs } from "../call/timer.ts";
+import { longestTimerMs } from "../config/timer.ts";
+import type { PeerCertificate } from "../grpc/peer.ts";
 import {
   addressOf,
   type Connection,

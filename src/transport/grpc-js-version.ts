@@ -1,6 +1,6 @@
 // Which versions of grpc-js this release was made for. Others are refused, or named as untested.
 import { createRequire } from "node:module";
-import { ConfigError } from "../call/errors.ts";
+import { ConfigError } from "../grpc/errors.ts";
 
 /** As in `peerDependencies`: what is used of grpc-js beyond its documented interface is the same in all of these. */
 const tested = { major: 1, minor: 14, first: "1.14.0", last: "1.14.7" } as const;

@@ -10,7 +10,7 @@ import {
   type ServerInterceptingCallInterface,
   type UntypedHandleCall,
 } from "@grpc/grpc-js";
-import { ConfigError } from "../call/errors.ts";
+import { ConfigError } from "../grpc/errors.ts";
 import { checkGrpcJsVersion } from "./grpc-js-version.ts";
 
 export type GrpcHandlerType = "unary" | "clientStream" | "serverStream" | "bidi";

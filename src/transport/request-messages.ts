@@ -5,7 +5,7 @@
 import type { Buffer } from "node:buffer";
 import type { ServerHttp2Stream } from "node:http2";
 import { status } from "@grpc/grpc-js";
-import { texts } from "../call/status.ts";
+import { texts } from "../grpc/status.ts";
 import type { CallListener, RequestFailure } from "./call.ts";
 import { Decompression, isCompression } from "./decompression.ts";
 import { MessageFraming } from "./message-framing.ts";

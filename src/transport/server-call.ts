@@ -12,9 +12,9 @@ import {
 } from "node:http2";
 import { TLSSocket } from "node:tls";
 import { Metadata, type ServerInterceptingCallInterface, status } from "@grpc/grpc-js";
-import { StatusError } from "../call/errors.ts";
-import type { Peer } from "../call/peer.ts";
-import { texts } from "../call/status.ts";
+import { StatusError } from "../grpc/errors.ts";
+import type { Peer } from "../grpc/peer.ts";
+import { texts } from "../grpc/status.ts";
 import type { CallListener, PartialStatus, TransportCall } from "./call.ts";
 import { type Connection, connectionOf } from "./connection.ts";
 import type { Decompression } from "./decompression.ts";

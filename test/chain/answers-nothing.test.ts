@@ -2,7 +2,7 @@
 // that calls back later is taken for one.
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import {

@@ -1,11 +1,11 @@
 // A call is checking, open, or ended (C12); and nothing reaches a handler that was not checked (C13).
 import { type Client, type Metadata, status } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import type { CallContext, SecurityContext } from "../../src/call/context.ts";
-import { StatusError } from "../../src/call/errors.ts";
-import type { MethodKind } from "../../src/call/method.ts";
-import type { Identity } from "../../src/call/principal.ts";
+import type { CallContext, SecurityContext } from "../../src/chain/context.ts";
 import { securityContext } from "../../src/chain/current-context.ts";
+import type { Identity } from "../../src/chain/principal.ts";
+import { StatusError } from "../../src/grpc/errors.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import type { Authorizer, Decision } from "../../src/middleware/authorization/authorizer.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths } from "../harness/kinds.ts";

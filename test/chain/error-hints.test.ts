@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { type Client, status } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { StatusError } from "../../src/call/errors.ts";
+import { StatusError } from "../../src/grpc/errors.ts";
 import { invoke, paths } from "../harness/kinds.ts";
 import { type LogLine, type Secured, secured } from "../harness/secured.ts";
 

@@ -12,9 +12,9 @@ import {
 } from "@grpc/grpc-js";
 import protobuf from "protobufjs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { StatusError } from "../../src/call/errors.ts";
-import type { MethodKind } from "../../src/call/method.ts";
 import { createSecureClient } from "../../src/client/secure-client.ts";
+import { StatusError } from "../../src/grpc/errors.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import { invoke, kinds, kindsDefinition, type Result } from "../harness/kinds.ts";
 import { type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
 

@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { deflateSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { type InvokeOptions, invoke, kinds, paths, type Result } from "../harness/kinds.ts";

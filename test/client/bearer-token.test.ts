@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import { status } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { ConfigError, StatusError } from "../../src/call/errors.ts";
 import { apiKeyCredentials } from "../../src/client/api-key-credentials.ts";
 import { type BearerTokenSource, bearerToken } from "../../src/client/bearer-token.ts";
 import type { CredentialSource } from "../../src/client/credential-source.ts";
+import { ConfigError, StatusError } from "../../src/grpc/errors.ts";
 
 const call = { method: "/orders.v1.Orders/GetOrder", serviceUrl: "https://orders.internal/orders.v1.Orders" };
 

@@ -2,11 +2,11 @@
 import { Buffer } from "node:buffer";
 import { Metadata, status } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { StatusError } from "../../src/call/errors.ts";
 import { bearerToken } from "../../src/client/bearer-token.ts";
 import { compositeCredentials } from "../../src/client/composite-credentials.ts";
 import { credentialFailures } from "../../src/client/credential-failures.ts";
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
+import { StatusError } from "../../src/grpc/errors.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
 import type { ClientTlsFiles } from "../../src/tls/client-credentials.ts";
 import { keptLog } from "../harness/secured.ts";

@@ -28,7 +28,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import type { CertificateAuthority } from "../../src/testing/certificate-authority.ts";
 
 export interface Order {

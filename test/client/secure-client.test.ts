@@ -14,10 +14,10 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { afterAll, afterEach, beforeAll, describe, expect, expectTypeOf, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
 import { apiKeyCredentials } from "../../src/client/api-key-credentials.ts";
 import { bearerToken } from "../../src/client/bearer-token.ts";
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,

@@ -5,7 +5,7 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
-import { encodeStatusDetails } from "../../src/call/error-details.ts";
+import { encodeStatusDetails } from "../../src/grpc/error-details.ts";
 import {
   type Authenticator,
   allowAuthenticated,

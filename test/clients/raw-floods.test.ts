@@ -2,7 +2,7 @@
 // nothing of them.
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import { anonymous, rbac, type SecureServerOptions } from "../../src/index.ts";
 import { invoke, paths } from "../harness/kinds.ts";
 import { type Secured, secured, theWorld } from "../harness/secured.ts";

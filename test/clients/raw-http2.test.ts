@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { Server, ServerCredentials } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type MethodKind, streamsRequests } from "../../src/call/method.ts";
+import { type MethodKind, streamsRequests } from "../../src/grpc/method.ts";
 import {
   anonymous,
   anyOf,

@@ -6,13 +6,13 @@ import { describe, expect, it } from "vitest";
 import { optionPage } from "../../scripts/option-table.ts";
 import { chapters, type Group } from "../../scripts/options/groups.ts";
 import { agrees, readDoc } from "../../scripts/options/rows.ts";
-import { ConfigError } from "../../src/call/errors.ts";
-import { parseOptions } from "../../src/call/options.ts";
 import { clientSchema } from "../../src/client/secure-client.ts";
+import { parseOptions } from "../../src/config/options.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { allowAuthenticated, anonymous, apiKey, mtls } from "../../src/index.ts";
 import { auditSchema } from "../../src/middleware/audit/audit.ts";
-import { serverSchema } from "../../src/server/options.ts";
 import { shutdownSchema } from "../../src/server/secure-server.ts";
+import { serverSchema } from "../../src/server/server-options.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const page = readFileSync(join(root, "docs/options.md"), "utf8");

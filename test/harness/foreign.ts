@@ -7,7 +7,7 @@ import {
   type ServerInterceptor,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import { serverCredentials } from "../../src/tls/server-credentials.ts";
 import { goodHandlers, kindsDefinition } from "./kinds.ts";
 import { theWorld, type World } from "./secured.ts";

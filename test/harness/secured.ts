@@ -9,12 +9,12 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
-import type { SecureServerOptions } from "../../src/server/options.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
+import type { SecureServerOptions } from "../../src/server/server-options.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,

@@ -1,10 +1,10 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { Call } from "../../src/call/context.ts";
-import { ConfigError, StatusError } from "../../src/call/errors.ts";
-import { type MethodInfo, type MethodKind, methodInfo } from "../../src/call/method.ts";
-import { type DeadlineOptions, deadline, deadlineSchema } from "../../src/middleware/deadline.ts";
+import { Call } from "../../src/chain/context.ts";
+import { ConfigError, StatusError } from "../../src/grpc/errors.ts";
+import { type MethodInfo, type MethodKind, methodInfo } from "../../src/grpc/method.ts";
+import { type DeadlineOptions, deadline, deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 
 function callTo(method: MethodInfo, timeoutMs: number | undefined | "malformed"): Call {
   return new Call({

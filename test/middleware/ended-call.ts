@@ -1,10 +1,10 @@
 // Calls and outcomes for the tests of layers that watch.
 import { Metadata, status } from "@grpc/grpc-js";
 import { pino } from "pino";
-import { Call } from "../../src/call/context.ts";
-import { type MethodInfo, methodInfo } from "../../src/call/method.ts";
-import type { Principal } from "../../src/call/principal.ts";
+import { Call } from "../../src/chain/context.ts";
 import type { Outcome } from "../../src/chain/middleware.ts";
+import type { Principal } from "../../src/chain/principal.ts";
+import { type MethodInfo, methodInfo } from "../../src/grpc/method.ts";
 
 export const getOrder: MethodInfo = methodInfo("/orders.v1.Orders/GetOrder", "unary", true);
 

@@ -2,10 +2,10 @@ import { Writable } from "node:stream";
 import { status } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { recordDecision } from "../../src/call/context.ts";
-import { ConfigError, CredentialError } from "../../src/call/errors.ts";
-import { methodInfo } from "../../src/call/method.ts";
+import { recordDecision } from "../../src/chain/context.ts";
 import type { Outcome } from "../../src/chain/middleware.ts";
+import { ConfigError, CredentialError } from "../../src/grpc/errors.ts";
+import { methodInfo } from "../../src/grpc/method.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
 import { alice, type CallOptions, callFrom, outcomeOf } from "./ended-call.ts";
 

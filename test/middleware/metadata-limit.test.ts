@@ -1,10 +1,13 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { Call } from "../../src/call/context.ts";
-import { ConfigError, StatusError } from "../../src/call/errors.ts";
-import { methodInfo } from "../../src/call/method.ts";
-import { type MetadataLimitOptions, metadataLimit } from "../../src/middleware/metadata-limit.ts";
+import { Call } from "../../src/chain/context.ts";
+import { ConfigError, StatusError } from "../../src/grpc/errors.ts";
+import { methodInfo } from "../../src/grpc/method.ts";
+import {
+  type MetadataLimitOptions,
+  metadataLimit,
+} from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { headerListBytes, readHead } from "../../src/transport/request-head.ts";
 
 function callWith(metadataBytes: number, path: string): Call {

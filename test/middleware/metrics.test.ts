@@ -8,9 +8,9 @@ import {
   PeriodicExportingMetricReader,
 } from "@opentelemetry/sdk-metrics";
 import { afterEach, describe, expect, it } from "vitest";
-import { methodInfo } from "../../src/call/method.ts";
 import type { Middleware, Outcome } from "../../src/chain/middleware.ts";
-import { countConnectionRefusal, metrics } from "../../src/middleware/metrics.ts";
+import { methodInfo } from "../../src/grpc/method.ts";
+import { countConnectionRefusal, metrics } from "../../src/middleware/metrics/metrics.ts";
 import { type CallOptions, callFrom, outcomeOf } from "./ended-call.ts";
 
 interface Point {

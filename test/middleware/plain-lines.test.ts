@@ -2,7 +2,7 @@
 import { channel } from "node:diagnostics_channel";
 import { type DestinationStream, type Logger, multistream, pino, symbols } from "pino";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { anonymousPrincipal } from "../../src/call/principal.ts";
+import { anonymousPrincipal } from "../../src/chain/principal.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
 import { PlainLines } from "../../src/middleware/logging/plain-lines.ts";
 import { alice, type CallOptions, callFrom, outcomeOf } from "./ended-call.ts";

@@ -2,7 +2,7 @@
 
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import type { AccessSummary } from "../../src/middleware/authorization/access-matrix.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";

@@ -1,7 +1,7 @@
 // A policy that demands callers who can never come is told when the server starts (Z2), on both roads.
 import { Buffer } from "node:buffer";
 import { beforeAll, describe, expect, it } from "vitest";
-import { PolicyError } from "../../src/call/errors.ts";
+import { PolicyError } from "../../src/grpc/errors.ts";
 import { allOf } from "../../src/middleware/authentication/all-of.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";

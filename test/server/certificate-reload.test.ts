@@ -12,7 +12,7 @@ import {
   type IssuedCertificate,
 } from "../../src/testing/certificate-authority.ts";
 import { clientCredentials } from "../../src/tls/client-credentials.ts";
-import type { ServerTlsOptions } from "../../src/tls/server-options.ts";
+import type { ServerTlsOptions } from "../../src/tls/server-tls-options.ts";
 import {
   type CertificateFiles,
   contents,
@@ -469,7 +469,7 @@ describe("T4 what watches comes to an end", () => {
 
   it("T4 a watch keeps no process alive", async () => {
     await using files = await plainFiles(first);
-    const module = new URL("../../src/call/file-watch.ts", import.meta.url).href;
+    const module = new URL("../../src/config/file-watch.ts", import.meta.url).href;
     const code = `const { FileWatch } = await import(${JSON.stringify(module)});
       new FileWatch({ paths: [${JSON.stringify(files.cert)}], onChange() {} });`;
     const ended = await runNode(["--import", "tsx", "--input-type=module", "-e", code]);

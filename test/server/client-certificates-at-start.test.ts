@@ -1,7 +1,7 @@
 // Where no client can show a certificate, an authenticator that reads it is told when the server is made (A5).
 import { Buffer } from "node:buffer";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { allOf } from "../../src/middleware/authentication/all-of.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
@@ -12,8 +12,8 @@ import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { optional } from "../../src/middleware/authentication/optional.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
-import type { SecureServerOptions } from "../../src/server/options.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
+import type { SecureServerOptions } from "../../src/server/server-options.ts";
 import { kindsDefinition } from "../harness/kinds.ts";
 import { theWorld, type World } from "../harness/secured.ts";
 

@@ -1,7 +1,7 @@
 // Who calls, where a proxy stands between (L1): its word counts, and nobody else's.
 import { Metadata } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import type { Peer } from "../../src/call/peer.ts";
+import type { Peer } from "../../src/grpc/peer.ts";
 import { forwardedPeer, type PeerOptions } from "../../src/server/forwarded-peer.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";

@@ -9,8 +9,8 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
 import { defineHandlers, type HandlersFrom } from "../../src/chain/define-handlers.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { ShopService as protoLoader, type ShopHandlers } from "../generated/proto-loader.ts";
 import { shopDefinition as protobufTs } from "../generated/protobuf-ts.ts";

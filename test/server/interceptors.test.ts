@@ -7,11 +7,11 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ContextKey } from "../../src/call/context.ts";
-import { ConfigError, PolicyError } from "../../src/call/errors.ts";
-import { methodInfo } from "../../src/call/method.ts";
+import { ContextKey } from "../../src/chain/context.ts";
 import { currentContext, securityContext } from "../../src/chain/current-context.ts";
 import type { Middleware } from "../../src/chain/middleware.ts";
+import { ConfigError, PolicyError } from "../../src/grpc/errors.ts";
+import { methodInfo } from "../../src/grpc/method.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { authentication } from "../../src/middleware/authentication/authentication.ts";
@@ -20,13 +20,13 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { authorization } from "../../src/middleware/authorization/authorization.ts";
 import type { Authorizer } from "../../src/middleware/authorization/authorizer.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
-import { deadline } from "../../src/middleware/deadline.ts";
+import { deadline } from "../../src/middleware/deadline/deadline.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
-import { metadataLimit } from "../../src/middleware/metadata-limit.ts";
+import { metadataLimit } from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { rateLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
 import { HealthService, healthDefinition } from "../../src/server/health.ts";
 import { type SecureInterceptors, secureInterceptors, toInterceptor } from "../../src/server/interceptors.ts";
-import type { SecureInterceptorsOptions } from "../../src/server/options.ts";
+import type { SecureInterceptorsOptions } from "../../src/server/server-options.ts";
 import { type Foreign, foreign } from "../harness/foreign.ts";
 import { check, list } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";

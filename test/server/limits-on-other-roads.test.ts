@@ -2,10 +2,10 @@
 import { Client, credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
-import type { SecureInterceptorsOptions } from "../../src/server/options.ts";
+import type { SecureInterceptorsOptions } from "../../src/server/server-options.ts";
 import { goodHandlers, invoke, kindsDefinition, paths } from "../harness/kinds.ts";
 import { callerPolicy, keptLog, secured, theWorld } from "../harness/secured.ts";
 

@@ -10,7 +10,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import type { IssuedCertificate } from "../../src/testing/certificate-authority.ts";

@@ -1,8 +1,8 @@
 // Settings of single methods: the most specific wins, and nothing else changes (L1, L4, L6).
 import type { UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
 import { securityContext } from "../../src/chain/current-context.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import type { MethodsOptions } from "../../src/server/method-overrides.ts";
 import { invoke, kinds, type Note, paths } from "../harness/kinds.ts";
 import { type SecuredOptions, secured } from "../harness/secured.ts";

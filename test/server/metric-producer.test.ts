@@ -1,6 +1,6 @@
 // The histograms of real calls where Palisade counts them itself and hands them to the reader (U5), as Prometheus sees them.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { metricProducer } from "../../src/call/metric-producer.ts";
+import { metricProducer } from "../../src/observability/metric-producer.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { type Scraper, startScraper } from "../harness/scrape.ts";
 import { eventually, secured } from "../harness/secured.ts";

@@ -16,10 +16,10 @@ import {
 import { metrics as otel } from "@opentelemetry/api";
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { type z, z as z4 } from "zod";
-import { ConfigError } from "../../src/call/errors.ts";
 import { securityContext } from "../../src/chain/current-context.ts";
-import { clientChannelOptionsSchema } from "../../src/client/channel-options.ts";
+import { clientChannelOptionsSchema } from "../../src/client/client-channel-options.ts";
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import type { AuditFailure } from "../../src/middleware/audit/audit-failures.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
@@ -28,9 +28,9 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import type { RateLimit } from "../../src/middleware/rate-limit/memory-rate-limiter.ts";
 import type { MessageLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
-import { serverChannelOptionsSchema } from "../../src/server/channel-options.ts";
-import { type SecureServerOptions, serverSchema } from "../../src/server/options.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
+import { serverChannelOptionsSchema } from "../../src/server/server-channel-options.ts";
+import { type SecureServerOptions, serverSchema } from "../../src/server/server-options.ts";
 import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
 import { clientTlsSchema } from "../../src/tls/client-credentials.ts";
 import { contents, plainFiles, renameOver } from "../harness/certificate-files.ts";

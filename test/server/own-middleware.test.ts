@@ -1,10 +1,10 @@
 // Layers of the application's own (C7): where they stand, what they may do, and what is no layer.
 import { status } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { ContextKey } from "../../src/call/context.ts";
-import { ConfigError, StatusError } from "../../src/call/errors.ts";
+import { ContextKey } from "../../src/chain/context.ts";
 import { securityContext } from "../../src/chain/current-context.ts";
 import type { Middleware } from "../../src/chain/middleware.ts";
+import { ConfigError, StatusError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";

@@ -9,14 +9,14 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
-import { ConfigError, PolicyError } from "../../src/call/errors.ts";
 import { defineHandlers } from "../../src/chain/define-handlers.ts";
+import { ConfigError, PolicyError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { type RbacOptions, rbac } from "../../src/middleware/authorization/rbac.ts";
-import type { SecureServerOptions } from "../../src/server/options.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
+import type { SecureServerOptions } from "../../src/server/server-options.ts";
 import { check } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
 import { keptLog, secured, theWorld, type World } from "../harness/secured.ts";

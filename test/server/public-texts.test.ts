@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { Metadata, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { type InvokeOptions, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { type Secured, type SecuredOptions, secured } from "../harness/secured.ts";

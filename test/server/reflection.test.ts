@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { type Client, loadPackageDefinition } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { loadReflection } from "../../src/server/reflection.ts";

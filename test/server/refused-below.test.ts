@@ -1,6 +1,6 @@
 // What strangers cause is told apart by few words, said once in a period, and counted to the end (C8, L10).
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { refusedBelowReporter } from "../../src/server/refused-below.ts";
+import { refusedBelowReporter } from "../../src/server/refused-below-reporter.ts";
 import { keptLog } from "../harness/secured.ts";
 
 beforeEach(() => {

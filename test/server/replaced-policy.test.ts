@@ -2,8 +2,8 @@
 // allowed the call (Z10).
 import type { Client } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { type MethodKind, streamsRequests } from "../../src/call/method.ts";
 import type { Middleware } from "../../src/chain/middleware.ts";
+import { type MethodKind, streamsRequests } from "../../src/grpc/method.ts";
 import type { Authorizer, Decision, MethodPolicy } from "../../src/middleware/authorization/authorizer.ts";
 import { type AnyClientCall, invoke, kinds, paths, type Result } from "../harness/kinds.ts";
 import { eventually, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";

@@ -1,6 +1,6 @@
 // A policy put on a service that is in use: decided and recorded without refusing (Z10), and replaced under load.
 import { afterAll, describe, expect, it } from "vitest";
-import { ConfigError, PolicyError } from "../../src/call/errors.ts";
+import { ConfigError, PolicyError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import type { Authorizer, Decision } from "../../src/middleware/authorization/authorizer.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";

@@ -1,7 +1,7 @@
 // Graceful shutdown under load (C9): no call that was accepted is lost, and what comes too late is told so.
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import type { MethodKind } from "../../src/call/method.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";

@@ -10,9 +10,9 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
-import type { PeerCertificate } from "../../src/call/peer.ts";
 import { currentContext, securityContext } from "../../src/chain/current-context.ts";
 import { createSecureClient } from "../../src/client/secure-client.ts";
+import type { PeerCertificate } from "../../src/grpc/peer.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import {
@@ -20,7 +20,7 @@ import {
   createCertificateAuthority,
   type IssuedCertificate,
 } from "../../src/testing/certificate-authority.ts";
-import type { ServerTlsOptions } from "../../src/tls/server-options.ts";
+import type { ServerTlsOptions } from "../../src/tls/server-tls-options.ts";
 import { goodHandlers, invoke, kinds } from "../harness/kinds.ts";
 import { registerMeterProvider } from "../harness/meters.ts";
 import { eventually, type Secured, secured, theWorld, type World } from "../harness/secured.ts";

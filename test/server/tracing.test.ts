@@ -4,8 +4,8 @@ import { Metadata, status, type UntypedServiceImplementation } from "@grpc/grpc-
 import { context, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
 import { AlwaysOffSampler, type ReadableSpan } from "@opentelemetry/sdk-trace-node";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { StatusError } from "../../src/call/errors.ts";
 import { currentContext, securityContext } from "../../src/chain/current-context.ts";
+import { StatusError } from "../../src/grpc/errors.ts";
 import { invoke, kinds, type Note, paths } from "../harness/kinds.ts";
 import { type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
 import { registerTracerProvider, type Spans } from "../harness/spans.ts";

@@ -2,8 +2,8 @@
 import { Buffer } from "node:buffer";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
-import { encodeStatusDetails } from "../../src/call/error-details.ts";
-import { ConfigError } from "../../src/call/errors.ts";
+import { encodeStatusDetails } from "../../src/grpc/error-details.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { type ValidationOptions, validation } from "../../src/middleware/validation/validation.ts";
 import { type InvokeOptions, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promise
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import {
   developmentCertificates,
   developmentClientId,

@@ -1,7 +1,7 @@
 import { Client, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it, vi } from "vitest";
-import { ConfigError, PolicyError, StatusError } from "../../src/call/errors.ts";
 import { requirePrincipal, securityContext } from "../../src/chain/current-context.ts";
+import { ConfigError, PolicyError, StatusError } from "../../src/grpc/errors.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import {
   type SecuredServerOptions,

@@ -8,7 +8,7 @@ import {
   jwtVerify,
 } from "jose";
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import { createTokenIssuer, type SignOptions, type TokenAlgorithm } from "../../src/testing/token-issuer.ts";
 
 const algorithms: readonly TokenAlgorithm[] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];

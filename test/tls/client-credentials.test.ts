@@ -3,7 +3,7 @@ import type { AddressInfo } from "node:net";
 import { connect } from "node:tls";
 import { logVerbosity, ServerCredentials, setLogVerbosity } from "@grpc/grpc-js";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { ConfigError } from "../../src/call/errors.ts";
+import { ConfigError } from "../../src/grpc/errors.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,
@@ -15,7 +15,7 @@ import {
   clientCredentials,
 } from "../../src/tls/client-credentials.ts";
 import { serverCredentials, type TlsServerCredentials } from "../../src/tls/server-credentials.ts";
-import type { ServerTlsOptions } from "../../src/tls/server-options.ts";
+import type { ServerTlsOptions } from "../../src/tls/server-tls-options.ts";
 import { callEcho, grpcServer } from "./endpoints.ts";
 
 const pem = (text: string): Buffer => Buffer.from(text);

@@ -9,7 +9,7 @@ import {
   type ServerCredentials,
   type ServiceError,
 } from "@grpc/grpc-js";
-import type { PeerCertificate } from "../../src/call/peer.ts";
+import type { PeerCertificate } from "../../src/grpc/peer.ts";
 import {
   type ClientCertificateVerdict,
   clientCertificateVerdict,

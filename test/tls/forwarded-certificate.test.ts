@@ -1,6 +1,6 @@
 // The forwarded client certificate, read: what is believed of it, and every way to forge it.
 import { beforeAll, describe, expect, it } from "vitest";
-import type { Peer } from "../../src/call/peer.ts";
+import type { Peer } from "../../src/grpc/peer.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,

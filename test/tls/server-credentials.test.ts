@@ -6,7 +6,7 @@ import {
   type IssuedCertificate,
 } from "../../src/testing/certificate-authority.ts";
 import { serverCredentials, type TlsServerCredentials } from "../../src/tls/server-credentials.ts";
-import type { ServerTlsOptions } from "../../src/tls/server-options.ts";
+import type { ServerTlsOptions } from "../../src/tls/server-tls-options.ts";
 import { tlsConnect, tlsServer } from "./endpoints.ts";
 
 const pem = (text: string): Buffer => Buffer.from(text);

@@ -13,8 +13,8 @@ import {
 } from "@grpc/grpc-js";
 import grpcJs from "@grpc/grpc-js/package.json" with { type: "json" };
 import { describe, expect, it } from "vitest";
-import { ConfigError, isOutgoingCallError } from "../../src/call/errors.ts";
 import { createSecureClient } from "../../src/client/secure-client.ts";
+import { ConfigError, isOutgoingCallError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";

@@ -4,13 +4,11 @@
 import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { describeError } from "../../src/call/error-description.ts";
-import { methodInfo } from "../../src/call/method.ts";
-import type { Peer } from "../../src/call/peer.ts";
-import { addressKey } from "../../src/call/peer-key.ts";
-import { boundedText, redactSecrets } from "../../src/call/redaction.ts";
+import { methodInfo } from "../../src/grpc/method.ts";
+import type { Peer } from "../../src/grpc/peer.ts";
+import { addressKey } from "../../src/grpc/peer-key.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
-import { bearerToken } from "../../src/middleware/authentication/bearer-token.ts";
+import { bearerToken } from "../../src/middleware/authentication/authorization-header.ts";
 import {
   matchesName,
   parseNamePattern,
@@ -18,6 +16,8 @@ import {
 import { readCompactJws } from "../../src/middleware/authentication/compact-jws.ts";
 import { memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { readClaims } from "../../src/middleware/authentication/token-claims.ts";
+import { describeError } from "../../src/observability/error-description.ts";
+import { boundedText, redactSecrets } from "../../src/observability/redaction.ts";
 import { forwardedPeer } from "../../src/server/forwarded-peer.ts";
 import { forwardedCertificate, forwardedPeers } from "../../src/tls/forwarded-certificate.ts";
 import { identityFrom, onlyPlain, parseSubjectAltName } from "../../src/tls/peer-certificate.ts";

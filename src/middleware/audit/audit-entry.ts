@@ -1,13 +1,14 @@
 // The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
-import type { CallContext } from "../../call/context.ts";
-import { roundedMs } from "../../call/milliseconds.ts";
-import { onceFor, Remembering } from "../../call/once-for.ts";
-import type { Principal } from "../../call/principal.ts";
-import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
-import { shadowRefusalOf } from "../../call/shadow.ts";
-import { statusName, texts } from "../../call/status.ts";
+
 import type { LeftOut } from "../../chain/call-aggregation.ts";
+import type { CallContext } from "../../chain/context.ts";
 import type { Outcome } from "../../chain/middleware.ts";
+import type { Principal } from "../../chain/principal.ts";
+import { shadowRefusalOf } from "../../chain/shadow.ts";
+import { onceFor, Remembering } from "../../grpc/once-for.ts";
+import { statusName, texts } from "../../grpc/status.ts";
+import { roundedMs } from "../../observability/milliseconds.ts";
+import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
 
 /** A verified identity, without its claims, roles and permissions. */
 export interface AuditParty {

@@ -1,7 +1,7 @@
 // What goes wrong with the audit itself: counted one by one, reported at most once per period, never thrown (U2).
 import type { Logger } from "pino";
-import { describeError } from "../../call/error-description.ts";
-import { type CounterSeries, LateCounter } from "../../call/instruments.ts";
+import { describeError } from "../../observability/error-description.ts";
+import { type CounterSeries, LateCounter } from "../../observability/instruments.ts";
 import { type AuditEntry, type AuditLane, callsIn, laneOf } from "./audit-entry.ts";
 
 /**

@@ -1,10 +1,10 @@
 // The audit layer: one record for each call, refused ones included, handed to every sink without ever waiting for one.
 import type { Logger } from "pino";
 import { z } from "zod";
-import { loggerSchema } from "../../call/logger-option.ts";
-import { parseOptions } from "../../call/options.ts";
 import { CallAggregation } from "../../chain/call-aggregation.ts";
 import type { Middleware } from "../../chain/middleware.ts";
+import { loggerSchema } from "../../config/logger-option.ts";
+import { parseOptions } from "../../config/options.ts";
 import { type AuditEntry, aggregatedEntry, auditEntry } from "./audit-entry.ts";
 import { type AuditFailure, AuditFailures } from "./audit-failures.ts";
 import type { AuditSink } from "./audit-sink.ts";

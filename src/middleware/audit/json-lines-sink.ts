@@ -5,11 +5,11 @@ import { type FileHandle, open, stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
 import { z } from "zod";
-import { ConfigError } from "../../call/errors.ts";
-import { roundedMsText } from "../../call/milliseconds.ts";
-import { onceFor } from "../../call/once-for.ts";
-import { parseOptions } from "../../call/options.ts";
-import { plainText } from "../../call/plain-text.ts";
+import { parseOptions } from "../../config/options.ts";
+import { ConfigError } from "../../grpc/errors.ts";
+import { onceFor } from "../../grpc/once-for.ts";
+import { roundedMsText } from "../../observability/milliseconds.ts";
+import { plainText } from "../../observability/plain-text.ts";
 import type { AuditEntry, AuditParty } from "./audit-entry.ts";
 import type { AuditSink } from "./audit-sink.ts";
 

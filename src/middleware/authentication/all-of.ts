@@ -1,9 +1,9 @@
 // Two credentials in one call (A6): the application's, and that of the user it speaks for.
 import { z } from "zod";
-import type { CallContext } from "../../call/context.ts";
-import { parseOptions } from "../../call/options.ts";
-import { checkPrincipal, type Identity } from "../../call/principal.ts";
-import { isThenable } from "../../call/thenable.ts";
+import type { CallContext } from "../../chain/context.ts";
+import { checkPrincipal, type Identity } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { parseOptions } from "../../config/options.ts";
 import {
   type Authenticator,
   headersOf,

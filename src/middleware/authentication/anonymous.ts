@@ -1,5 +1,5 @@
 // Nobody has to say who they are. An authenticator all the same, so that a server without one says so aloud.
-import { anonymousPrincipal, type Identity } from "../../call/principal.ts";
+import { anonymousPrincipal, type Identity } from "../../chain/principal.ts";
 import type { Authenticator } from "./authenticator.ts";
 
 /** The identity of a caller who showed no credential, where that is allowed. */

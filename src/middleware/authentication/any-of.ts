@@ -1,8 +1,8 @@
 // Several ways to say who one is, side by side (A6).
-import type { CallContext } from "../../call/context.ts";
-import { ConfigError, CredentialError } from "../../call/errors.ts";
-import type { Identity } from "../../call/principal.ts";
-import { isThenable } from "../../call/thenable.ts";
+import type { CallContext } from "../../chain/context.ts";
+import type { Identity } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { ConfigError, CredentialError } from "../../grpc/errors.ts";
 import { type Authenticator, IncompleteCredentials, isAuthenticator, schemesOf } from "./authenticator.ts";
 
 /**

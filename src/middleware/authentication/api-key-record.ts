@@ -1,6 +1,6 @@
 // What a record of an API key must be, wherever it is kept: in memory, or in a file.
 import { z } from "zod";
-import { grantForms, isGrantablePermission } from "../../call/permission.ts";
+import { grantForms, isGrantablePermission } from "../../chain/permission.ts";
 import { type ApiKeyRecord, digestOf } from "./api-key.ts";
 
 const text = z.string().min(1, "expected text that is not empty");

@@ -2,12 +2,12 @@
 import { Buffer } from "node:buffer";
 import { hash, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
-import type { CallContext } from "../../call/context.ts";
-import { CredentialError } from "../../call/errors.ts";
-import { FrozenSet } from "../../call/frozen-set.ts";
-import { parseOptions } from "../../call/options.ts";
-import type { Identity, Principal } from "../../call/principal.ts";
-import { isThenable } from "../../call/thenable.ts";
+import type { CallContext } from "../../chain/context.ts";
+import { FrozenSet } from "../../chain/frozen-set.ts";
+import type { Identity, Principal } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { parseOptions } from "../../config/options.ts";
+import { CredentialError } from "../../grpc/errors.ts";
 import type { Authenticator } from "./authenticator.ts";
 
 /** What is kept of a key. Never the key. */

@@ -8,15 +8,15 @@ import {
   removeMetadata,
   setIdentity,
   type TimeUp,
-} from "../../call/context.ts";
-import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../call/errors.ts";
-import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
-import { type Filled, parseOptions } from "../../call/options.ts";
-import { checkPrincipal, type Identity } from "../../call/principal.ts";
-import { boundedText } from "../../call/redaction.ts";
-import { texts } from "../../call/status.ts";
-import { isThenable } from "../../call/thenable.ts";
+} from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
+import { checkPrincipal, type Identity } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { type Filled, parseOptions } from "../../config/options.ts";
+import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../grpc/errors.ts";
+import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
+import { texts } from "../../grpc/status.ts";
+import { boundedText } from "../../observability/redaction.ts";
 import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
 import { credentialHeadersOf, undeclaredAuthenticators } from "./presented-credentials.ts";

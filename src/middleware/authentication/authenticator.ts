@@ -1,7 +1,7 @@
 // The contract of an authenticator: what turns a credential into an identity.
-import type { CallContext } from "../../call/context.ts";
-import { CredentialError } from "../../call/errors.ts";
-import type { Identity } from "../../call/principal.ts";
+import type { CallContext } from "../../chain/context.ts";
+import type { Identity } from "../../chain/principal.ts";
+import { CredentialError } from "../../grpc/errors.ts";
 
 export interface Authenticator {
   /** The scheme's name: `jwt`, `api-key`, … Shown in logs and metrics. */

@@ -1,5 +1,5 @@
 // Patterns for the names in client certificates, and the roles that they give. Whole segments, no regular expressions.
-import type { PeerCertificate } from "../../call/peer.ts";
+import type { PeerCertificate } from "../../grpc/peer.ts";
 
 /** Which field of the certificate its name stands in (`PeerCertificate.name`). */
 export type NameKind = "uri" | "dns" | "cn";

@@ -2,11 +2,11 @@
 import { readFileSync } from "node:fs";
 import { type Logger, pino } from "pino";
 import { z } from "zod";
-import { ConfigError } from "../../call/errors.ts";
-import { FileWatch } from "../../call/file-watch.ts";
-import { LogThrottle } from "../../call/log-throttle.ts";
-import { loggerSchema } from "../../call/logger-option.ts";
-import { parseOptions } from "../../call/options.ts";
+import { FileWatch } from "../../config/file-watch.ts";
+import { loggerSchema } from "../../config/logger-option.ts";
+import { parseOptions } from "../../config/options.ts";
+import { ConfigError } from "../../grpc/errors.ts";
+import { LogThrottle } from "../../observability/log-throttle.ts";
 import type { ApiKeyRecord, ApiKeyStore } from "./api-key.ts";
 import {
   byDigest,

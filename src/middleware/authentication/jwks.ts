@@ -22,9 +22,9 @@
  * half of that time on it is requested in the background, so that on a busy server nobody waits. Only while the issuer is
  * away, which is when a request failed within `awayMs`, older keys are believed, until `maxStaleMs`.
  */
-import type { CallContext } from "../../call/context.ts";
-import { describeError } from "../../call/error-description.ts";
-import { LogThrottle } from "../../call/log-throttle.ts";
+import type { CallContext } from "../../chain/context.ts";
+import { describeError } from "../../observability/error-description.ts";
+import { LogThrottle } from "../../observability/log-throttle.ts";
 import { type JwksAnswer, requestJwks } from "./jwks-request.ts";
 import {
   keyFromJwk,

@@ -1,17 +1,17 @@
 // Signed JSON Web Tokens (RFC 7519, RFC 9068) as bearer tokens, verified as RFC 8725 advises.
 import type { KeyObject } from "node:crypto";
 import { z } from "zod";
-import type { CallContext } from "../../call/context.ts";
-import { ConfigError, CredentialError } from "../../call/errors.ts";
-import type { JWK } from "../../call/jose.ts";
-import { isLoopbackTarget } from "../../call/loopback.ts";
-import { parseOptions } from "../../call/options.ts";
-import type { Identity } from "../../call/principal.ts";
-import { isThenable } from "../../call/thenable.ts";
+import type { CallContext } from "../../chain/context.ts";
+import type { Identity } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { isLoopbackTarget } from "../../config/loopback.ts";
+import { parseOptions } from "../../config/options.ts";
+import { ConfigError, CredentialError } from "../../grpc/errors.ts";
 import { type Authenticator, needsCertificates } from "./authenticator.ts";
-import { type BearerToken, bearerToken } from "./bearer-token.ts";
+import { type BearerToken, bearerToken } from "./authorization-header.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import type { UnverifiedJws } from "./compact-jws.ts";
+import type { JWK } from "./jose.ts";
 import { fixedKeys, type KeyQuery, type KeySource, remoteJwks } from "./jwks.ts";
 import { isSignedBy, isSignedByLater } from "./signature.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";

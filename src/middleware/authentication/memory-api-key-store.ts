@@ -1,6 +1,6 @@
 // API keys kept in memory, and the making of new ones.
 import { randomBytes, randomUUID } from "node:crypto";
-import { parseOptions } from "../../call/options.ts";
+import { parseOptions } from "../../config/options.ts";
 import { type ApiKeyRecord, type ApiKeyStore, digestOf } from "./api-key.ts";
 import { byDigest, frozenRecord, issueSchema, recordsSchema } from "./api-key-record.ts";
 

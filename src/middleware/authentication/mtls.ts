@@ -1,11 +1,11 @@
 // The verified client certificate as a credential (A5): TLS has proven possession of its key, this says whose it is.
 import { z } from "zod";
-import type { CallContext } from "../../call/context.ts";
-import { CredentialError } from "../../call/errors.ts";
-import { FrozenSet } from "../../call/frozen-set.ts";
-import { type Filled, parseOptions } from "../../call/options.ts";
-import type { PeerCertificate } from "../../call/peer.ts";
-import type { Identity, Principal } from "../../call/principal.ts";
+import type { CallContext } from "../../chain/context.ts";
+import { FrozenSet } from "../../chain/frozen-set.ts";
+import type { Identity, Principal } from "../../chain/principal.ts";
+import { type Filled, parseOptions } from "../../config/options.ts";
+import { CredentialError } from "../../grpc/errors.ts";
+import type { PeerCertificate } from "../../grpc/peer.ts";
 import { type Authenticator, needsCertificates } from "./authenticator.ts";
 import {
   matchesName,

@@ -1,5 +1,5 @@
 // Credentials are welcome, not required.
-import { ConfigError } from "../../call/errors.ts";
+import { ConfigError } from "../../grpc/errors.ts";
 import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, isAuthenticator } from "./authenticator.ts";
 

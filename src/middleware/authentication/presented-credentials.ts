@@ -1,7 +1,7 @@
 // What a call presents in its metadata, told apart without keeping it: for whoever counts bad credentials.
 import type { Buffer } from "node:buffer";
 import { createHash, type Hash } from "node:crypto";
-import type { CallContext, ReadonlyMetadata } from "../../call/context.ts";
+import type { CallContext, ReadonlyMetadata } from "../../chain/context.ts";
 import { type Authenticator, headersOf, singleAuthenticators } from "./authenticator.ts";
 
 /** Headers that are credentials whether or not an authenticator reads them. */

@@ -1,6 +1,6 @@
 // Remembers that a token's signature verified, and with which key: never that a call may pass. Expiry, not-before, the
 // certificate it is bound to, revocation and the key's continued presence are checked on each call by whoever asks.
-import { LateObservable } from "../../call/instruments.ts";
+import { LateObservable } from "../../observability/instruments.ts";
 import type { TokenFacts } from "./token-claims.ts";
 import type { VerificationKey } from "./verification-key.ts";
 

@@ -1,10 +1,10 @@
 // What a verified token says: its claims checked (RFC 7519 section 4.1) and turned into an identity. Runs once for
 // each token, after its signature verified; what depends on the time of the call is returned as times.
 
-import { CredentialError } from "../../call/errors.ts";
-import { FrozenSet } from "../../call/frozen-set.ts";
-import { type Identity, type Principal, sealedPrincipal } from "../../call/principal.ts";
-import { boundedText } from "../../call/redaction.ts";
+import { FrozenSet } from "../../chain/frozen-set.ts";
+import { type Identity, type Principal, sealedPrincipal } from "../../chain/principal.ts";
+import { CredentialError } from "../../grpc/errors.ts";
+import { boundedText } from "../../observability/redaction.ts";
 import { boundCertificate, type CertificateBound } from "./certificate-binding.ts";
 import { isObject } from "./compact-jws.ts";
 

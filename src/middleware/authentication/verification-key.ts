@@ -1,8 +1,8 @@
 // A public key that verifies signatures, and the algorithms it may be used with. A key serves only the algorithms of
 // its own kind, so that a token's header cannot choose another (RFC 8725 section 3.1).
 import { createPublicKey, KeyObject } from "node:crypto";
-import type { JWK } from "../../call/jose.ts";
 import { isObject } from "./compact-jws.ts";
+import type { JWK } from "./jose.ts";
 
 export type SignatureAlgorithm = "RS256" | "PS256" | "ES256" | "ES384" | "EdDSA";
 

@@ -1,5 +1,5 @@
 // The whole policy to read: who may call which method, under which conditions (Z3).
-import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
+import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import { asHtml, asMarkdown, asText } from "./access-matrix-renderings.ts";
 import type { MethodPolicy, ReadableRule } from "./authorizer.ts";
 import type { MethodAccess } from "./method-access.ts";

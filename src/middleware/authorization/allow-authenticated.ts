@@ -1,5 +1,5 @@
 // The smallest policy: whoever is identified may call everything.
-import type { MethodInfo } from "../../call/method.ts";
+import type { MethodInfo } from "../../grpc/method.ts";
 import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
 
 const allowed: Decision = Object.freeze({ effect: "allow", rule: "allow-authenticated" });

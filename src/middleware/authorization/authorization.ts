@@ -1,12 +1,12 @@
 // The authorization layer: asks the policy whether the verified caller may make this call, and records the answer.
 import { status } from "@grpc/grpc-js";
-import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../call/context.ts";
-import { ConfigError, StatusError } from "../../call/errors.ts";
-import { isHealthProbe, type MethodInfo, streamsRequests } from "../../call/method.ts";
-import { noteShadowRefusal } from "../../call/shadow.ts";
-import { texts } from "../../call/status.ts";
-import { isThenable } from "../../call/thenable.ts";
+import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
+import { noteShadowRefusal } from "../../chain/shadow.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { ConfigError, StatusError } from "../../grpc/errors.ts";
+import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
+import { texts } from "../../grpc/status.ts";
 import type { Authorizer, Decision, MethodPolicy, Policy } from "./authorizer.ts";
 
 /** The policy in force. It is replaced whole. Until a first policy is there, everything is denied. */

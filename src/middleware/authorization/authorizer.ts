@@ -1,6 +1,6 @@
 // The contract of an authorizer: a policy that is checked whole at start-up, then asked once for each call.
-import type { CallContext } from "../../call/context.ts";
-import type { MethodInfo } from "../../call/method.ts";
+import type { CallContext } from "../../chain/context.ts";
+import type { MethodInfo } from "../../grpc/method.ts";
 
 export type Decision =
   | { readonly effect: "allow" | "deny"; readonly rule: string; readonly reason?: string }

@@ -1,5 +1,5 @@
 // One row of the access matrix: who may call one method.
-import type { MethodKind } from "../../call/method.ts";
+import type { MethodKind } from "../../grpc/method.ts";
 
 /** One method's row. Plain data. */
 export interface MethodAccess {

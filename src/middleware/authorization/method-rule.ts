@@ -1,9 +1,9 @@
 // One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing. The
 // one exception is a denial that names roles of the caller which the policy does not know.
-import type { CallContext } from "../../call/context.ts";
-import { everyPermission, wildcardOf } from "../../call/permission.ts";
-import type { Principal } from "../../call/principal.ts";
-import { redactSecrets } from "../../call/redaction.ts";
+import type { CallContext } from "../../chain/context.ts";
+import { everyPermission, wildcardOf } from "../../chain/permission.ts";
+import type { Principal } from "../../chain/principal.ts";
+import { redactSecrets } from "../../observability/redaction.ts";
 import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
 import type { Roles } from "./roles.ts";
 

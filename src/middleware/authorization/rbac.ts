@@ -1,10 +1,10 @@
 // Role-based access control: which role or permission each method needs, checked against the methods at start-up.
 import { z } from "zod";
-import { ConfigError, PolicyError } from "../../call/errors.ts";
-import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
-import { didYouMean } from "../../call/nearest-name.ts";
-import { parseOptions } from "../../call/options.ts";
-import { isConcretePermission } from "../../call/permission.ts";
+import { isConcretePermission } from "../../chain/permission.ts";
+import { didYouMean } from "../../config/nearest-name.ts";
+import { parseOptions } from "../../config/options.ts";
+import { ConfigError, PolicyError } from "../../grpc/errors.ts";
+import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
 import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";

@@ -1,6 +1,7 @@
 // Roles: what each grants, and which others it counts as because it inherits them.
-import { didYouMean } from "../../call/nearest-name.ts";
-import { covers, grantForms, isGrantablePermission } from "../../call/permission.ts";
+
+import { covers, grantForms, isGrantablePermission } from "../../chain/permission.ts";
+import { didYouMean } from "../../config/nearest-name.ts";
 
 export interface RoleDefinition {
   /** What the role grants: `resource:action`, `resource:*` (every action on it) or `*` (everything). Default: nothing. */

@@ -1,6 +1,7 @@
 // What a rule is about: one method, one service, one package, or everything; and which of these is the most specific.
-import { healthServiceName, type MethodInfo } from "../../call/method.ts";
-import { didYouMean } from "../../call/nearest-name.ts";
+
+import { didYouMean } from "../../config/nearest-name.ts";
+import { healthServiceName, type MethodInfo } from "../../grpc/method.ts";
 
 /** The path of a rule about every method. */
 export const everyMethod = "/*";

@@ -2,19 +2,19 @@
 import { status } from "@grpc/grpc-js";
 import type { Level, Logger } from "pino";
 import { z } from "zod";
-import type { CallContext } from "../../call/context.ts";
-import { describeError, type ErrorDescription } from "../../call/error-description.ts";
-import { loggerSchema } from "../../call/logger-option.ts";
-import { isHealthProbe, type MethodInfo } from "../../call/method.ts";
-import { roundedMs, roundedMsText } from "../../call/milliseconds.ts";
-import { onceFor } from "../../call/once-for.ts";
-import { parseOptions } from "../../call/options.ts";
-import type { Principal } from "../../call/principal.ts";
-import { boundedText, longestText, redactSecrets } from "../../call/redaction.ts";
-import { shadowRefusalOf } from "../../call/shadow.ts";
-import { statusName } from "../../call/status.ts";
 import { CallAggregation, type LeftOut } from "../../chain/call-aggregation.ts";
+import type { CallContext } from "../../chain/context.ts";
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
+import type { Principal } from "../../chain/principal.ts";
+import { shadowRefusalOf } from "../../chain/shadow.ts";
+import { loggerSchema } from "../../config/logger-option.ts";
+import { parseOptions } from "../../config/options.ts";
+import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
+import { onceFor } from "../../grpc/once-for.ts";
+import { statusName } from "../../grpc/status.ts";
+import { describeError, type ErrorDescription } from "../../observability/error-description.ts";
+import { roundedMs, roundedMsText } from "../../observability/milliseconds.ts";
+import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
 import { field, PlainLines } from "./plain-lines.ts";
 
 export interface LoggingOptions {

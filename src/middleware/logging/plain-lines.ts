@@ -7,7 +7,7 @@
  */
 import { channel } from "node:diagnostics_channel";
 import { type Logger, symbols } from "pino";
-import { plainText } from "../../call/plain-text.ts";
+import { plainText } from "../../observability/plain-text.ts";
 
 /** The fields of one line in their order, `undefined` ones left out. */
 type Fields = Readonly<Record<string, string | number | null>>;

@@ -17,13 +17,13 @@
  * - any other on a connection on which none has failed, one at a time, as long as the connections of the peer on which one
  *   has failed are fewer than the points of a window.
  */
-import { type CallContext, ContextKey, type ReadonlyMetadata } from "../../call/context.ts";
-import type { CredentialProblem } from "../../call/errors.ts";
-import { Holders } from "../../call/holders.ts";
-import { isHealthProbe } from "../../call/method.ts";
-import type { Peer } from "../../call/peer.ts";
-import { peerKey } from "../../call/peer-key.ts";
+import { type CallContext, ContextKey, type ReadonlyMetadata } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
+import type { CredentialProblem } from "../../grpc/errors.ts";
+import { isHealthProbe } from "../../grpc/method.ts";
+import type { Peer } from "../../grpc/peer.ts";
+import { peerKey } from "../../grpc/peer-key.ts";
+import { Holders } from "../../transport/holders.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
 import { type Enforcement, rateLimitExceeded, refuseForNow } from "./refusal.ts";
 import { type CredentialKeys, type Decision, VerificationPlaces } from "./verification-places.ts";

@@ -2,14 +2,14 @@
 // many messages a stream may carry.
 import { createHash } from "node:crypto";
 import { z } from "zod";
-import { type CallContext, ContextKey } from "../../call/context.ts";
-import { LateObservable, type Tally } from "../../call/instruments.ts";
-import { isHealthProbe, type MethodInfo, streamsRequests } from "../../call/method.ts";
-import { onceFor } from "../../call/once-for.ts";
-import { parseOptions } from "../../call/options.ts";
-import { peerKey } from "../../call/peer-key.ts";
-import { type Principal, principalKey } from "../../call/principal.ts";
+import { type CallContext, ContextKey } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
+import { type Principal, principalKey } from "../../chain/principal.ts";
+import { parseOptions } from "../../config/options.ts";
+import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
+import { onceFor } from "../../grpc/once-for.ts";
+import { peerKey } from "../../grpc/peer-key.ts";
+import { LateObservable, type Tally } from "../../observability/instruments.ts";
 import { InFlight, type InFlightCounter } from "./in-flight.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
 import { type Enforcement, refuseForNow, refuseOneMore } from "./refusal.ts";

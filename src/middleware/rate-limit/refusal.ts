@@ -1,9 +1,9 @@
 // How a limit refuses: with the time after which to come back, or in shadow mode with a note alone (Z10).
 import { Metadata, status } from "@grpc/grpc-js";
-import type { CallContext } from "../../call/context.ts";
-import { StatusError } from "../../call/errors.ts";
-import { noteShadowRefusal } from "../../call/shadow.ts";
-import { texts } from "../../call/status.ts";
+import type { CallContext } from "../../chain/context.ts";
+import { noteShadowRefusal } from "../../chain/shadow.ts";
+import { StatusError } from "../../grpc/errors.ts";
+import { texts } from "../../grpc/status.ts";
 
 /** `note` is shadow mode: the call goes on, and log and audit say what would have been. */
 export type Enforcement = "refuse" | "note";

@@ -5,7 +5,7 @@
  * settles, whatever became of the calls, so that cancelling frees nothing; one that does not settle gives its place back
  * after a while. Calls wait in order, and leave when they end.
  */
-import { type CallContext, ContextKey } from "../../call/context.ts";
+import { type CallContext, ContextKey } from "../../chain/context.ts";
 
 /** Under what a call is counted. */
 export interface CredentialKeys {

@@ -1,11 +1,11 @@
 // The validation layer (L7): messages that do not fit their method's schema never reach the handler.
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
-import { ConfigError, StatusError } from "../../call/errors.ts";
-import { parseOptions } from "../../call/options.ts";
-import { boundedText } from "../../call/redaction.ts";
-import { texts } from "../../call/status.ts";
 import type { Middleware } from "../../chain/middleware.ts";
+import { parseOptions } from "../../config/options.ts";
+import { ConfigError, StatusError } from "../../grpc/errors.ts";
+import { texts } from "../../grpc/status.ts";
+import { boundedText } from "../../observability/redaction.ts";
 
 /** What is used of a schema: zod's, of any version, and whatever else answers alike. It must answer synchronously. */
 export interface MessageSchema {

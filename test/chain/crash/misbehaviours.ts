@@ -3,8 +3,8 @@
 import type { EventEmitter } from "node:events";
 import { PassThrough, pipeline, Readable, Writable } from "node:stream";
 import { Metadata, status } from "@grpc/grpc-js";
-import type { MethodKind } from "../../../src/call/method.ts";
 import { securityContext } from "../../../src/chain/current-context.ts";
+import type { MethodKind } from "../../../src/grpc/method.ts";
 import type { Note } from "../../harness/kinds.ts";
 
 export interface HandlerCall extends EventEmitter {

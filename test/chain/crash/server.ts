@@ -1,7 +1,7 @@
 // The process under attack: a secured server whose handlers do what the caller names. It has no handler of its own for
 // uncaught exceptions, so anything that gets past the guard ends it, and the test sees that.
 import type { UntypedServiceImplementation } from "@grpc/grpc-js";
-import type { MethodKind } from "../../../src/call/method.ts";
+import type { MethodKind } from "../../../src/grpc/method.ts";
 import type { Note } from "../../harness/kinds.ts";
 import { secured } from "../../harness/secured.ts";
 import { type Callback, type HandlerCall, misbehaviours } from "./misbehaviours.ts";

@@ -1,9 +1,9 @@
 import { status } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import { recordDecision } from "../../../src/call/context.ts";
-import { methodInfo } from "../../../src/call/method.ts";
-import { anonymousPrincipal } from "../../../src/call/principal.ts";
-import { texts } from "../../../src/call/status.ts";
+import { recordDecision } from "../../../src/chain/context.ts";
+import { anonymousPrincipal } from "../../../src/chain/principal.ts";
+import { methodInfo } from "../../../src/grpc/method.ts";
+import { texts } from "../../../src/grpc/status.ts";
 import { auditEntry, laneOf } from "../../../src/middleware/audit/audit-entry.ts";
 import { alice, callFrom, outcomeOf } from "../ended-call.ts";
 

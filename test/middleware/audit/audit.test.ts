@@ -12,7 +12,7 @@ import {
 } from "@opentelemetry/sdk-metrics";
 import { type Logger, pino } from "pino";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { ConfigError } from "../../../src/call/errors.ts";
+import { ConfigError } from "../../../src/grpc/errors.ts";
 import { type AuditLayer, type AuditOptions, audit } from "../../../src/middleware/audit/audit.ts";
 import type { AuditEntry } from "../../../src/middleware/audit/audit-entry.ts";
 import type { AuditFailure } from "../../../src/middleware/audit/audit-failures.ts";

@@ -11,7 +11,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ConfigError } from "../../../src/call/errors.ts";
+import { ConfigError } from "../../../src/grpc/errors.ts";
 import type { AuditEntry } from "../../../src/middleware/audit/audit-entry.ts";
 import { jsonLinesSink } from "../../../src/middleware/audit/json-lines-sink.ts";
 

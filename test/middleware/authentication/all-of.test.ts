@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { ConfigError, CredentialError } from "../../../src/call/errors.ts";
-import type { Identity } from "../../../src/call/principal.ts";
+import type { Identity } from "../../../src/chain/principal.ts";
+import { ConfigError, CredentialError } from "../../../src/grpc/errors.ts";
 import { allOf } from "../../../src/middleware/authentication/all-of.ts";
 import { anyOf } from "../../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../../src/middleware/authentication/api-key.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { afterEach, describe, expect, it, vi } from "vitest";
-import { ConfigError } from "../../../src/call/errors.ts";
-import { principalKey } from "../../../src/call/principal.ts";
+import { principalKey } from "../../../src/chain/principal.ts";
+import { ConfigError } from "../../../src/grpc/errors.ts";
 import { type ApiKeyRecord, apiKey } from "../../../src/middleware/authentication/api-key.ts";
 import {
   type IssueApiKeyOptions,

@@ -1,9 +1,9 @@
 import { status } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
-import type { Call } from "../../../src/call/context.ts";
-import { ConfigError, CredentialError } from "../../../src/call/errors.ts";
-import { methodInfo } from "../../../src/call/method.ts";
-import { anonymousPrincipal, type Identity } from "../../../src/call/principal.ts";
+import type { Call } from "../../../src/chain/context.ts";
+import { anonymousPrincipal, type Identity } from "../../../src/chain/principal.ts";
+import { ConfigError, CredentialError } from "../../../src/grpc/errors.ts";
+import { methodInfo } from "../../../src/grpc/method.ts";
 import { anonymous } from "../../../src/middleware/authentication/anonymous.ts";
 import { anyOf } from "../../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../../src/middleware/authentication/api-key.ts";

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ConfigError } from "../../../src/call/errors.ts";
+import { ConfigError } from "../../../src/grpc/errors.ts";
 import {
   type FileApiKeyStoreOptions,
   fileApiKeyStore,

@@ -3,7 +3,7 @@
 import { Buffer } from "node:buffer";
 import { createPublicKey, generateKeyPairSync, type JsonWebKey } from "node:crypto";
 import { describe, expect, it } from "vitest";
-import { checkPrincipal } from "../../../src/call/principal.ts";
+import { checkPrincipal } from "../../../src/chain/principal.ts";
 import { anyOf } from "../../../src/middleware/authentication/any-of.ts";
 import { authentication } from "../../../src/middleware/authentication/authentication.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";

@@ -2,11 +2,11 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { expect } from "vitest";
-import { Call } from "../../../src/call/context.ts";
-import { CredentialError, StatusError } from "../../../src/call/errors.ts";
-import { methodInfo } from "../../../src/call/method.ts";
-import type { Identity } from "../../../src/call/principal.ts";
+import { Call } from "../../../src/chain/context.ts";
 import type { Middleware } from "../../../src/chain/middleware.ts";
+import type { Identity } from "../../../src/chain/principal.ts";
+import { CredentialError, StatusError } from "../../../src/grpc/errors.ts";
+import { methodInfo } from "../../../src/grpc/method.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
 
 export interface IncomingCall {

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import type { JWK } from "jose";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import type { Call } from "../../../src/call/context.ts";
+import type { Call } from "../../../src/chain/context.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
 import { jwt } from "../../../src/middleware/authentication/jwt.ts";
 import { keptLog, type LogLine } from "../../harness/secured.ts";

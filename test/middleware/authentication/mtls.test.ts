@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../../src/call/errors.ts";
-import type { PeerCertificate } from "../../../src/call/peer.ts";
+import { ConfigError } from "../../../src/grpc/errors.ts";
+import type { PeerCertificate } from "../../../src/grpc/peer.ts";
 import { type MtlsOptions, mtls } from "../../../src/middleware/authentication/mtls.ts";
 import { atOnce, incomingCall } from "./incoming-call.ts";
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { type MethodInfo, methodInfo } from "../../../src/call/method.ts";
+import { type MethodInfo, methodInfo } from "../../../src/grpc/method.ts";
 import { type AccessMatrix, accessMatrix } from "../../../src/middleware/authorization/access-matrix.ts";
 import { allowAuthenticated } from "../../../src/middleware/authorization/allow-authenticated.ts";
 import type { Policy } from "../../../src/middleware/authorization/authorizer.ts";

@@ -1,10 +1,10 @@
 import { Metadata } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { Call, setIdentity } from "../../../src/call/context.ts";
-import { ConfigError, PolicyError } from "../../../src/call/errors.ts";
-import { type MethodInfo, methodInfo } from "../../../src/call/method.ts";
-import { anonymousPrincipal, type Principal } from "../../../src/call/principal.ts";
+import { Call, setIdentity } from "../../../src/chain/context.ts";
+import { anonymousPrincipal, type Principal } from "../../../src/chain/principal.ts";
+import { ConfigError, PolicyError } from "../../../src/grpc/errors.ts";
+import { type MethodInfo, methodInfo } from "../../../src/grpc/method.ts";
 import type { Decision } from "../../../src/middleware/authorization/authorizer.ts";
 import type { Rule } from "../../../src/middleware/authorization/method-rule.ts";
 import { type RbacOptions, rbac } from "../../../src/middleware/authorization/rbac.ts";

@@ -2,9 +2,9 @@
 import { Metadata } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { Call } from "../../../src/call/context.ts";
-import { methodInfo } from "../../../src/call/method.ts";
-import type { Peer } from "../../../src/call/peer.ts";
+import { Call } from "../../../src/chain/context.ts";
+import { methodInfo } from "../../../src/grpc/method.ts";
+import type { Peer } from "../../../src/grpc/peer.ts";
 import { apiKey } from "../../../src/middleware/authentication/api-key.ts";
 import { memoryApiKeyStore } from "../../../src/middleware/authentication/memory-api-key-store.ts";
 import { PresentedCredentials } from "../../../src/middleware/authentication/presented-credentials.ts";
