@@ -10,7 +10,7 @@ import {
 } from "@grpc/grpc-js";
 import { requirePrincipal, StatusError, securityContext } from "grpc-palisade";
 import type { OrderBook } from "./order-book.ts";
-import type { ById, Order, OrderAnswer, OrderStatus, Text } from "./service.ts";
+import type { ById, Order, OrderAnswer, OrderStatus, Text, UploadMessage } from "./service.ts";
 
 export function ordersHandlers(book: OrderBook): UntypedServiceImplementation {
   return {
@@ -30,17 +30,23 @@ export function ordersHandlers(book: OrderBook): UntypedServiceImplementation {
       call.end();
     },
 
-    async uploadOrders(call: ServerReadableStream<{ readonly order: Order | null }, unknown>) {
+    async uploadOrders(call: ServerReadableStream<UploadMessage, unknown>) {
       // Who ordered is what the credential says, not what the message says, and not what a header says.
       const { subject, tenant } = requirePrincipal(call);
       if (tenant === undefined) throw new StatusError(status.FAILED_PRECONDITION, "the caller has no tenant");
-      let accepted = 0;
-      for await (const { order } of call) {
-        if (order === null) throw new StatusError(status.INVALID_ARGUMENT, "a message without an order");
-        book.put({ ...order, customer: subject, tenant, status: "ORDER_STATUS_PLACED" });
-        accepted += 1;
+      const orders: Order[] = [];
+      let complete = false;
+      for await (const message of call) {
+        complete = message.complete;
+        if (message.order !== null) orders.push(message.order);
+        else if (!complete) throw new StatusError(status.INVALID_ARGUMENT, "a message without an order");
       }
-      return { accepted };
+      // The end of a stream does not say that everything was sent: grpc-js's client ends a stream that it cancels, too.
+      if (!complete) throw new StatusError(status.ABORTED, "the upload is not complete; nothing was kept");
+      for (const order of orders) {
+        book.put({ ...order, customer: subject, tenant, status: "ORDER_STATUS_PLACED" });
+      }
+      return { accepted: orders.length };
     },
 
     watchOrders(call: ServerDuplexStream<ById, OrderAnswer>) {

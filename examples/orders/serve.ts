@@ -57,7 +57,7 @@ ${call(`-H "authorization: Bearer $TOKEN" -d '{"id":"o-1"}'`, "GetOrder")}
 # all orders: a stream of responses, with an API key
 ${call('-H "x-api-key: $API_KEY"', "ListOrders")}
 # two orders: a stream of requests
-${call(`-H "authorization: Bearer $TOKEN" -d '{"order":{"id":"o-8"}} {"order":{"id":"o-9"}}'`, "UploadOrders")}
+${call(`-H "authorization: Bearer $TOKEN" -d '{"order":{"id":"o-8"}} {"order":{"id":"o-9"}} {"complete":true}'`, "UploadOrders")}
 # cancel an order, as an administrator
 ${call(`-H "authorization: Bearer $ADMIN" -d '{"id":"o-2"}'`, "CancelOrder")}
 # the public method

@@ -55,6 +55,12 @@ interface Unary<Request, Response> {
   ): ClientUnaryCall;
 }
 
+export interface UploadMessage {
+  readonly order: Order | null;
+  /** In the last message: everything was sent. */
+  readonly complete: boolean;
+}
+
 export interface OrdersClient extends Client {
   readonly ping: Unary<Text, Text>;
   readonly getOrder: Unary<ById, OrderAnswer>;
@@ -64,7 +70,7 @@ export interface OrdersClient extends Client {
   uploadOrders(
     metadata: Metadata,
     callback: requestCallback<{ readonly accepted: number }>,
-  ): ClientWritableStream<{ readonly order: Partial<Order> }>;
+  ): ClientWritableStream<{ readonly order?: Partial<Order>; readonly complete?: boolean }>;
   watchOrders(metadata?: Metadata, options?: CallOptions): ClientDuplexStream<ById, OrderAnswer>;
   throwInListener(): ClientDuplexStream<Text, unknown>;
 }

@@ -23,6 +23,7 @@ export async function uploadOrders(
   const { status, messages } = await answered<{ readonly accepted: number }>((done) => {
     const call = client.uploadOrders(metadata, done);
     for (const order of orders) call.write({ order });
+    call.write({ complete: true });
     call.end();
   });
   return [status, ...messages.map(({ accepted }) => `${accepted} accepted`)].join(", ");
