@@ -118,8 +118,7 @@ export class RequestMessages {
 
   /** For the stream's "end". */
   onEnd(): void {
-    // A stream that was reset or lost ends too (N3).
-    if (this.#over || /* protection: unfinished-requests */ this.#stream.aborted) return;
+    if (this.#over) return;
     this.#ended = true;
     if (this.#framing.isWithinMessage) this.#fail(malformed(new Error("the request ends within a message")));
     else if (!this.#streams && this.#count === 0) this.#fail(notOne("no request message"));

@@ -239,6 +239,8 @@ export class ServerCall implements TransportCall {
 
   /** For the stream's "aborted": it is over, and its response was not. */
   onAborted(): void {
+    // Before its "end", which a stream that was reset or lost has too (N3).
+    // protection: unfinished-requests
     this.#messages.stop();
     // Where the connection was lost, the session is not yet told so.
     process.nextTick(() => this.#listener?.onCancel());

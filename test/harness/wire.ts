@@ -95,7 +95,10 @@ function framed(message: Buffer, compressed: boolean | undefined): Buffer {
 }
 
 /** Connects over mTLS and waits until both sides know each other's settings. */
-export async function openWire(wall: Secured, options: WireOptions = {}): Promise<Wire> {
+export async function openWire(
+  wall: Pick<Secured, "port" | "address" | "world">,
+  options: WireOptions = {},
+): Promise<Wire> {
   const socket = await tlsSocket(wall);
   const session = connect(`https://localhost:${wall.port}`, {
     createConnection: () => filtered(socket, options),
@@ -127,7 +130,7 @@ export async function openWire(wall: Secured, options: WireOptions = {}): Promis
   };
 }
 
-function tlsSocket(wall: Secured): Promise<TLSSocket> {
+function tlsSocket(wall: Pick<Secured, "port" | "world">): Promise<TLSSocket> {
   const { ca, client } = wall.world;
   return new Promise((resolve, reject) => {
     const socket = tlsConnect(

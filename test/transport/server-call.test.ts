@@ -3,14 +3,16 @@ import { Buffer } from "node:buffer";
 import { constants } from "node:http2";
 import type { Duplex } from "node:stream";
 import { gzipSync } from "node:zlib";
-import type { Metadata, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { Metadata, ServerInterceptingCallInterface, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { securityContext } from "../../src/chain/current-context.ts";
 import { streamsRequests } from "../../src/grpc/method.ts";
+import { serverCredentials } from "../../src/tls/server-credentials.ts";
+import { TransportServer } from "../../src/transport/server.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { grpcFrame, helloFrame, RawConnection } from "../harness/raw-http2.ts";
-import { eventually, type Secured, secured } from "../harness/secured.ts";
-import { type Frame, frameTypes, openWire } from "../harness/wire.ts";
+import { eventually, type Secured, secured, theWorld } from "../harness/secured.ts";
+import { type Frame, frameTypes, openWire, type Wire, type WireCall } from "../harness/wire.ts";
 
 /** What handlers of streams heard of their callers, in its order. */
 function listening(): { readonly heard: string[]; readonly handlers: UntypedServiceImplementation } {
@@ -65,6 +67,73 @@ describe.each(kinds)("a %s request that is not finished", (kind) => {
       await eventually(() => heard.includes("cancelled"), "the cancellation");
       expect([...heard].sort()).toEqual(["aborted", "cancelled", "data", "started"]);
     }
+  });
+});
+
+/** A server without a chain: what its calls tell of their requests. */
+async function bareTransport(heard: string[]): Promise<{ readonly wire: Wire; close(): Promise<void> }> {
+  const world = await theWorld();
+  const server = new TransportServer({
+    maxConcurrentStreams: 100,
+    maxMetadataBytes: 8192,
+    maxReceivedBytes: 1_000_000,
+    maxSentBytes: 1_000_000,
+    grpcOptions: {},
+    connections: { certificateOf: () => undefined, refuse: () => undefined, onRefusedBelow: () => {} },
+    onRefused: (_path, error) => heard.push(String(error)),
+    secure: (call) => {
+      const start = (): void =>
+        call.start({
+          onReceiveMetadata: () => call.startRead(),
+          onReceiveMessage: () => {
+            heard.push("message");
+            call.startRead();
+          },
+          onReceiveHalfClose: () => heard.push("end"),
+          onCancel: () => heard.push("cancelled"),
+          onClosed: () => heard.push("closed"),
+          onRequestFailure: ({ details }) => heard.push(details),
+          onResponseFailure: (error) => heard.push(String(error)),
+          onEndedBelow: ({ details }) => heard.push(details),
+        });
+      return { start } as unknown as ServerInterceptingCallInterface;
+    },
+  });
+  const port = await new Promise<number>((resolve, reject) =>
+    server.bindAsync(
+      "127.0.0.1:0",
+      serverCredentials({
+        cert: Buffer.from(world.server.cert),
+        key: Buffer.from(world.server.key),
+        clientCa: Buffer.from(world.ca.caPem),
+      }),
+      (error, bound) => (error === null ? resolve(bound) : reject(error)),
+    ),
+  );
+  const wire = await openWire({ port, address: `localhost:${port}`, world }, { outbound: withoutEnd });
+  return {
+    wire,
+    async close() {
+      await wire[Symbol.asyncDispose]();
+      server.forceShutdown();
+    },
+  };
+}
+
+describe("the transport alone", () => {
+  it.each([
+    ["is reset", (call: WireCall) => call.stream.close(constants.NGHTTP2_NO_ERROR)],
+    ["is cancelled", (call: WireCall) => call.stream.close(constants.NGHTTP2_CANCEL)],
+    ["loses its connection", (call: WireCall) => call.stream.session?.destroy()],
+  ])("N3 tells no end of a request that %s", async (_what, end) => {
+    const heard: string[] = [];
+    const { wire, close } = await bareTransport(heard);
+    const call = wire.call({ path: paths.bidi_stream, messages: [hello], keepOpen: true });
+    await eventually(() => heard.includes("message"), "the message");
+    end(call);
+    await eventually(() => heard.includes("closed"), "the end");
+    expect(heard).toEqual(["message", "cancelled", "closed"]);
+    await close();
   });
 });
 
