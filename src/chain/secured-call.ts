@@ -415,7 +415,7 @@ export class SecuredCall
 
   #outcome({ status: { code, details, cause, reason, hint, errorId }, endedBy, layer }: Ending): Outcome {
     const { delivered, receivedBytes, sentBytes } = this.#transport;
-    return {
+    const outcome: { -readonly [Name in keyof Outcome]: Outcome[Name] } = {
       code,
       details,
       endedBy,
@@ -423,12 +423,14 @@ export class SecuredCall
       durationMs: this.#deadline?.elapsedMs ?? 0,
       receivedBytes,
       sentBytes,
-      ...(layer === undefined ? undefined : { layer }),
-      ...(cause === undefined ? undefined : { cause }),
-      ...(reason === undefined ? undefined : { reason }),
-      ...(hint === undefined ? undefined : { hint }),
-      ...(errorId === undefined ? undefined : { errorId }),
     };
+    // Most calls have none of these.
+    if (layer !== undefined) outcome.layer = layer;
+    if (cause !== undefined) outcome.cause = cause;
+    if (reason !== undefined) outcome.reason = reason;
+    if (hint !== undefined) outcome.hint = hint;
+    if (errorId !== undefined) outcome.errorId = errorId;
+    return outcome;
   }
 
   // --- what grpc-js's types ask of a call --------------------------------------------------------------------------

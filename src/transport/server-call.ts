@@ -134,9 +134,9 @@ export class ServerCall implements TransportCall {
 
   start(listener: CallListener): void {
     this.#listener = listener;
-    const metadata = Metadata.fromHttp2Headers(this.#headers);
-    for (const name of ofTheTransport) metadata.remove(name);
-    listener.onReceiveMetadata(metadata);
+    const headers = this.#headers;
+    for (const name of ofTheTransport) delete headers[name];
+    listener.onReceiveMetadata(Metadata.fromHttp2Headers(headers));
   }
 
   startRead(): void {
