@@ -103,7 +103,7 @@ export function serverMembers(server: Server): ServerMembers {
   return members;
 }
 
-export function checkServerCredentials(): void {
+function checkServerCredentials(): void {
   refuseIfLacking("ServerCredentials", ServerCredentials.createInsecure(), serverCredentialsMemberTypes);
 }
 
