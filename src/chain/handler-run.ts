@@ -63,9 +63,7 @@ export class HandlerRun {
       this.fail(error, "given", trailers);
       return;
     }
-    // The status goes right behind its message, however long that takes to leave: the trailers leave with its end.
-    this.#call.sendMessage(value, nothing);
-    this.#call.endByHandler(succeeded(trailers));
+    this.#call.sendMessage(value, () => this.#call.endByHandler(succeeded(trailers)));
   }
 
   /** The handler, one of its listeners, its promise or its stream failed. */
@@ -121,8 +119,6 @@ export class HandlerRun {
     if (this.#streamDestroyed) this.failStream();
   }
 }
-
-function nothing(): void {}
 
 const plainSuccess: PublicStatus = Object.freeze({ code: status.OK, details: "OK" });
 
