@@ -1,15 +1,24 @@
+import { existsSync } from "node:fs";
 import { defineConfig } from "vitest/config";
 import { hangMs, waitMs } from "./test/harness/time.ts";
 import { workerArguments } from "./test/harness/worker.ts";
 
 /** They look at what is a whole process's: its metrics and tracing SDK, its guard. */
 const own = [
-  "test/call/{instruments,metric-producer}.test.ts",
   "test/chain/process-guard.test.ts",
   "test/client/trace-propagation.test.ts",
   "test/middleware/metrics.test.ts",
-  "test/server/{certificate-reload,metric-producer,metrics,tracing}.test.ts",
+  "test/observability/instruments.test.ts",
+  "test/observability/metric-producer.test.ts",
+  "test/server/certificate-reload.test.ts",
+  "test/server/metric-producer.test.ts",
+  "test/server/metrics.test.ts",
+  "test/server/tracing.test.ts",
 ];
+
+// One that was moved would quietly share its process with others.
+for (const path of own)
+  if (!existsSync(path)) throw new Error(`vitest.config.ts names ${path}, which does not exist`);
 
 /** What these say does not depend on the Node that runs them. */
 const oneNode = ["test/{bench,docs,scripts,types}/**/*.test.ts"];
