@@ -8,7 +8,7 @@ import {
   type OutgoingHttpHeaders,
 } from "node:http2";
 import { connect as connectTcp } from "node:net";
-import { connect as connectTls } from "node:tls";
+import { connect as connectTls, type TLSSocket } from "node:tls";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { invoke, kinds, paths } from "../../harness/kinds.ts";
@@ -132,16 +132,20 @@ const endings: readonly Ending[] = [
   () => {},
 ];
 
-async function open(): Promise<ClientHttp2Session> {
+function tlsSocket(): TLSSocket {
+  const { port, ca, cert, key } = attacked;
+  return connectTls({ port, host: "localhost", ca, cert, key, ALPNProtocols: ["h2"] });
+}
+
+async function open(): Promise<{ readonly session: ClientHttp2Session; readonly socket: TLSSocket }> {
+  const socket = tlsSocket();
   const session = connectHttp2(`https://localhost:${attacked.port}`, {
-    ca: attacked.ca,
-    cert: attacked.cert,
-    key: attacked.key,
     settings: { enablePush: false },
+    createConnection: () => socket,
   });
   session.on("error", () => {});
   await once(session, "connect");
-  return session;
+  return { session, socket };
 }
 
 /** One hostile call. It is over when its stream is closed, or, where it may stay open on purpose, when it was answered. */
@@ -171,9 +175,11 @@ describe("C3 nothing that a caller sends ends the process", () => {
     for (let i = 0; i < connections; i += 4) {
       await Promise.all(
         Array.from({ length: 4 }, async () => {
-          const session = await open();
+          const { session, socket } = await open();
           await Promise.all(Array.from({ length: perConnection }, () => attack(session).catch(() => {})));
-          if (random() < 0.3) session.destroy();
+          // `session.destroy()` would do it too, but where it finds a stream that was closed without an error before its
+          // body has left, and another one, Node's client writes empty frames without end.
+          if (random() < 0.3) socket.destroy();
           else session.close();
         }),
       );
@@ -218,14 +224,7 @@ describe("C3 nothing that a caller sends ends the process", () => {
       "0000ff0900000000010000", // CONTINUATION without HEADERS
     ];
     for (const hex of frames) {
-      const socket = connectTls({
-        port: attacked.port,
-        host: "localhost",
-        ca: attacked.ca,
-        cert: attacked.cert,
-        key: attacked.key,
-        ALPNProtocols: ["h2"],
-      });
+      const socket = tlsSocket();
       socket.on("error", () => {});
       await once(socket, "secureConnect");
       socket.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
