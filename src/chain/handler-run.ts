@@ -63,7 +63,9 @@ export class HandlerRun {
       this.fail(error, "given", trailers);
       return;
     }
-    this.#call.sendMessage(value, () => this.#call.endByHandler(succeeded(trailers)));
+    // The status goes right behind its message, however long that takes to leave: the trailers leave with its end.
+    this.#call.sendMessage(value, nothing);
+    this.#call.endByHandler(succeeded(trailers));
   }
 
   /** The handler, one of its listeners, its promise or its stream failed. */
@@ -119,6 +121,8 @@ export class HandlerRun {
     if (this.#streamDestroyed) this.failStream();
   }
 }
+
+function nothing(): void {}
 
 const plainSuccess: PublicStatus = Object.freeze({ code: status.OK, details: "OK" });
 
