@@ -9,9 +9,7 @@ const own = [
   "test/client/trace-propagation.test.ts",
   "test/middleware/metrics.test.ts",
   "test/observability/instruments.test.ts",
-  "test/observability/metric-producer.test.ts",
   "test/server/certificate-reload.test.ts",
-  "test/server/metric-producer.test.ts",
   "test/server/metrics.test.ts",
   "test/server/tracing.test.ts",
 ];

@@ -113,13 +113,6 @@ export {
   type ValidationOptions,
   validation,
 } from "./middleware/validation/validation.ts";
-export {
-  type HistogramProducer,
-  metricProducer,
-  type ProducedHistogram,
-  type ProducedMetrics,
-  type ProducedResource,
-} from "./observability/metric-producer.ts";
 export type { EnforceOptions } from "./server/enforce.ts";
 export type { PeerOptions } from "./server/forwarded-peer.ts";
 export type { Health, HealthAddresses, HealthOptions, ServingStatus } from "./server/health.ts";

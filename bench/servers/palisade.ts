@@ -2,7 +2,7 @@
 // metrics. Limits are there and high: each call is counted, none is refused.
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
-import { createSecureServer, jsonLinesSink, jwt, metricProducer, rbac } from "grpc-palisade";
+import { createSecureServer, jsonLinesSink, jwt, rbac } from "grpc-palisade";
 import { benchService, handlers, manyHandlers, manyMethods, pathOfMany, paths } from "./contract.ts";
 import { fileLogger } from "./log-file.ts";
 import { registerMetricsSdk } from "./metrics-sdk.ts";
@@ -11,7 +11,7 @@ import { serve } from "./serve.ts";
 const highLimit = { points: 1_000_000_000, durationSec: 1 };
 
 serve(async ({ identities, trust, directory, methods, principals, records, metricsSdk }) => {
-  const collect = metricsSdk ? registerMetricsSdk(metricProducer()) : undefined;
+  const collect = metricsSdk ? registerMetricsSdk() : undefined;
   const everyPath = [...Object.values(paths), ...Array.from({ length: methods }, (_, at) => pathOfMany(at))];
   const server = createSecureServer({
     tls: {

@@ -1,4 +1,5 @@
 // What one RPC is, for layers and handlers: the method, the peer, the verified principal, the time left.
+import { randomUUID } from "node:crypto";
 import { Metadata, type MetadataValue } from "@grpc/grpc-js";
 import type { Context } from "@opentelemetry/api";
 import type { Logger } from "pino";
@@ -7,7 +8,6 @@ import type { MethodInfo } from "../grpc/method.ts";
 import type { Peer } from "../grpc/peer.ts";
 import { guardListeners } from "./guarded-signal.ts";
 import { type Identity, type Principal, sealed } from "./principal.ts";
-import { randomUuid } from "./random-uuid.ts";
 
 /** The caller's metadata, to read. Every value in it is what the caller claims, nothing more. */
 export interface ReadonlyMetadata {
@@ -152,7 +152,7 @@ export class Call implements CallContext {
   }
 
   get id(): string {
-    this.#id ??= randomUuid();
+    this.#id ??= randomUUID();
     return this.#id;
   }
 

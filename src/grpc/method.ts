@@ -1,5 +1,4 @@
 // What is known of a method before any call: its path, its parts, its kind.
-import { Remembering } from "./once-for.ts";
 
 export type MethodKind = "unary" | "client_stream" | "server_stream" | "bidi_stream";
 
@@ -18,7 +17,7 @@ export interface MethodInfo {
 export function methodInfo(path: string, kind: MethodKind, known: boolean): MethodInfo {
   const slash = path.indexOf("/", 1);
   const [service, name] = slash < 0 ? ["", path.slice(1)] : [path.slice(1, slash), path.slice(slash + 1)];
-  return Object.freeze(Object.assign(new Remembering(), { path, service, name, kind, known }));
+  return Object.freeze({ path, service, name, kind, known });
 }
 
 /** The standard health service, which brings its own rules (A10). */

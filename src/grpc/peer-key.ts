@@ -1,21 +1,27 @@
 // Which callers share a peer limit: one verified certificate, one IPv4 address, one IPv6 network of 64 bits; behind a
 // configured proxy always the address.
 import { isIPv4, isIPv6 } from "node:net";
-import { onceFor } from "./once-for.ts";
 import type { Peer } from "./peer.ts";
 
-/**
- * The key under which a peer is counted: `cert:<fingerprint>`, else `ip:<address or network>`. A peer lasts as long as its
- * connection, and so does its key.
- */
-export const peerKey: (peer: Peer) => string = onceFor((peer) => {
-  const { certificate } = peer;
+/** A peer lasts as long as its connection, and so does its key. */
+const known: WeakMap<Peer, string> = new WeakMap();
+
+/** The key under which a peer is counted: `cert:<fingerprint>`, else `ip:<address or network>`. */
+export function peerKey(peer: Peer): string {
+  const before = known.get(peer);
+  if (before !== undefined) return before;
+  const key = keyOf(peer);
+  known.set(peer, key);
+  return key;
+}
+
+function keyOf({ certificate, forwardedBy, address }: Peer): string {
   // Behind a proxy the connection's certificate is the proxy's, and many callers share it.
-  const isOwn = peer.forwardedBy === undefined || certificate?.forwarded === true;
+  const isOwn = forwardedBy === undefined || certificate?.forwarded === true;
   return certificate !== undefined && isOwn
     ? `cert:${certificate.fingerprint256}`
-    : `ip:${addressKey(peer.address)}`;
-});
+    : `ip:${addressKey(address)}`;
+}
 
 /**
  * An IPv4 address as it is, also where IPv6 carries it (`::ffff:192.0.2.1`, and `64:ff9b::192.0.2.1` of RFC 6052);

@@ -1,6 +1,6 @@
 // Certificates that are about to end (T9): a metric that shows the days left, and a warning a week ahead.
 import type { X509Certificate } from "node:crypto";
-import { LateGauge, type Observation } from "../observability/late-gauge.ts";
+import { followMeterProvider, LazyInstruments } from "../observability/instruments.ts";
 import { type CertificateReporting, type CertificateRole, sayWarning } from "./certificate-reporting.ts";
 import { validityOf } from "./load-pem.ts";
 
@@ -18,29 +18,24 @@ const warnAheadMs = 168 * hourMs;
 /** Everything that is watched in this process and wants to be measured. */
 const measured: Set<ExpiryWatch> = new Set();
 
-const daysLeft = new LateGauge(
-  "palisade.certificate.days_left",
-  { unit: "d", description: "Days until the first certificate of a role ends; negative where it has ended" },
-  observeDaysLeft,
-);
+new LazyInstruments((meter) => {
+  const gauge = meter.createObservableGauge("palisade.certificate.days_left", {
+    unit: "d",
+    description: "Days until the first certificate of a role ends; negative where it has ended",
+  });
+  gauge.addCallback((result) => {
+    for (const [role, end] of firstEnds()) result.observe((end - Date.now()) / dayMs, { role });
+  });
+});
 
-const roleAttributes: Readonly<Record<CertificateRole, Readonly<Record<string, string>>>> = {
-  server: Object.freeze({ role: "server" }),
-  client: Object.freeze({ role: "client" }),
-  ca: Object.freeze({ role: "ca" }),
-};
-
-function observeDaysLeft(): readonly Observation[] {
+function firstEnds(): ReadonlyMap<CertificateRole, number> {
   const first = new Map<CertificateRole, number>();
   for (const watch of measured) {
     for (const [role, end] of watch.ends) {
       if (!(end >= (first.get(role) ?? Number.POSITIVE_INFINITY))) first.set(role, end);
     }
   }
-  return [...first].map(([role, end]) => ({
-    value: (end - Date.now()) / dayMs,
-    attributes: roleAttributes[role],
-  }));
+  return first;
 }
 
 /** Watches the ends of the certificates that one server or client has in use. */
@@ -74,7 +69,7 @@ export class ExpiryWatch {
 
   /** Warns about what ends soon. To be called from time to time. */
   check(): void {
-    if (this.#reporting.metrics) daysLeft.follow();
+    if (this.#reporting.metrics) followMeterProvider();
     for (const each of this.#inUse) this.#checkOne(each);
   }
 

@@ -1,6 +1,6 @@
 // Where certificates that change, or are about to end, are spoken of.
 import type { Logger } from "pino";
-import { LateCounter } from "../observability/instruments.ts";
+import { LazyInstruments } from "../observability/instruments.ts";
 
 export interface CertificateReporting {
   /** Where it is said. Undefined: problems become process warnings (`PalisadeWarning`), the rest stays unsaid. */
@@ -12,22 +12,12 @@ export interface CertificateReporting {
 /** Whose certificate: the server's, the client's, or one of the roots that either trusts. */
 export type CertificateRole = "server" | "client" | "ca";
 
-const reloads = new LateCounter("palisade.certificate.reloads", {
-  unit: "{reload}",
-  description: "Changes of certificate files, by what became of them",
-});
-
-/** What became of a change. A fixed set: it is a metric's label. */
-const outcomes = {
-  server: {
-    taken: reloads.series({ role: "server", result: "taken" }),
-    refused: reloads.series({ role: "server", result: "refused" }),
-  },
-  client: {
-    taken: reloads.series({ role: "client", result: "taken" }),
-    refused: reloads.series({ role: "client", result: "refused" }),
-  },
-} as const;
+const instruments = new LazyInstruments((meter) => ({
+  reloads: meter.createCounter("palisade.certificate.reloads", {
+    unit: "{reload}",
+    description: "Changes of certificate files, by what became of them",
+  }),
+}));
 
 /** Counts `palisade.certificate.reloads` by `role` and `result`. */
 export function countReload(
@@ -35,7 +25,7 @@ export function countReload(
   role: "server" | "client",
   result: "taken" | "refused",
 ): void {
-  if (metrics) outcomes[role][result].add(1);
+  if (metrics) instruments.use(({ reloads }) => reloads.add(1, { role, result }));
 }
 
 /** A logger that throws must end nothing: this runs from timers. */

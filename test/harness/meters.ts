@@ -5,7 +5,6 @@ import {
   InMemoryMetricExporter,
   MeterProvider,
   type MetricData,
-  type MetricProducer,
   PeriodicExportingMetricReader,
 } from "@opentelemetry/sdk-metrics";
 
@@ -25,12 +24,11 @@ export interface Meters {
 }
 
 /** Becomes the global meter provider until `shutdown`. */
-export function registerMeterProvider(...metricProducers: MetricProducer[]): Meters {
+export function registerMeterProvider(): Meters {
   const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
   const reader = new PeriodicExportingMetricReader({
     exporter,
     exportIntervalMillis: 3_600_000,
-    metricProducers,
   });
   const provider = new MeterProvider({ readers: [reader] });
   otel.disable();

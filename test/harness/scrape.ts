@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { metrics } from "@opentelemetry/api";
 import { PrometheusExporter } from "@opentelemetry/exporter-prometheus";
-import { MeterProvider, type MetricProducer } from "@opentelemetry/sdk-metrics";
+import { MeterProvider } from "@opentelemetry/sdk-metrics";
 
 export interface Sample {
   readonly name: string;
@@ -20,9 +20,9 @@ export interface Scraper {
 }
 
 /** Becomes the global meter provider until `shutdown`. */
-export async function startScraper(...metricProducers: MetricProducer[]): Promise<Scraper> {
+export async function startScraper(): Promise<Scraper> {
   // It takes port 0 for its default port, so it gets a server of ours.
-  const exporter = new PrometheusExporter({ preventServerStart: true, metricProducers });
+  const exporter = new PrometheusExporter({ preventServerStart: true });
   const provider = new MeterProvider({ readers: [exporter] });
   metrics.disable();
   metrics.setGlobalMeterProvider(provider);

@@ -1,90 +1,89 @@
-// Counters that keep what they counted until the SDK asks.
-import { metrics } from "@opentelemetry/api";
+// Instruments that are declared before an SDK is registered (U5).
+import { type MeterProvider, metrics } from "@opentelemetry/api";
 import { afterEach, describe, expect, it } from "vitest";
-import { LateCounter, LateObservable } from "../../src/observability/instruments.ts";
+import { LazyInstruments, observed } from "../../src/observability/instruments.ts";
 import { keepMetrics } from "../harness/kept-metrics.ts";
 
-const counter = new LateCounter("test.counted", { unit: "{thing}" });
-const some = counter.series({ kind: "some" });
-const other = counter.series({ kind: "other" });
-const plain = counter.series({});
-// What counters keep is told by way of an observable.
-new LateObservable("counter", "test.observed", {});
+const instruments = new LazyInstruments((meter) => ({ counted: meter.createCounter("test.counted") }));
+const series = observed("counter", "test.observed", { unit: "{thing}" });
+const some = series({ kind: "some" });
+const open = observed("up-down counter", "test.open", {})({});
+
+function count(value: number): void {
+  instruments.use(({ counted }) => counted.add(value, { kind: "some" }));
+}
+
+/** A provider of an SDK whose meters do only what is given here. */
+function register(meter: object): void {
+  metrics.disable();
+  metrics.setGlobalMeterProvider({ getMeter: () => meter } as unknown as MeterProvider);
+}
+
+const fails = (): never => {
+  throw new Error("broken SDK");
+};
 
 afterEach(() => metrics.disable());
 
-describe("U5 a counter", () => {
-  it("is what was added by the time of each collection, neither less nor twice", async () => {
+describe("U5 instruments that were declared before the SDK", () => {
+  it("count from the moment it is registered", async () => {
+    count(5);
     const kept = keepMetrics();
-    some.add(1);
-    some.add(2);
-    other.add(1);
-    plain.add(1);
-    const first = [
-      { attributes: some.attributes, value: 3 },
-      { attributes: other.attributes, value: 1 },
-      { attributes: {}, value: 1 },
-    ];
-    expect(await kept.points("test.counted")).toEqual(first);
-    expect(await kept.points("test.counted")).toEqual(first);
-    other.add(4);
-    expect((await kept.points("test.counted"))[1]).toEqual({ attributes: other.attributes, value: 5 });
+    count(1);
+    count(2);
+    expect(await kept.points("test.counted")).toEqual([{ attributes: { kind: "some" }, value: 3 }]);
     await kept.close();
   });
 
-  it("counts for the SDK that was registered at the time", async () => {
-    some.add(1);
+  it("are read when it collects, with what was counted before", async () => {
+    some.value = 7;
+    open.value = 2;
+    const kept = keepMetrics();
+    // Any use lets all of them follow.
+    count(1);
+    expect(await kept.points("test.observed")).toEqual([{ attributes: { kind: "some" }, value: 7 }]);
+    open.value = 1;
+    expect(await kept.points("test.open")).toEqual([{ attributes: {}, value: 1 }]);
+    await kept.close();
+  });
+
+  it("go to the provider that is registered next", async () => {
     const first = keepMetrics();
-    some.add(10);
-    metrics.disable();
-    some.add(100);
+    count(1);
     const second = keepMetrics();
-    some.add(1000);
-    expect(await second.points("test.counted")).toEqual([{ attributes: some.attributes, value: 1000 }]);
-    expect(await first.points("test.counted")).toEqual([{ attributes: some.attributes, value: 10 }]);
+    count(4);
+    expect(await second.points("test.counted")).toEqual([{ attributes: { kind: "some" }, value: 4 }]);
     await first.close();
     await second.close();
   });
+});
 
-  it("leaves an SDK that fails", async () => {
-    metrics.disable();
-    metrics.setGlobalMeterProvider({
-      getMeter: () =>
-        ({
-          createCounter: () => ({
-            add: () => {
-              throw new Error("broken");
-            },
-          }),
-          createObservableCounter: () => ({ addCallback: () => {} }),
-          createObservableUpDownCounter: () => ({ addCallback: () => {} }),
-        }) as never,
-    });
-    some.add(1);
-    other.add(1);
+describe("U5 an SDK that fails", () => {
+  it.each<[string, object]>([
+    ["cannot create instruments", { createCounter: fails, createObservableCounter: fails }],
+    ["cannot count", { createCounter: () => ({ add: fails }), createObservableCounter: fails }],
+  ])("does not affect whoever counts, where it %s", (_what, meter) => {
+    register(meter);
+    expect(() => count(1)).not.toThrow();
+  });
+
+  it("does not keep the next one from being used", async () => {
+    register({ createCounter: fails, createObservableCounter: fails });
+    count(1);
     const kept = keepMetrics();
-    some.add(7);
-    expect(await kept.points("test.counted")).toEqual([{ attributes: some.attributes, value: 7 }]);
+    count(2);
+    expect(await kept.points("test.counted")).toEqual([{ attributes: { kind: "some" }, value: 2 }]);
     await kept.close();
   });
 
-  it("adds at once where the SDK cannot be had to ask", () => {
-    const added: unknown[] = [];
-    metrics.disable();
-    metrics.setGlobalMeterProvider({
-      getMeter: () =>
-        ({
-          createCounter: () => ({ add: (...addition: unknown[]) => added.push(addition) }),
-          createObservableCounter: () => {
-            throw new Error("not here");
-          },
-        }) as never,
+  it("does not take other instruments with it", () => {
+    const observedHere: unknown[] = [];
+    register({
+      createCounter: fails,
+      createObservableCounter: () => ({ addCallback: (callback: unknown) => observedHere.push(callback) }),
+      createObservableUpDownCounter: fails,
     });
-    some.add(1);
-    some.add(2);
-    expect(added).toEqual([
-      [1, some.attributes],
-      [2, some.attributes],
-    ]);
+    count(1);
+    expect(observedHere).toHaveLength(1);
   });
 });

@@ -5,7 +5,6 @@ import type { CallContext } from "../../chain/context.ts";
 import type { Outcome } from "../../chain/middleware.ts";
 import type { Principal } from "../../chain/principal.ts";
 import { shadowRefusalOf } from "../../chain/shadow.ts";
-import { onceFor, Remembering } from "../../grpc/once-for.ts";
 import { statusName, texts } from "../../grpc/status.ts";
 import { roundedMs } from "../../observability/milliseconds.ts";
 import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
@@ -114,31 +113,19 @@ function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome
   if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, longestText);
 }
 
-let lastSecond = Number.NaN;
-let lastStart = "";
-
-/** As `Date.toISOString` has it. Many calls arrive in one second. */
 function isoTime(epochMs: number): string {
-  const second = Math.floor(epochMs / 1000);
-  if (second !== lastSecond) {
-    lastStart = new Date(second * 1000).toISOString().slice(0, -4);
-    lastSecond = second;
-  }
-  return `${lastStart}${String(epochMs - second * 1000).padStart(3, "0")}Z`;
+  return new Date(epochMs).toISOString();
 }
 
-/** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
-const party = onceFor<Principal, AuditParty>((principal) => Object.freeze(newParty(principal)));
-
-function newParty({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
-  const made: Writable<AuditParty> = Object.assign(new Remembering(), {
+function party({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
+  const made: Writable<AuditParty> = {
     subject: boundedText(subject, longestText),
     kind,
     scheme: boundedText(scheme, longestText),
-  });
+  };
   if (issuer !== undefined) made.issuer = boundedText(issuer, longestText);
   if (tenant !== undefined) made.tenant = boundedText(tenant, longestText);
-  return made;
+  return Object.freeze(made);
 }
 
 /** Verified callers who are not told apart. Their entry waits in their lane. */

@@ -1,7 +1,7 @@
 // What goes wrong with the audit itself: counted one by one, reported at most once per period, never thrown (U2).
 import type { Logger } from "pino";
 import { describeError } from "../../observability/error-description.ts";
-import { type CounterSeries, LateCounter } from "../../observability/instruments.ts";
+import { LazyInstruments } from "../../observability/instruments.ts";
 import { type AuditEntry, type AuditLane, callsIn, laneOf } from "./audit-entry.ts";
 
 /**
@@ -26,25 +26,12 @@ export interface AuditFailure {
 /** At most one report per sink in this time, in milliseconds. */
 export const reportPeriodMs = 10_000;
 
-const droppedCounter = new LateCounter("palisade.audit.dropped", {
-  unit: "{entry}",
-  description: "Audit entries that a sink lost",
-});
-
-const droppedFrom: Readonly<Record<AuditLane, Readonly<Record<AuditFailureReason, CounterSeries>>>> = {
-  identified: droppedSeries("identified"),
-  anonymous: droppedSeries("anonymous"),
-};
-
-function droppedSeries(lane: AuditLane): Readonly<Record<AuditFailureReason, CounterSeries>> {
-  const series = (reason: AuditFailureReason): CounterSeries => droppedCounter.series({ lane, reason });
-  return {
-    queue_full: series("queue_full"),
-    write_failed: series("write_failed"),
-    write_hangs: series("write_hangs"),
-    closed: series("closed"),
-  };
-}
+const instruments = new LazyInstruments((meter) => ({
+  dropped: meter.createCounter("palisade.audit.dropped", {
+    unit: "{entry}",
+    description: "Audit entries that a sink lost",
+  }),
+}));
 
 /** The failures of one sink. */
 export class AuditFailures {
@@ -68,7 +55,7 @@ export class AuditFailures {
       const lane = laneOf(entry);
       const calls = callsIn(entry);
       this.#dropped[lane] += calls;
-      droppedFrom[lane][reason].add(calls);
+      instruments.use((counters) => counters.dropped.add(calls, { lane, reason }));
     }
     this.failed(reason, error);
   }

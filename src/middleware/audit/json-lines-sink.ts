@@ -7,10 +7,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { z } from "zod";
 import { parseOptions } from "../../config/options.ts";
 import { ConfigError } from "../../grpc/errors.ts";
-import { onceFor } from "../../grpc/once-for.ts";
-import { roundedMsText } from "../../observability/milliseconds.ts";
-import { plainText } from "../../observability/plain-text.ts";
-import type { AuditEntry, AuditParty } from "./audit-entry.ts";
+import type { AuditEntry } from "./audit-entry.ts";
 import type { AuditSink } from "./audit-sink.ts";
 
 export interface JsonLinesSinkOptions {
@@ -174,41 +171,9 @@ async function endsWithinLine(file: FileHandle): Promise<boolean> {
 const unsafeInLines = /[\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
 function jsonLine(entry: AuditEntry): string {
-  return `${ordinaryJson(entry) ?? safeJson(entry)}\n`;
-}
-
-function safeJson(value: unknown): string {
-  return JSON.stringify(value).replace(
+  const json = JSON.stringify(entry).replace(
     unsafeInLines,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
-}
-
-/** The fields that every entry has. */
-const ordinaryKeys = 10;
-
-/** What most entries say, at a third of the price; undefined where one says more. */
-function ordinaryJson(entry: AuditEntry): string | undefined {
-  const { traceId } = entry;
-  if (Object.keys(entry).length !== (traceId === undefined ? ordinaryKeys : ordinaryKeys + 1))
-    return undefined;
-  const { time, id, caller, method, peer, status, durationMs, decision, rule, endedBy } = entry;
-  if (rule === undefined || endedBy === undefined) return undefined;
-  return (
-    `{"time":${textJson(time)},"id":${textJson(id)},"caller":${caller === null ? "null" : callerJson(caller)},` +
-    `"method":${textJson(method)},"peer":${textJson(peer)},"status":${textJson(status)},"durationMs":${roundedMsText(durationMs)},` +
-    `"decision":"${decision}","rule":${rule === null ? "null" : textJson(rule)},"endedBy":"${endedBy}"` +
-    `${traceId === undefined ? "" : `,"traceId":${textJson(traceId)}`}}`
-  );
-}
-
-function textJson(text: string): string {
-  return plainText.test(text) ? `"${text}"` : safeJson(text);
-}
-
-/** One credential's caller is the same in all its entries, and frozen; somebody else's may change. */
-const keptCallerJson = onceFor<AuditParty, string>(safeJson);
-
-function callerJson(caller: AuditParty): string {
-  return Object.isFrozen(caller) ? keptCallerJson(caller) : safeJson(caller);
+  return `${json}\n`;
 }

@@ -1,6 +1,6 @@
 // Remembers that a token's signature verified, and with which key: never that a call may pass. Expiry, not-before, the
 // certificate it is bound to, revocation and the key's continued presence are checked on each call by whoever asks.
-import { LateObservable } from "../../observability/instruments.ts";
+import { observed } from "../../observability/instruments.ts";
 import type { TokenFacts } from "./token-claims.ts";
 import type { VerificationKey } from "./verification-key.ts";
 
@@ -14,12 +14,12 @@ export interface TokenCacheOptions {
   readonly maxAgeSec: number;
 }
 
-const lookups = new LateObservable("counter", "palisade.token_cache.lookups", {
+const lookups = observed("counter", "palisade.token_cache.lookups", {
   unit: "{lookup}",
   description: "Tokens looked for among those whose signature verified already",
 });
-const hits = lookups.tally({ "palisade.result": "hit" });
-const misses = lookups.tally({ "palisade.result": "miss" });
+const hits = lookups({ "palisade.result": "hit" });
+const misses = lookups({ "palisade.result": "miss" });
 
 /** One token, and its place in the order of use. */
 class Entry {

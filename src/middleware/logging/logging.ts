@@ -5,17 +5,13 @@ import { z } from "zod";
 import { CallAggregation, type LeftOut } from "../../chain/call-aggregation.ts";
 import type { CallContext } from "../../chain/context.ts";
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
-import type { Principal } from "../../chain/principal.ts";
 import { shadowRefusalOf } from "../../chain/shadow.ts";
 import { loggerSchema } from "../../config/logger-option.ts";
 import { parseOptions } from "../../config/options.ts";
-import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
-import { onceFor } from "../../grpc/once-for.ts";
 import { statusName } from "../../grpc/status.ts";
 import { describeError, type ErrorDescription } from "../../observability/error-description.ts";
-import { roundedMs, roundedMsText } from "../../observability/milliseconds.ts";
+import { roundedMs } from "../../observability/milliseconds.ts";
 import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
-import { field, PlainLines } from "./plain-lines.ts";
 
 export interface LoggingOptions {
   /** Where the lines go. Bindings, formatters and redaction of this logger apply as usual. */
@@ -107,7 +103,6 @@ export interface LoggingLayer extends Middleware {
  */
 export function logging(options: LoggingOptions): LoggingLayer {
   const { logger } = parseOptions(loggingSchema, options, "logging");
-  const writePlain = plainWriter(logger);
   const aggregation = new CallAggregation<Described>({
     describe: (call, outcome) => {
       const level = levelOf(outcome);
@@ -120,8 +115,6 @@ export function logging(options: LoggingOptions): LoggingLayer {
     name: "logging",
     watches: true,
     onEnd(call, outcome) {
-      const ordinary = isOrdinary(call, outcome) && !isHealthProbe(call.method);
-      if (ordinary && logger.isLevelEnabled("info") && writePlain(call, outcome)) return;
       const level = levelOf(outcome);
       if (!logger.isLevelEnabled(level) || !aggregation.admits(call, outcome)) return;
       logger[level](callLine(call, outcome, level), "call ended");
@@ -152,52 +145,6 @@ function leftOutLine({ line: { line }, ...leftOut }: LeftOut<Described>): LeftOu
     last_time: new Date(lastAt).toISOString(),
   };
 }
-
-/** Nothing to say but what every line says. */
-function isOrdinary(call: CallContext, { code, endedBy, delivered, cause }: Outcome): boolean {
-  return (
-    code === status.OK &&
-    endedBy === "handler" &&
-    delivered &&
-    cause === undefined &&
-    call.actor === undefined &&
-    call.decision?.effect !== "deny" &&
-    call.method.known &&
-    shadowRefusalOf(call) === undefined
-  );
-}
-
-/** Writes ordinary lines past pino where the logger allows that. */
-function plainWriter(logger: Logger): (call: CallContext, outcome: Outcome) => boolean {
-  const lines = PlainLines.for(logger, {
-    method: "/package.Service/Method",
-    duration_ms: 1.5,
-    grpc_code: "OK",
-    peer: "192.0.2.1",
-    principal: "subject",
-    scheme: "jwt",
-    request_id: "id",
-    trace_id: null,
-    call_id: "id",
-  });
-  if (lines === undefined) return () => false;
-  return (call, { durationMs }) => {
-    const { principal, requestId, traceId, id } = call;
-    // Of ids every character is known: none has to be looked at.
-    return lines.write(
-      `${methodField(call.method)},"duration_ms":${roundedMsText(durationMs)},"grpc_code":"OK"${field("peer", call.peer.address)}` +
-        `${principal === undefined ? ',"principal":null' : principalFields(principal)},"request_id":"${requestId}",` +
-        `"trace_id":${traceId === undefined ? "null" : `"${traceId}"`},"call_id":"${id}"`,
-    );
-  };
-}
-
-const methodField = onceFor<MethodInfo, string>(({ path }) => field("method", path));
-
-/** A principal is sealed when it gets here, and one credential's is the same for all its calls. */
-const principalFields = onceFor<Principal, string>(
-  ({ subject, scheme }) => field("principal", boundedText(subject, longestText)) + field("scheme", scheme),
-);
 
 function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
   if (outcome.endedBy === "caller") return "info";

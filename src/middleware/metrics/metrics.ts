@@ -1,20 +1,12 @@
 // Counts and times calls through OpenTelemetry (U5): the names of gRFC A66 first, then ours.
 import { status } from "@grpc/grpc-js";
+import type { Attributes } from "@opentelemetry/api";
 import { type CallContext, refusedSchemeOf } from "../../chain/context.ts";
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
 import type { MethodInfo } from "../../grpc/method.ts";
-import { onceFor } from "../../grpc/once-for.ts";
 import { statusName, texts } from "../../grpc/status.ts";
-import {
-  type CounterSeries,
-  type HistogramSeries,
-  LateCounter,
-  LateHistogram,
-  LateObservable,
-  observeTallies,
-  type Tally,
-} from "../../observability/instruments.ts";
-import { type RefusedBelow, reasonsBelow } from "../../transport/refused-below.ts";
+import { LazyInstruments, type ObservedSeries, observed } from "../../observability/instruments.ts";
+import type { RefusedBelow } from "../../transport/refused-below.ts";
 
 /** The latency buckets of gRFC A66, "Metrics Schema", in seconds. */
 const latencyBucketsSec = [
@@ -23,53 +15,49 @@ const latencyBucketsSec = [
   0.8, 1, 2, 5, 10, 20, 50, 100,
 ];
 
-const started = new LateCounter("grpc.server.call.started", {
-  unit: "{call}",
-  description: "RPCs started, including those that have not completed",
-});
-
-const duration = new LateHistogram("grpc.server.call.duration", {
-  unit: "s",
-  description: "Time from the arrival of an RPC to its end",
-  advice: { explicitBucketBoundaries: latencyBucketsSec },
-});
-
 /** The size buckets of gRFC A66, "Metrics Schema", in bytes. */
 const sizeBucketsBytes = [
   0, 1024, 2048, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456,
   1_073_741_824, 4_294_967_296,
 ];
 
-const sentSize = new LateHistogram("grpc.server.call.sent_total_compressed_message_size", {
-  unit: "By",
-  description: "Size of all response messages of an RPC, compressed, without framing and metadata",
-  advice: { explicitBucketBoundaries: sizeBucketsBytes },
-});
+const instruments = new LazyInstruments((meter) => ({
+  started: meter.createCounter("grpc.server.call.started", {
+    unit: "{call}",
+    description: "RPCs started, including those that have not completed",
+  }),
+  duration: meter.createHistogram("grpc.server.call.duration", {
+    unit: "s",
+    description: "Time from the arrival of an RPC to its end",
+    advice: { explicitBucketBoundaries: latencyBucketsSec },
+  }),
+  sentSize: meter.createHistogram("grpc.server.call.sent_total_compressed_message_size", {
+    unit: "By",
+    description: "Size of all response messages of an RPC, compressed, without framing and metadata",
+    advice: { explicitBucketBoundaries: sizeBucketsBytes },
+  }),
+  receivedSize: meter.createHistogram("grpc.server.call.rcvd_total_compressed_message_size", {
+    unit: "By",
+    description: "Size of all request messages of an RPC, compressed, without framing and metadata",
+    advice: { explicitBucketBoundaries: sizeBucketsBytes },
+  }),
+  authentications: meter.createCounter("palisade.authentication", {
+    unit: "{call}",
+    description: "RPCs that were authenticated or refused by authentication",
+  }),
+  rejections: meter.createCounter("palisade.rejections", {
+    unit: "{call}",
+    description: "RPCs that a layer refused before or in place of the handler",
+  }),
+  refusals: meter.createCounter("palisade.connections.refused", {
+    unit: "{refusal}",
+    description: "Connections and requests refused below the chain, before they were RPCs",
+  }),
+}));
 
-const receivedSize = new LateHistogram("grpc.server.call.rcvd_total_compressed_message_size", {
-  unit: "By",
-  description: "Size of all request messages of an RPC, compressed, without framing and metadata",
-  advice: { explicitBucketBoundaries: sizeBucketsBytes },
-});
-
-const inFlight = new LateObservable("updown", "palisade.calls.in_flight", {
+const inFlight = observed("up-down counter", "palisade.calls.in_flight", {
   unit: "{call}",
   description: "RPCs that have started and not ended",
-});
-
-const authentications = new LateCounter("palisade.authentication", {
-  unit: "{call}",
-  description: "RPCs that were authenticated or refused by authentication",
-});
-
-const rejections = new LateCounter("palisade.rejections", {
-  unit: "{call}",
-  description: "RPCs that a layer refused before or in place of the handler",
-});
-
-const refusals = new LateCounter("palisade.connections.refused", {
-  unit: "{refusal}",
-  description: "Connections and requests refused below the chain, before they were RPCs",
 });
 
 /** Beyond the codes of the specification every number is UNKNOWN, which bounds the tables. */
@@ -77,66 +65,35 @@ function statusIndex(code: number): number {
   return Number.isInteger(code) && code >= 0 && code <= 16 ? code : status.UNKNOWN;
 }
 
-/** What `make` makes for each status, once. */
-class ByStatus<Made> {
-  readonly #made: (Made | undefined)[] = new Array(17).fill(undefined);
-  readonly #make: (name: string) => Made;
-
-  constructor(make: (name: string) => Made) {
-    this.#make = make;
-  }
-
-  get(code: number): Made {
-    const index = statusIndex(code);
-    const before = this.#made[index];
-    if (before !== undefined) return before;
-    const made = this.#make(statusName(index));
-    this.#made[index] = made;
-    return made;
-  }
+/** What the series of one method are told apart by. */
+interface MethodSeries {
+  readonly attributes: Attributes;
+  readonly inFlight: ObservedSeries;
+  /** By status, made when the first call ends with it. */
+  readonly ended: (Attributes | undefined)[];
 }
 
-/** The histograms of calls of one method that ended with one status. */
-interface EndedSeries {
-  readonly duration: HistogramSeries;
-  readonly sentSize: HistogramSeries;
-  readonly receivedSize: HistogramSeries;
-}
-
-/** The metrics of one method. */
-class MethodSeries {
-  readonly started: CounterSeries;
-  readonly inFlight: Tally;
-  readonly ended: ByStatus<EndedSeries>;
-
-  constructor(name: string) {
-    const method = { "grpc.method": name };
-    this.started = started.series({ ...method });
-    this.inFlight = inFlight.tally({ ...method });
-    this.ended = new ByStatus((statusName) => {
-      const attributes = { ...method, "grpc.status": statusName };
-      return {
-        duration: duration.series(attributes),
-        sentSize: sentSize.series(attributes),
-        receivedSize: receivedSize.series(attributes),
-      };
-    });
-  }
-}
-
-/** Shared by all servers of the process, as the instruments are. */
+/** By `grpc.method`; shared by all servers of the process, as the instruments are. */
 const everyMethod = new Map<string, MethodSeries>();
 
-function seriesNamed(name: string): MethodSeries {
-  const series = everyMethod.get(name) ?? new MethodSeries(name);
+function seriesOf({ known, path }: MethodInfo): MethodSeries {
+  const name = known ? path.slice(1) : "other";
+  const before = everyMethod.get(name);
+  if (before !== undefined) return before;
+  const attributes = Object.freeze({ "grpc.method": name });
+  const series = { attributes, inFlight: inFlight({ ...attributes }), ended: [] };
   everyMethod.set(name, series);
   return series;
 }
 
-const seriesOf = onceFor<MethodInfo, MethodSeries>(({ path }) => seriesNamed(path.slice(1)));
+function endedWith({ attributes, ended }: MethodSeries, code: number): Attributes {
+  const index = statusIndex(code);
+  ended[index] ??= Object.freeze({ ...attributes, "grpc.status": statusName(index) });
+  return ended[index];
+}
 
 /** An own authenticator names its schemes as it likes; this many are told apart. */
-const mostSchemes = 32;
+const maxSchemes = 32;
 
 type AuthenticationResult = "success" | "missing" | "invalid" | "expired" | "unavailable";
 
@@ -174,71 +131,49 @@ function authenticationResult(call: CallContext, outcome: Outcome): Authenticati
  * name. `palisade.scheme` is the scheme of the principal, or of the authenticator that refused (`none` where no
  * credential was recognized); `palisade.result` is then `success`, `missing`, `invalid`, `expired` or `unavailable`.
  * Instruments come from the global meter provider of `@opentelemetry/api`, whenever it is registered; without one this
- * costs next to nothing. The histograms cost an SDK more than all the others together: see `metricProducer`. Source:
- * gRFC A66.
+ * costs next to nothing. Source: gRFC A66.
  */
 export function metrics(): Middleware {
-  const layers = new Map<string, ByStatus<CounterSeries>>();
-  const schemes = new Map<string, Map<AuthenticationResult, CounterSeries>>();
-  const other = seriesNamed("other");
+  const schemes = new Set<string>();
 
-  function seriesFor(method: MethodInfo): MethodSeries {
-    return method.known ? seriesOf(method) : other;
-  }
-
-  function countRejection(outcome: Outcome): void {
-    const layer = outcome.layer ?? "unknown";
-    let series = layers.get(layer);
-    if (series === undefined) {
-      series = new ByStatus((statusName) =>
-        rejections.series({ "palisade.layer": layer, "grpc.status": statusName }),
-      );
-      layers.set(layer, series);
-    }
-    series.get(outcome.code).add(1);
-  }
-
-  function countAuthentication(call: CallContext, result: AuthenticationResult): void {
+  function boundedScheme(call: CallContext): string {
     const scheme = call.principal?.scheme ?? refusedSchemeOf(call) ?? "none";
-    const known = schemes.has(scheme) || schemes.size < mostSchemes ? scheme : "other";
-    const byResult = schemes.get(known) ?? new Map<AuthenticationResult, CounterSeries>();
-    schemes.set(known, byResult);
-    let series = byResult.get(result);
-    if (series === undefined) {
-      series = authentications.series({ "palisade.scheme": known, "palisade.result": result });
-      byResult.set(result, series);
-    }
-    series.add(1);
+    if (!schemes.has(scheme) && schemes.size >= maxSchemes) return "other";
+    schemes.add(scheme);
+    return scheme;
   }
 
   return {
     name: "metrics",
     watches: true,
-    onCall(call) {
-      const series = seriesFor(call.method);
+    onCall({ method }) {
+      const series = seriesOf(method);
       series.inFlight.value += 1;
-      observeTallies();
-      series.started.add(1);
+      instruments.use(({ started }) => started.add(1, series.attributes));
     },
     onEnd(call, outcome) {
-      const series = seriesFor(call.method);
+      const series = seriesOf(call.method);
       series.inFlight.value -= 1;
-      const ended = series.ended.get(outcome.code);
-      ended.duration.record(outcome.durationMs / 1000);
-      ended.sentSize.record(outcome.sentBytes);
-      ended.receivedSize.record(outcome.receivedBytes);
-      if (outcome.endedBy === "layer") countRejection(outcome);
-      const result = authenticationResult(call, outcome);
-      if (result !== undefined) countAuthentication(call, result);
+      const { code, layer, endedBy, durationMs, sentBytes, receivedBytes } = outcome;
+      instruments.use(({ duration, sentSize, receivedSize, rejections, authentications }) => {
+        const attributes = endedWith(series, code);
+        duration.record(durationMs / 1000, attributes);
+        sentSize.record(sentBytes, attributes);
+        receivedSize.record(receivedBytes, attributes);
+        if (endedBy === "layer")
+          rejections.add(1, {
+            "palisade.layer": layer ?? "unknown",
+            "grpc.status": statusName(statusIndex(code)),
+          });
+        const result = authenticationResult(call, outcome);
+        if (result !== undefined)
+          authentications.add(1, { "palisade.scheme": boundedScheme(call), "palisade.result": result });
+      });
     },
   };
 }
 
-const refusalSeries: ReadonlyMap<RefusedBelow, CounterSeries> = new Map(
-  reasonsBelow.map((reason) => [reason, refusals.series({ reason })]),
-);
-
 /** Counts a refusal below the chain: `palisade.connections.refused` by `reason` (C8). Never throws. */
 export function countConnectionRefusal(reason: RefusedBelow): void {
-  refusalSeries.get(reason)?.add(1);
+  instruments.use(({ refusals }) => refusals.add(1, { reason }));
 }

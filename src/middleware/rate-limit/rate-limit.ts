@@ -7,9 +7,8 @@ import type { Middleware } from "../../chain/middleware.ts";
 import { type Principal, principalKey } from "../../chain/principal.ts";
 import { parseOptions } from "../../config/options.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
-import { onceFor } from "../../grpc/once-for.ts";
 import { peerKey } from "../../grpc/peer-key.ts";
-import { LateObservable, type Tally } from "../../observability/instruments.ts";
+import { type ObservedSeries, observed } from "../../observability/instruments.ts";
 import { InFlight, type InFlightCounter } from "./in-flight.ts";
 import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
 import { type Enforcement, refuseForNow, refuseOneMore } from "./refusal.ts";
@@ -184,21 +183,21 @@ function isLimited(method: MethodInfo): boolean {
   return !isHealthProbe(method);
 }
 
-const decisions = new LateObservable("counter", "palisade.rate_limit.decisions", {
+const decisions = observed("counter", "palisade.rate_limit.decisions", {
   unit: "{decision}",
   description: "What the rate limits decided about RPCs",
 });
 
 /** What one limit decided so far. */
 interface Decided {
-  readonly allowed: Tally;
-  readonly limited: Tally;
+  readonly allowed: ObservedSeries;
+  readonly limited: ObservedSeries;
 }
 
 function decidedBy(limit: string): Decided {
   return {
-    allowed: decisions.tally({ "palisade.limit": limit, "palisade.result": "allowed" }),
-    limited: decisions.tally({ "palisade.limit": limit, "palisade.result": "limited" }),
+    allowed: decisions({ "palisade.limit": limit, "palisade.result": "allowed" }),
+    limited: decisions({ "palisade.limit": limit, "palisade.result": "limited" }),
   };
 }
 
@@ -351,14 +350,11 @@ function callerKey({ principal, peer }: CallContext): string {
   return boundedPrincipalKey(principal);
 }
 
-/**
- * A principal is sealed when it gets here, and one credential's is the same for all its calls. The number of keys is
- * bounded, so their length must be too: a subject can be as long as a token may be.
- */
-const boundedPrincipalKey = onceFor<Principal, string>((principal) => {
+/** The number of keys is bounded, so their length must be too: a subject can be as long as a token may be. */
+function boundedPrincipalKey(principal: Principal): string {
   const key = principalKey(principal);
   return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
-});
+}
 
 function consume(
   call: CallContext,
