@@ -85,7 +85,7 @@ export type {
   ReadableRule,
 } from "./middleware/authorization/authorizer.ts";
 export type { MethodAccess } from "./middleware/authorization/method-access.ts";
-export type { ActorRequirement, Requirement, Rule } from "./middleware/authorization/method-rule.ts";
+export type { ActorRequirement, Requirement, Rule, When } from "./middleware/authorization/method-rule.ts";
 export {
   type RbacAuthorizer,
   type RbacOptions,

@@ -2,9 +2,22 @@
 
 /**
  * The name in `known` that differs least from `name`, ignoring case; undefined where none is near (at most a quarter
- * of its letters, or two, differ, and always fewer than half). Of two equally near names the first wins.
+ * of its letters, or two, differ, and always fewer than half). Of two equally near names the first wins. A name that
+ * differs in its unit alone is the nearest: `durationMs` means `durationSec`.
  */
 export function nearestName(name: string, known: Iterable<string>): string | undefined {
+  const names = [...known];
+  return withAnotherUnit(name, names) ?? nearestByLetters(name, names);
+}
+
+const units = /(?:Ms|Millis|Milliseconds|Sec|Secs|Seconds|Min|Minutes|Bytes|Kb|Mb|KB|MB|KiB|MiB)$/;
+
+function withAnotherUnit(name: string, known: readonly string[]): string | undefined {
+  const stem = name.replace(units, "");
+  return known.find((other) => other !== name && units.test(other) && other.replace(units, "") === stem);
+}
+
+function nearestByLetters(name: string, known: readonly string[]): string | undefined {
   const sought = name.toLowerCase();
   let best: string | undefined;
   let bestDistance = Math.max(2, Math.floor(sought.length / 4)) + 1;

@@ -24,8 +24,19 @@ export function parseOptions<S extends z.ZodType>(schema: S, options: unknown, w
   const result = schema.safeParse(options, { error: inOurWords });
   if (result.success) return result.data;
   throw new ConfigError(
-    result.error.issues.flatMap((issue) => describeIssue(issue, where)),
+    withoutRenamed(result.error.issues.flatMap((issue) => describeIssue(issue, where))),
     { cause: result.error },
+  );
+}
+
+/** An option under a wrong name is unknown and, under its right name, missing: the first says both. */
+function withoutRenamed(problems: readonly string[]): readonly string[] {
+  const renamed = problems.flatMap((problem) => {
+    const [, parent = "", name] = /^((?:[^:]*\.)?)[^.:]+: unknown option; did you mean "(.*)"\?$/.exec(problem) ?? [];
+    return name === undefined ? [] : [`${parent}${name}: `];
+  });
+  return problems.filter(
+    (problem) => !(problem.endsWith("; it is missing") && renamed.some((start) => problem.startsWith(start))),
   );
 }
 
@@ -156,10 +167,14 @@ function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
       describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, where),
     );
     if (told.length > 0) return [...new Set(told)];
-    return [`${path || "options"}: ${expectedBy(issue) ?? issue.message}`];
+    const own = issue.message === unionMessage ? undefined : issue.message;
+    return [`${path || "options"}: ${own ?? expectedBy(issue) ?? issue.message}`];
   }
   return [`${path || "options"}: ${issue.message}`];
 }
+
+/** zod's message where a union's schema has none of its own. */
+const unionMessage = "Invalid input";
 
 type UnionIssue = Extract<z.core.$ZodIssue, { readonly code: "invalid_union" }>;
 

@@ -9,7 +9,6 @@ const denied: Decision = Object.freeze({ effect: "deny", rule: listPath, reason:
 
 const listPolicy: MethodPolicy = Object.freeze({
   access: "checked",
-  needsMessage: false,
   decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
   describe: () => ({ rule: listPath, roles: "every identified caller" }),
 } satisfies MethodPolicy);

@@ -9,11 +9,13 @@ import type { CertificateReporting } from "../tls/certificate-reporting.ts";
 import { forwardedPeers } from "../tls/forwarded-certificate.ts";
 import { clientCertificateVerdict } from "../tls/peer-certificate.ts";
 import { TlsServerCredentials } from "../tls/server-credentials.ts";
-import type { ServerPlaintextSettings, ServerTlsSettings } from "../tls/server-tls-options.ts";
+import type { ClientAuth, ServerPlaintextSettings, ServerTlsSettings } from "../tls/server-tls-options.ts";
 import type { RefusedConnection } from "../transport/connections.ts";
 
 export interface ListeningPort {
   readonly credentials: ServerCredentials;
+  /** What is spoken on it and who may connect, for the log: `TLSv1.3, client certificates required`. */
+  readonly description: string;
   /** Who calls, where it is not the connection's peer. */
   readonly peerOf: PeerOf | undefined;
   /** Why a connection is refused before any HTTP/2 is spoken on it. */
@@ -40,6 +42,12 @@ export function listeningPort(
   }
 }
 
+const clientCertificates: Readonly<Record<ClientAuth, string>> = {
+  none: "no client certificates",
+  request: "client certificates requested",
+  require: "client certificates required",
+};
+
 const anywhere = { mayListen: () => true, mayBeBound: () => true };
 
 function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): ListeningPort {
@@ -47,6 +55,7 @@ function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): Lis
   return {
     ...anywhere,
     credentials,
+    description: `${tls.minVersion === "TLSv1.2" ? "TLSv1.2 or later" : "TLSv1.3"}, ${clientCertificates[credentials.clientAuth]}`,
     peerOf: undefined,
     refuse: (socket) =>
       socket instanceof TLSSocket &&
@@ -64,6 +73,7 @@ function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): Lis
 /** The connection's own address counts, whatever was bound: between the binding and the look at it somebody may connect. */
 const loopbackOnly: ListeningPort = {
   credentials: ServerCredentials.createInsecure(),
+  description: "plaintext, from this machine only",
   peerOf: undefined,
   refuse: ({ localAddress }) =>
     localAddress === undefined || isLoopbackAddress(withoutMapping(localAddress))
@@ -83,6 +93,7 @@ function behindMesh({
   return {
     ...anywhere,
     credentials: ServerCredentials.createInsecure(),
+    description: "plaintext, from tls.trustForwardedClientCertFrom only",
     peerOf: forwardedPeers(),
     refuse: (socket) =>
       /* protection: mesh-peers */ trusted.has(addressOf(socket))

@@ -101,7 +101,6 @@ export class Reflection {
 
   readonly #policy: MethodPolicy = Object.freeze({
     access: "checked",
-    needsMessage: false,
     decide: ({ principal }) =>
       principal !== undefined &&
       principal.kind !== "anonymous" &&

@@ -31,7 +31,7 @@ import { type Health, HealthService, healthDefinition } from "./health.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
 import { HealthPorts } from "./health-ports.ts";
 import { layersOf } from "./layers.ts";
-import { isListenAddress } from "./listen-address.ts";
+import { checkFree, isListenAddress } from "./listen-address.ts";
 import { type ListeningPort, listeningPort } from "./listening-port.ts";
 import { MethodOverrides } from "./method-overrides.ts";
 import { tellOfDroppedFields } from "./padded-fields.ts";
@@ -218,7 +218,16 @@ class PalisadeServer implements SecureServer {
     );
   }
 
+  /** For whoever comes from grpc-js. Not in the interface: TypeScript says the same. */
+  bindAsync(): never {
+    throw new ConfigError("bindAsync: use await server.listen(address), which takes its TLS from the option tls");
+  }
+
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
+    if (this.#listening)
+      throw new ConfigError(
+        "addService: called after listen(); add services before listen(), so that the policy is checked against them",
+      );
     checkHandlers(definition, handlers);
     const taken = this.#server.registered(definition);
     if (taken !== undefined)
@@ -277,7 +286,18 @@ class PalisadeServer implements SecureServer {
     this.#health?.serve(
       new Set(methods.filter((method) => this.#isApplications(method)).map(({ service }) => service)),
     );
-    return { port, address: first.startsWith("unix:") ? first : first.replace(/:\d+$/, `:${port}`) };
+    const bound = first.startsWith("unix:") ? first : first.replace(/:\d+$/, `:${port}`);
+    this.#logger.info(
+      {
+        addresses: [bound, ...others],
+        transport: this.#port.description,
+        services: methods.length === 0 ? [] : [...new Set(methods.map(({ service }) => service))],
+        methods: methods.length,
+        callers: this.#settings.authentication.name,
+      },
+      "listening",
+    );
+    return { port, address: bound };
   }
 
   async #bindAll(addresses: readonly string[]): Promise<number> {
@@ -321,6 +341,7 @@ class PalisadeServer implements SecureServer {
 
   async #bind(address: string): Promise<number> {
     try {
+      await checkFree(address);
       const port = await this.#server.bindChecked(address, this.#port.credentials);
       // A name may resolve to anything.
       const bound = this.#server.connections.boundAddresses().filter((each) => !this.#port.mayBeBound(each));

@@ -289,7 +289,11 @@ export const serverSchema: z.ZodType<SecureServerSettings> = z
     ...layerShape,
     limits: limitsSchema.prefault({}),
     health: z.union([healthSchema, z.literal(false)]).prefault({}),
-    reflection: z.union([reflectionSchema, z.literal(false)]).default(false),
+    reflection: z
+      .union([reflectionSchema, z.literal(false)], {
+        error: 'expected { roles: ["…"] }, the roles whose callers may use it, or false',
+      })
+      .default(false),
     channelOptions: serverChannelOptionsSchema.default({}),
   })
   .superRefine(({ tls, authentication }, context) => {

@@ -138,9 +138,18 @@ interface KeyPairSources {
 }
 
 function readKeyPair(sources: KeyPairSources, where: string, use: KeyPairUse): KeyPair {
+  const pem = loadAll({
+    cert: () => loadPem(sources.cert, `${where}.cert`),
+    key: () => loadPem(sources.key, `${where}.key`),
+  });
+  if (holds(pem.cert, "PRIVATE KEY") && !holds(pem.cert, "CERTIFICATE") && holds(pem.key, "CERTIFICATE"))
+    throw new ConfigError(
+      `${where}.cert and ${where}.key are swapped: ${describe(sources.cert)} holds the private key, and ` +
+        `${describe(sources.key)} the certificate`,
+    );
   const { chain, key } = loadAll({
-    chain: () => parseCertificates(loadPem(sources.cert, `${where}.cert`), sources.cert, `${where}.cert`),
-    key: () => parsePrivateKey(loadPem(sources.key, `${where}.key`), sources.key, `${where}.key`),
+    chain: () => parseCertificates(pem.cert, sources.cert, `${where}.cert`),
+    key: () => parsePrivateKey(pem.key, sources.key, `${where}.key`),
   });
   const [leaf] = chain;
   if (!leaf.checkPrivateKey(key.object)) {
@@ -298,6 +307,10 @@ function blocks(bytes: Buffer): readonly PemBlock[] {
     if (label !== undefined) found.push({ label, text });
   }
   return found;
+}
+
+function holds(bytes: Buffer, kind: "CERTIFICATE" | "PRIVATE KEY"): boolean {
+  return blocks(bytes).some(({ label }) => label.endsWith(kind));
 }
 
 function labelsIn(bytes: Buffer): string {

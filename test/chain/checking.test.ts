@@ -72,14 +72,14 @@ const allow: Decision = { effect: "allow", rule: "test" };
 const deny: Decision = { effect: "deny", rule: "test" };
 
 function slowAuthorizer({ questions, needsMessage }: SlowAuthorizer): Authorizer {
+  const decide = (call: CallContext, message?: unknown): Decision | Promise<Decision> =>
+    call.metadata.get("x-allow")[0] === "now" ? allow : questions.ask(call, message);
   return {
     name: "test",
     compile: () => ({
       forMethod: () => ({
         access: "checked",
-        needsMessage,
-        decide: (call, message) =>
-          call.metadata.get("x-allow")[0] === "now" ? allow : questions.ask(call, message),
+        ...(needsMessage ? { decide: () => allow, decideMessage: decide } : { decide }),
       }),
     }),
   };
@@ -88,7 +88,7 @@ function slowAuthorizer({ questions, needsMessage }: SlowAuthorizer): Authorizer
 const everybody: Authorizer = {
   name: "everybody",
   compile: () => ({
-    forMethod: () => ({ access: "checked", needsMessage: false, decide: () => allow }),
+    forMethod: () => ({ access: "checked", decide: () => allow }),
   }),
 };
 

@@ -108,7 +108,6 @@ class CountingAuthorizer implements Authorizer {
     return {
       forMethod: () => ({
         access: "checked",
-        needsMessage: false,
         decide: () => {
           this.asked += 1;
           return this.answer;
@@ -228,7 +227,7 @@ interface Refusal {
 
 const policyOf = (decide: () => Decision | Promise<Decision>): Authorizer => ({
   name: "test",
-  compile: () => ({ forMethod: () => ({ access: "checked", needsMessage: false, decide }) }),
+  compile: () => ({ forMethod: () => ({ access: "checked", decide }) }),
 });
 
 const authenticatorThat = (authenticate: Authenticator["authenticate"]): Authenticator => ({

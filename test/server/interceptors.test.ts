@@ -446,8 +446,8 @@ describe("single layers on a server of others", () => {
       compile: () => ({
         forMethod: () => ({
           access: "checked",
-          needsMessage: true,
-          decide: (_call, message) => ({ effect: text(message) === "no" ? "deny" : "allow", rule: "reads" }),
+          decide: () => ({ effect: "allow", rule: "reads" }),
+          decideMessage: (_call, message) => ({ effect: text(message) === "no" ? "deny" : "allow", rule: "reads" }),
         }),
       }),
     };

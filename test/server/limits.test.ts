@@ -422,7 +422,6 @@ describe("L2 calls in flight of one principal", () => {
           compile: () => ({
             forMethod: () => ({
               access: "checked",
-              needsMessage: false,
               decide: () => ({
                 effect: ending.policyDenies === true && !healed ? "deny" : "allow",
                 rule: "own",

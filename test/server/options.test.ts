@@ -653,7 +653,7 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
       authorization: {
         name: "never",
         compile: () => ({
-          forMethod: () => ({ access: "checked", needsMessage: false, decide: () => new Promise(() => {}) }),
+          forMethod: () => ({ access: "checked", decide: () => new Promise(() => {}) }),
         }),
       },
     });

@@ -225,7 +225,6 @@ describe("T8 plaintext behind a mesh", () => {
 
 const everybody: MethodPolicy = {
   access: "checked",
-  needsMessage: false,
   decide: () => ({ effect: "allow", rule: "all" }),
 };
 

@@ -224,7 +224,6 @@ const rows: readonly Row[] = [
         compile: () => ({
           forMethod: () => ({
             access: "checked",
-            needsMessage: false,
             decide() {
               throw new Error(`cannot reach ${secret}`);
             },
@@ -244,7 +243,6 @@ const rows: readonly Row[] = [
         compile: () => ({
           forMethod: () => ({
             access: "checked",
-            needsMessage: false,
             decide: () => ({ effect: "deny", rule: secret, reason: secret }),
           }),
         }),

@@ -14,13 +14,17 @@ type Decide = MethodPolicy["decide"];
 function policy(name: string, decide: Decide, rest: Partial<MethodPolicy> = {}): Authorizer {
   return {
     name,
-    compile: () => ({ forMethod: () => ({ access: "checked", needsMessage: false, decide, ...rest }) }),
+    compile: () => ({ forMethod: () => ({ access: "checked", decide, ...rest }) }),
   };
 }
 
 const allow = (rule: string): Decision => ({ effect: "allow", rule });
 const deny = (rule: string): Decision => ({ effect: "deny", rule });
-const byMessage = { needsMessage: true };
+
+/** Allows every call, and decides on each message. */
+function policyByMessage(name: string, decideMessage: NonNullable<MethodPolicy["decideMessage"]>): Authorizer {
+  return policy(name, () => allow(name), { decideMessage });
+}
 
 /** Something that a test lets go on. */
 class Gate {
@@ -77,15 +81,11 @@ const nextPolicies: Readonly<Record<Next, Authorizer>> = {
   }),
   "denies slowly": policy("new", async () => deny("new")),
   "allows slowly": policy("new", async () => allow("new")),
-  "denies by message": policy(
-    "new",
-    (_call, message) => (JSON.stringify(message) === '{"text":"hello"}' ? deny("new") : allow("new")),
-    byMessage,
+  "denies by message": policyByMessage("new", (_call, message) =>
+    JSON.stringify(message) === '{"text":"hello"}' ? deny("new") : allow("new"),
   ),
-  "allows by message": policy(
-    "new",
-    async (_call, message) => (JSON.stringify(message) === '{"text":"hello"}' ? allow("new") : deny("new")),
-    byMessage,
+  "allows by message": policyByMessage("new", async (_call, message) =>
+    JSON.stringify(message) === '{"text":"hello"}' ? allow("new") : deny("new"),
   ),
 };
 
@@ -126,7 +126,7 @@ describe.each(kinds)("Z10 a policy that is replaced, %s calls", (kind) => {
       await gate.pass();
       return allow("old");
     };
-    const authorization = policy("old", decide, byMessage);
+    const authorization = policyByMessage("old", decide);
     const seen = await replacedAt(gate, kind, nextPolicies[next], { authorization });
     await using _ = seen.wall;
     await expectAnswer(seen, next);
@@ -363,14 +363,10 @@ describe("Z10 a policy that is replaced while the caller is in no hurry", () => 
       await using wall = await secured({ authorization: policy("old", () => allow("old")) });
       let passed = 0;
       const asked = (): Authorizer =>
-        policy(
-          "new",
-          async (_call, message) => {
-            if (message !== undefined) passed += 1;
-            return allow("new");
-          },
-          byMessage,
-        );
+        policyByMessage("new", async () => {
+          passed += 1;
+          return allow("new");
+        });
       const { told, stream } = opened(wall.client(), kind, kind, await wall.authorized());
       await eventually(() => wall.started.length === 1, "the handler");
       for (let i = 1; i <= 20; i++) {

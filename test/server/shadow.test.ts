@@ -19,8 +19,8 @@ const byMessage: Authorizer = {
   compile: () => ({
     forMethod: () => ({
       access: "checked",
-      needsMessage: true,
-      decide: async (_call, message): Promise<Decision> => ({
+      decide: () => ({ effect: "allow", rule: "by-message" }),
+      decideMessage: async (_call, message): Promise<Decision> => ({
         effect: JSON.stringify(message).includes("no") ? "deny" : "allow",
         rule: "by-message",
       }),
@@ -33,7 +33,6 @@ const broken: Authorizer = {
   compile: () => ({
     forMethod: () => ({
       access: "checked",
-      needsMessage: false,
       decide: () => {
         throw new Error("the policy's database is away");
       },

@@ -11,7 +11,6 @@ const denied: Decision = Object.freeze({
 
 const identifiedOnly: MethodPolicy = Object.freeze<MethodPolicy>({
   access: "checked",
-  needsMessage: false,
   decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
   describe: () => ({ rule: "allow-authenticated", roles: "every identified caller" }),
 });

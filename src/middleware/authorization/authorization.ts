@@ -56,6 +56,10 @@ interface CallState {
   overtaken: number;
 }
 
+type Ask = (call: CallContext, state: CallState) => void | Promise<void>;
+
+const noOpinion: Decision = Object.freeze({ effect: "none" });
+
 const undecided = -1;
 const noMessage: unique symbol = Symbol("no message");
 
@@ -156,13 +160,16 @@ class Authorization implements Middleware {
       overtaken: 0,
     };
     call.set(this.#state, state);
-    return this.#decide(call, state);
+    return this.#decide(call, state, this.#askAboutCall);
   }
 
   onRequest(message: unknown, call: CallContext): void | Promise<void> {
     const state = this.#stateOf(call);
     state.message = message;
-    if (state.byMessage) return this.#decide(call, state);
+    if (!state.byMessage) return;
+    // A policy that came meanwhile is asked of the call too.
+    const isSame = state.version === this.#holder.version;
+    return this.#decide(call, state, isSame ? this.#askAboutMessage : this.#askAboutBoth);
   }
 
   confirm(call: CallContext): void | Promise<void> {
@@ -173,7 +180,7 @@ class Authorization implements Middleware {
         break;
       }
       state.overtaken += 1;
-      const pending = this.#decide(call, state);
+      const pending = this.#decide(call, state, this.#askAboutBoth);
       if (isThenable(pending)) return pending;
     }
     state.overtaken = 0;
@@ -181,10 +188,10 @@ class Authorization implements Middleware {
     if (streamsRequests(call.method.kind)) state.message = noMessage;
   }
 
-  #decide(call: CallContext, state: CallState): void | Promise<void> {
+  #decide(call: CallContext, state: CallState, ask: Ask): void | Promise<void> {
     const { version } = this.#holder;
     this.#refuseUnidentified(call);
-    const pending = state.enforced ? this.#ask(call, state) : shadowed(call, () => this.#ask(call, state));
+    const pending = state.enforced ? ask(call, state) : shadowed(call, () => ask(call, state));
     if (!isThenable(pending)) {
       state.version = version;
       return;
@@ -194,13 +201,31 @@ class Authorization implements Middleware {
     });
   }
 
-  #ask(call: CallContext, state: CallState): void | Promise<void> {
+  readonly #askAboutCall: Ask = (call, state) => {
+    const policy = this.#policyOf(call);
+    state.byMessage = policy.decideMessage !== undefined;
+    return enforce(call, () => policy.decide(call));
+  };
+
+  readonly #askAboutMessage: Ask = (call, { message }) => {
+    const policy = this.#policyOf(call);
+    if (policy.decideMessage === undefined || message === noMessage) return;
+    return enforce(call, () => policy.decideMessage?.(call, message) ?? noOpinion);
+  };
+
+  /** The policy was replaced: what the last one said of the call counts no more. */
+  readonly #askAboutBoth: Ask = (call, state) => {
+    const pending = this.#askAboutCall(call, state);
+    return isThenable(pending)
+      ? pending.then(() => this.#askAboutMessage(call, state))
+      : this.#askAboutMessage(call, state);
+  };
+
+  #policyOf(call: CallContext): MethodPolicy {
     if (call.principal === undefined) refuse(call, noPrincipal);
     const policy = policyFor(this.#holder, call);
     if (policy === undefined) refuse(call, noRule);
-    state.byMessage = policy.needsMessage;
-    if (!policy.needsMessage) return enforce(policy, call, undefined);
-    if (state.message !== noMessage) return enforce(policy, call, state.message);
+    return policy;
   }
 
   #stateOf(call: CallContext): CallState {
@@ -256,18 +281,15 @@ function policyFor(holder: PolicyHolder, call: CallContext): MethodPolicy | unde
   }
 }
 
-function enforce(policy: MethodPolicy, call: CallContext, message: unknown): void | Promise<void> {
-  const decision = ask(policy, call, message);
-  if (isThenable(decision)) return settleLater(call, decision);
-  settle(call, decision);
-}
-
-function ask(policy: MethodPolicy, call: CallContext, message: unknown): Decision | Promise<Decision> {
+function enforce(call: CallContext, decide: () => Decision | Promise<Decision>): void | Promise<void> {
+  let decision: Decision | Promise<Decision>;
   try {
-    return policy.decide(call, message);
+    decision = decide();
   } catch (cause) {
     throw unavailable(cause);
   }
+  if (isThenable(decision)) return settleLater(call, decision);
+  settle(call, decision);
 }
 
 async function settleLater(call: CallContext, pending: Promise<Decision>): Promise<void> {

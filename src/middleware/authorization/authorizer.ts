@@ -23,13 +23,20 @@ export interface ReadableRule {
   readonly conditions?: readonly string[];
 }
 
+/**
+ * The policy of one method. Both questions must be answered with `allow`. A policy that wraps another one and adds a
+ * question (`{ ...inner, decideMessage }`) keeps the answer of the first.
+ */
 export interface MethodPolicy {
   /** `public`: no credentials needed; one that is presented is still verified. */
   readonly access: "public" | "checked";
-  /** Does the decision read the message? A stream handler is then held until its first message has passed. */
-  readonly needsMessage: boolean;
-  /** `message` is given for each inbound message where `needsMessage`; otherwise it is asked once, without one. */
-  decide(call: CallContext, message?: unknown): Decision | Promise<Decision>;
+  /** Asked for every call, before its handler starts and before any message of it is read. */
+  decide(call: CallContext): Decision | Promise<Decision>;
+  /**
+   * Asked for each request message after that, in order, before the handler sees the message. A handler of a stream is held
+   * until its first message was allowed. Default: messages are not looked at.
+   */
+  decideMessage?(call: CallContext, message: unknown): Decision | Promise<Decision>;
   /** The rule to read. Left out where only a call can tell: the access matrix then says so. */
   describe?(): ReadableRule;
 }

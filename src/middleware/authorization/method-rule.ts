@@ -1,8 +1,10 @@
-// One method's rule, worked out at start-up: every answer it can give is made once, so a decision allocates nothing. The
-// one exception is a denial that names roles of the caller which the policy does not know.
+// One method's rule, worked out at start-up: nearly every answer it can give is made once.
 import type { CallContext } from "../../chain/context.ts";
 import { everyPermission, wildcardOf } from "../../chain/permission.ts";
 import type { Principal } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
+import { describeError } from "../../observability/error-description.ts";
+import { LogThrottle } from "../../observability/log-throttle.ts";
 import { redactSecrets } from "../../observability/redaction.ts";
 import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
 import type { Roles } from "./roles.ts";
@@ -30,7 +32,19 @@ export interface Requirement {
    * looked at.
    */
   readonly actor?: "any" | ActorRequirement | undefined;
+  /**
+   * Asked after all of the above with each request message, before the handler sees it. Only `true` lets the message pass;
+   * a throw or a rejection denies. The message is what the method's deserializer made of it, so name its type in the
+   * function's parameters. Default: messages are not looked at.
+   */
+  readonly when?: When | undefined;
 }
+
+/** Does the caller of this call have a right to this request, such as that to its own order? */
+export type When = {
+  // A method, so that a function of a narrower message type fits.
+  ask(call: CallContext, request: unknown): boolean | Promise<boolean>;
+}["ask"];
 
 /** `public`: nobody has to say who they are. `authenticated`: anybody who did. Else what the caller must have. */
 export type Rule = "public" | "authenticated" | Requirement;
@@ -42,30 +56,84 @@ export interface MethodRule extends MethodPolicy {
   readonly rule: Rule;
 }
 
+/** A plain object, so that `{ ...methodRule }` is one too: whoever wraps it and adds a check keeps this one. */
 export function methodRule(rulePath: string, rule: Rule, roles: Roles): MethodRule {
-  if (rule === "public") return new PublicRule(rulePath);
-  return new CheckedRule(rulePath, rule, roles);
+  const allowed = allow(rulePath);
+  if (rule === "public")
+    return Object.freeze<MethodRule>({
+      access: "public",
+      rulePath,
+      rule,
+      decide: () => allowed,
+      describe: () => ({ rule: rulePath, roles: [] }),
+    });
+  const demand: Requirement = rule === "authenticated" ? {} : rule;
+  const principal = principalCheck(rulePath, demand, roles);
+  const actor = actorCheck(rulePath, demand, roles);
+  const { when } = demand;
+  return Object.freeze<MethodRule>({
+    access: "checked",
+    rulePath,
+    rule,
+    decide: (call) => principal.denial(call.principal) ?? actor?.denial(call.actor) ?? allowed,
+    ...(when === undefined ? {} : { decideMessage: conditionOf(rulePath, when, allowed) }),
+    describe: () => readable(rulePath, rule, principal),
+  });
 }
 
-class PublicRule implements MethodRule {
-  readonly access = "public";
-  readonly needsMessage = false;
-  readonly rule = "public";
-  readonly rulePath: string;
-  readonly #allow: Decision;
+function principalCheck(rulePath: string, demand: Requirement, roles: Roles): PartyCheck {
+  return new PartyCheck(rulePath, demand, roles, { missing: "needs an identified caller", prefix: "needs" });
+}
 
-  constructor(rulePath: string) {
-    this.rulePath = rulePath;
-    this.#allow = allow(rulePath);
-  }
+function actorCheck(rulePath: string, { actor }: Requirement, roles: Roles): PartyCheck | undefined {
+  if (actor === undefined) return undefined;
+  return new PartyCheck(rulePath, actor === "any" ? {} : actor, roles, {
+    missing: "needs an actor: an application that speaks for the caller",
+    prefix: "needs an actor with",
+  });
+}
 
-  decide(): Decision {
-    return this.#allow;
-  }
+function conditionOf(
+  rulePath: string,
+  when: When,
+  allowed: Decision,
+): NonNullable<MethodPolicy["decideMessage"]> {
+  const unfulfilled = deny(rulePath, "the condition on the request (when) does not hold");
+  const settle = (answer: unknown): Decision => (/* protection: when */ answer === true ? allowed : unfulfilled);
+  const threw = deny(rulePath, "the condition on the request (when) threw an error, which is in the log");
+  const logged = new LogThrottle({ periodMs: logEveryMs });
+  // What was thrown may show the request, which is not for the audit.
+  const failed = (call: CallContext, error: unknown): Decision => {
+    const message = "the condition of a rule (when) threw an error; the call is denied";
+    const leftOut = logged.admit(message);
+    if (leftOut !== undefined)
+      call.log.warn({ rule: rulePath, err: describeError(error), left_out: leftOut }, message);
+    return threw;
+  };
+  return (call, request) => {
+    try {
+      const answer = when(call, request);
+      return isThenable(answer)
+        ? answer.then(settle, (error: unknown) => failed(call, error))
+        : settle(answer);
+    } catch (error) {
+      return failed(call, error);
+    }
+  };
+}
 
-  describe(): ReadableRule {
-    return { rule: this.rulePath, roles: [] };
-  }
+/** Of one rule. */
+const logEveryMs = 60_000;
+
+function readable(rule: string, demand: Exclude<Rule, "public">, principal: PartyCheck): ReadableRule {
+  if (typeof demand === "string") return { rule, roles: "every identified caller" };
+  const { roles: _roles, permissions = [], schemes = [], actor, when, ...rest } = demand;
+  const conditions = [
+    ...actorInWords(actor),
+    ...(when === undefined ? [] : ["a condition on the request (when)"]),
+    ...Object.entries(rest).flatMap(inWords),
+  ];
+  return { rule, permissions, schemes, conditions, ...principal.sufficientRoles() };
 }
 
 /** One required permission: who has it, and what is answered to who does not. */
@@ -74,46 +142,6 @@ interface NeededPermission {
   readonly wildcard: string;
   readonly grantedBy: readonly string[];
   readonly denial: Denial;
-}
-
-class CheckedRule implements MethodRule {
-  readonly access = "checked";
-  readonly needsMessage = false;
-  readonly rulePath: string;
-  readonly rule: Rule;
-  readonly #principal: PartyCheck;
-  readonly #actor: PartyCheck | undefined;
-  readonly #allow: Decision;
-
-  constructor(rulePath: string, rule: Exclude<Rule, "public">, roles: Roles) {
-    const demand: Requirement = rule === "authenticated" ? {} : rule;
-    this.rulePath = rulePath;
-    this.rule = rule;
-    this.#principal = new PartyCheck(rulePath, demand, roles, {
-      missing: "needs an identified caller",
-      prefix: "needs",
-    });
-    this.#actor =
-      demand.actor === undefined
-        ? undefined
-        : new PartyCheck(rulePath, demand.actor === "any" ? {} : demand.actor, roles, {
-            missing: "needs an actor: an application that speaks for the caller",
-            prefix: "needs an actor with",
-          });
-    this.#allow = allow(rulePath);
-  }
-
-  decide(call: CallContext): Decision {
-    return this.#principal.denial(call.principal) ?? this.#actor?.denial(call.actor) ?? this.#allow;
-  }
-
-  describe(): ReadableRule {
-    const { rulePath: rule, rule: demand } = this;
-    if (typeof demand === "string") return { rule, roles: "every identified caller" };
-    const { roles: _roles, permissions = [], schemes = [], actor, ...rest } = demand;
-    const conditions = [...actorInWords(actor), ...Object.entries(rest).flatMap(inWords)];
-    return { rule, permissions, schemes, conditions, ...this.#principal.sufficientRoles() };
-  }
 }
 
 /** What one of the two parties of a call must have, the principal or the actor. */
@@ -126,6 +154,9 @@ class PartyCheck {
   readonly #unidentified: Decision;
   readonly #wrongScheme: Decision;
   readonly #wrongRole: Denial;
+  /** For whoever has every permission, and may expect that to be enough. */
+  readonly #wrongRoleOnly: Denial;
+  readonly #allPowerful: readonly string[];
 
   constructor(
     rulePath: string,
@@ -145,19 +176,31 @@ class PartyCheck {
     }));
     this.#unidentified = deny(rulePath, words.missing);
     this.#wrongScheme = deny(rulePath, `${words.prefix} ${oneOf("scheme", schemes ?? [])}`);
-    this.#wrongRole = deny(rulePath, `${words.prefix} ${oneOf("role", wanted ?? [])}`);
+    const wrongRole = `${words.prefix} ${oneOf("role", wanted ?? [])}`;
+    this.#wrongRole = deny(rulePath, wrongRole);
+    this.#wrongRoleOnly = deny(
+      rulePath,
+      `${wrongRole}; permissions, "*" too, do not stand for roles: let the caller's role inherit one of them, or demand permissions`,
+    );
+    this.#allPowerful = roles.granting(everyPermission);
   }
 
   /** Why not, or undefined where the party has everything. */
   denial(party: Principal | undefined): Decision | undefined {
     if (party === undefined || party.kind === "anonymous") return this.#unidentified;
     if (this.#schemes !== undefined && !this.#schemes.includes(party.scheme)) return this.#wrongScheme;
-    if (this.#roles !== undefined && !hasAny(party.roles, this.#roles))
-      return withUnknownRoles(this.#wrongRole, party, this.#known);
+    if (this.#roles !== undefined && !hasAny(party.roles, this.#roles)) {
+      const denial = this.#mayDoEverything(party) ? this.#wrongRoleOnly : this.#wrongRole;
+      return withUnknownRoles(denial, party, this.#known);
+    }
     for (const needed of this.#permissions) {
       if (!hasPermission(party, needed)) return withUnknownRoles(needed.denial, party, this.#known);
     }
     return undefined;
+  }
+
+  #mayDoEverything(party: Principal): boolean {
+    return party.permissions.has(everyPermission) || hasAny(party.roles, this.#allPowerful);
   }
 
   /** The roles with which the party has everything, and those with which it has all but some permissions. */

@@ -6,7 +6,7 @@ import { parseOptions } from "../../config/options.ts";
 import { ConfigError, PolicyError } from "../../grpc/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
-import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
+import { type ActorRequirement, type MethodRule, methodRule, type Rule, type When } from "./method-rule.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
 
@@ -54,11 +54,16 @@ const actor = z.union([
   }),
 ]);
 
+const condition = z.custom<When>(
+  (value) => typeof value === "function",
+  "expected a function of the call and the request that answers true or false",
+);
+
 const requirement = z
-  .strictObject({ ...demands, actor: actor.optional() })
-  .refine((rule) => rule.actor !== undefined || demandsSomething(rule), {
+  .strictObject({ ...demands, actor: actor.optional(), when: condition.optional() })
+  .refine((rule) => rule.actor !== undefined || rule.when !== undefined || demandsSomething(rule), {
     error:
-      'expected at least one of roles, permissions, schemes, actor; write "authenticated" to let in every identified caller',
+      'expected at least one of roles, permissions, schemes, actor, when; write "authenticated" to let in every identified caller',
   });
 
 function demandsSomething(rule: ActorRequirement): boolean {
@@ -103,7 +108,8 @@ export const rbacSchema: z.ZodType<{
  * A rule is `"public"` (nobody has to say who they are; never on a wildcard), `"authenticated"` (every identified
  * caller), or a demand of which every part that is given must hold: `roles` (any one of them, inheritance counts),
  * `permissions` (all of them, from the credential itself or from the caller's roles), `schemes` (any one of them), and
- * `actor`, the application that speaks for the caller: `"any"`, or the same three demanded of it.
+ * `actor`, the application that speaks for the caller: `"any"`, or the same three demanded of it. `when`, a function of the
+ * call and of each request message, is asked after all of them: the rule of an owner, say.
  * An anonymous caller satisfies only `"public"`. Roles of a caller that the policy does not name grant nothing.
  *
  * A required permission that no role grants is no mistake: a credential may carry it. Where a role grants one whose name is
@@ -126,6 +132,10 @@ export const rbacSchema: z.ZodType<{
  *     "/orders.v1.Orders/GetOrder": { permissions: ["order:read"] },
  *     "/orders.v1.Orders/*": { roles: ["admin"], schemes: ["jwt"] },
  *     "/orders.v1.Orders/RefundOrder": { permissions: ["order:refund"], actor: { schemes: ["mtls"] } },
+ *     "/orders.v1.Orders/CancelOrder": {
+ *       permissions: ["order:write"],
+ *       when: (call, request: { owner: string }) => request.owner === call.principal?.subject,
+ *     },
  *     "/orders.v1.Orders/Ping": "public",
  *   },
  * });

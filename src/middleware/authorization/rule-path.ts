@@ -1,6 +1,6 @@
 // What a rule is about: one method, one service, one package, or everything; and which of these is the most specific.
 
-import { didYouMean } from "../../config/nearest-name.ts";
+import { didYouMean, nearestName } from "../../config/nearest-name.ts";
 import { healthServiceName, type MethodInfo } from "../../grpc/method.ts";
 
 /** The path of a rule about every method. */
@@ -26,6 +26,28 @@ export function rulePathsFor(method: MethodInfo): readonly string[] {
   return [method.path, `/${method.service}/*`, ...packages, everyMethod];
 }
 
+/**
+ * `; did you mean "…"?`. Services and methods are compared each by itself: paths of one service are alike for most of
+ * their length, whatever the methods' names are.
+ */
+function nearestPath(rulePath: string, known: Iterable<string>): string {
+  const [service, method] = partsOf(rulePath);
+  const near = [...known].filter((path) => {
+    const [otherService, otherMethod] = partsOf(path);
+    return isNear(service, otherService) && isNear(method, otherMethod);
+  });
+  return didYouMean(rulePath, near);
+}
+
+function partsOf(path: string): readonly [service: string, method: string] {
+  const slash = path.lastIndexOf("/");
+  return slash <= 0 ? [path, ""] : [path.slice(0, slash), path.slice(slash + 1)];
+}
+
+function isNear(name: string, other: string): boolean {
+  return name === other || nearestName(name, [other]) !== undefined;
+}
+
 /** Why the rule matches no method, with the nearest path that would. */
 export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[]): string {
   const scope = scopeOf(rulePath);
@@ -35,7 +57,7 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
   known.delete(everyMethod);
   const alike = [...known].filter((path) => scopeOf(path) === scope);
   const hint = methods.some(({ service }) => service !== healthServiceName)
-    ? didYouMean(rulePath, alike) || didYouMean(rulePath, known)
+    ? nearestPath(rulePath, alike) || (scope === "method" ? "" : didYouMean(rulePath, known))
     : "; no service is registered: call addService before listen()";
   switch (scope) {
     case "method":

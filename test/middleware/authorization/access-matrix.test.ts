@@ -208,7 +208,6 @@ no: it does not suffice
       roles: [text],
       forMethod: () => ({
         access: "checked",
-        needsMessage: false,
         decide: () => ({ effect: "none" }),
         describe: () => ({ rule: text, roles: [text], conditions: [text] }),
       }),
@@ -245,7 +244,6 @@ no: it does not suffice
           path.endsWith("GetOrder")
             ? {
                 access: "checked",
-                needsMessage: false,
                 decide: () => ({ effect: "allow", rule: "r" }),
                 ...(describe === undefined ? {} : { describe }),
               }

@@ -1,7 +1,7 @@
 import { Metadata, status } from "@grpc/grpc-js";
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { Call, setIdentity } from "../../../src/chain/context.ts";
+import { Call, type CallContext, setIdentity } from "../../../src/chain/context.ts";
 import { anonymousPrincipal, type Principal } from "../../../src/chain/principal.ts";
 import { ConfigError, StatusError } from "../../../src/grpc/errors.ts";
 import { type MethodInfo, methodInfo } from "../../../src/grpc/method.ts";
@@ -50,8 +50,19 @@ function strangerTo(target: MethodInfo): Call {
   });
 }
 
-function policy(decide: MethodPolicy["decide"], needsMessage = false): Policy {
-  return { forMethod: () => ({ access: "checked", needsMessage, decide }) };
+function policy(decide: MethodPolicy["decide"]): Policy {
+  return { forMethod: () => ({ access: "checked", decide }) };
+}
+
+/** Allows every call, and decides on each message. */
+function policyByMessage(decideMessage: NonNullable<MethodPolicy["decideMessage"]>): Policy {
+  return {
+    forMethod: () => ({
+      access: "checked",
+      decide: () => ({ effect: "allow", rule: "of the call" }),
+      decideMessage,
+    }),
+  };
 }
 
 /** What a hook refused with; undefined where it let the call pass. */
@@ -178,17 +189,17 @@ describe("the authorization layer", () => {
 });
 
 describe("C13 a policy that reads messages", () => {
-  const own: MethodPolicy["decide"] = (_, message) =>
+  const own = (_call: CallContext, message: unknown): Decision =>
     message === "mine"
       ? { effect: "allow", rule: "own" }
       : { effect: "deny", rule: "own", reason: "not the owner" };
 
-  it("C13 decides each message and not the call", async () => {
-    const layer = authorizationBy(new PolicyHolder(policy(own, true)));
+  it("C13 decides the call, and then each message", async () => {
+    const layer = authorizationBy(new PolicyHolder(policyByMessage(own)));
     const call = callTo(watch);
     expect(await refusal(() => layer.onCall?.(call))).toBeUndefined();
     expect(layer.needsMessage?.(call)).toBe(true);
-    expect(call.decision).toBeUndefined();
+    expect(call.decision).toEqual({ effect: "allow", rule: "of the call" });
     expect(await refusal(() => layer.onRequest?.("mine", call))).toBeUndefined();
     expect(call.decision).toEqual({ effect: "allow", rule: "own" });
     expect(await refusal(() => layer.onRequest?.("theirs", call))).toMatchObject({
@@ -216,7 +227,7 @@ describe("C13 a policy that reads messages", () => {
   });
 
   it("C13 a policy replaced between call and message leaves no call undecided", async () => {
-    const holder = new PolicyHolder(policy(own, true));
+    const holder = new PolicyHolder(policyByMessage(own));
     const layer = authorizationBy(holder);
     const call = callTo(watch);
     await layer.onCall?.(call);
