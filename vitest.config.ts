@@ -6,7 +6,8 @@ import { workerArguments } from "./test/harness/worker.ts";
 /** They look at what is a whole process's: its metrics and tracing SDK, its guard. */
 const own = [
   "test/chain/process-guard.test.ts",
-  "test/client/trace-propagation.test.ts",
+  "test/client/client-metrics.test.ts",
+  "test/client/client-tracing.test.ts",
   "test/middleware/metrics.test.ts",
   "test/observability/instruments.test.ts",
   "test/server/certificate-reload.test.ts",

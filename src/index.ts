@@ -42,7 +42,7 @@ export {
 } from "./grpc/errors.ts";
 export type { MethodInfo, MethodKind } from "./grpc/method.ts";
 export type { Peer, PeerCertificate } from "./grpc/peer.ts";
-export { type AuditLayer, type AuditOptions, audit } from "./middleware/audit/audit.ts";
+export type { AuditOptions } from "./middleware/audit/audit.ts";
 export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
 export type { AuditFailure, AuditFailureReason } from "./middleware/audit/audit-failures.ts";
 export type { AuditSink } from "./middleware/audit/audit-sink.ts";
@@ -56,7 +56,6 @@ export {
   type ApiKeyStore,
   apiKey,
 } from "./middleware/authentication/api-key.ts";
-export { type AuthenticationOptions, authentication } from "./middleware/authentication/authentication.ts";
 export type { Authenticator } from "./middleware/authentication/authenticator.ts";
 export type { CertificateBound } from "./middleware/authentication/certificate-binding.ts";
 export {
@@ -75,7 +74,6 @@ export { optional } from "./middleware/authentication/optional.ts";
 export type { SignatureAlgorithm } from "./middleware/authentication/verification-key.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
-export { authorization } from "./middleware/authorization/authorization.ts";
 export type {
   Authorizer,
   CallerSchemes,
@@ -93,26 +91,10 @@ export {
   rbac,
 } from "./middleware/authorization/rbac.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
-export { type DeadlineLayer, type DeadlineOptions, deadline } from "./middleware/deadline/deadline.ts";
-export { type LoggingLayer, type LoggingOptions, logging } from "./middleware/logging/logging.ts";
-export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-limit/metadata-limit.ts";
-export { metrics } from "./middleware/metrics/metrics.ts";
+export type { DeadlineOptions } from "./middleware/deadline/deadline.ts";
 export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";
-export {
-  type MessageLimit,
-  type MethodRateLimits,
-  messageRateLimit,
-  peerRateLimit,
-  principalRateLimit,
-  type RateLimitOptions,
-  rateLimit,
-} from "./middleware/rate-limit/rate-limit.ts";
-export { tracing } from "./middleware/tracing/tracing.ts";
-export {
-  type MessageSchema,
-  type ValidationOptions,
-  validation,
-} from "./middleware/validation/validation.ts";
+export type { MessageLimit, MethodRateLimits, RateLimitOptions } from "./middleware/rate-limit/rate-limit.ts";
+export type { MessageSchema, ValidationOptions } from "./middleware/validation/validation.ts";
 export type { EnforceOptions } from "./server/enforce.ts";
 export type { PeerOptions } from "./server/forwarded-peer.ts";
 export type { Health, HealthAddresses, HealthOptions, ServingStatus } from "./server/health.ts";

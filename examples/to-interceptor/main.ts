@@ -1,16 +1,8 @@
-// Single layers on a grpc.Server, in the order that you give: `npx tsx examples/to-interceptor/main.ts`.
+// Single middleware on a grpc.Server, in the order that you give: `npx tsx examples/to-interceptor/main.ts`.
 import { promisify } from "node:util";
 import { Server } from "@grpc/grpc-js";
-import {
-  apiKey,
-  authentication,
-  authorization,
-  deadline,
-  logging,
-  type MethodInfo,
-  serverCredentials,
-  toInterceptor,
-} from "grpc-palisade";
+import { apiKey, type MethodInfo, serverCredentials, toInterceptor } from "grpc-palisade";
+import { authentication, authorization, deadline, logging } from "grpc-palisade/middleware";
 import { pino } from "pino";
 import { developmentCertificates } from "../shared/certificates.ts";
 import { callAll, handlers, keys, OrdersService, policy } from "../shared/orders.ts";

@@ -14,11 +14,12 @@ import {
   type ClientChannelSettings,
   clientChannelOptionsSchema,
 } from "./client-channel-options.ts";
+import { clientMetrics } from "./client-metrics.ts";
+import { clientTracing } from "./client-tracing.ts";
 import { withSources } from "./composite-credentials.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 import { defaultDeadline } from "./default-deadline.ts";
 import { PlaintextChannel } from "./plaintext-channel.ts";
-import { tracePropagation } from "./trace-propagation.ts";
 
 export interface SecureClientOptions {
   /**
@@ -34,11 +35,18 @@ export interface SecureClientOptions {
    */
   readonly deadlineMs?: number | undefined;
   /**
-   * Send the active span's trace context with each call, so that the called service joins the trace (W3C `traceparent`
-   * and `tracestate`, through the OpenTelemetry API). It tells the target a trace id, and nothing else: baggage is not
-   * sent. `false` for a target outside of your organization; free where no OpenTelemetry SDK is registered. Default: true.
+   * A client span for each call, whose trace context is sent with it, so that the called service joins the trace (W3C
+   * `traceparent` and `tracestate`, through the OpenTelemetry API). It tells the target a trace id, and nothing else: baggage
+   * is not sent. `false` for a target outside of your organization. Nothing is done where no OpenTelemetry SDK is
+   * registered. Default: true.
    */
   readonly tracing?: boolean | undefined;
+  /**
+   * Measure calls through the OpenTelemetry API: `grpc.client.call.duration` (gRFC A66), and the client's certificate
+   * (`palisade.certificate.days_left`, `palisade.certificate.reloads`). Nothing is done where no OpenTelemetry SDK is
+   * registered. Default: true.
+   */
+  readonly metrics?: boolean | undefined;
   /**
    * A pino logger for what happens to the channel (certificates that change or end, credential sources that fail), or
    * `false` for none. Default: process warnings (`PalisadeWarning`) of problems.
@@ -66,6 +74,7 @@ interface SecureClientSettings {
   readonly credentials: readonly CredentialSource[];
   readonly deadlineMs: number;
   readonly tracing: boolean;
+  readonly metrics: boolean;
   readonly logger?: Logger | false | undefined;
   readonly channelOptions: ClientChannelSettings;
 }
@@ -87,6 +96,7 @@ export const clientSchema: z.ZodType<SecureClientSettings> = z.strictObject({
     .default([]),
   deadlineMs: z.number().int().min(1).max(2_147_483_647).default(5_000),
   tracing: z.boolean().default(true),
+  metrics: z.boolean().default(true),
   logger: z.union([loggerSchema, z.literal(false)]).optional(),
   channelOptions: clientChannelOptionsSchema.default({}),
 });
@@ -134,10 +144,10 @@ export function createSecureClient<C extends GrpcClient>(
     );
   parseOptions(targetSchema, target, "target");
   const settings = parseOptions(clientSchema, options, "");
-  const { tls, deadlineMs, tracing, channelOptions } = settings;
+  const { tls, deadlineMs, tracing, metrics, channelOptions } = settings;
   const { interceptors, interceptor_providers, callInvocationTransformer, ...own } = channelOptions;
 
-  const reporting = { logger: settings.logger, metrics: true };
+  const reporting = { logger: settings.logger, metrics };
   const channelCredentials = clientCredentials(tls, target, reporting);
   // Channelz keeps a history of every channel, which nobody reads who did not ask for it.
   const merged = { "grpc.enable_channelz": 0, ...own, ...clientChannelOptions(tls) };
@@ -153,11 +163,12 @@ export function createSecureClient<C extends GrpcClient>(
   if ("plaintext" in tls && tls.plaintext === "mesh") warnOfMesh(target, reporting);
 
   const withDeadline = defaultDeadline(deadlineMs, callInvocationTransformer);
+  const traced = tracing ? clientTracing(withDeadline) : withDeadline;
   const client = new ClientConstructor(target, channelCredentials, {
     ...merged,
     ...(interceptors === undefined ? {} : { interceptors }),
     ...(interceptor_providers === undefined ? {} : { interceptor_providers }),
-    callInvocationTransformer: tracing ? tracePropagation(withDeadline) : withDeadline,
+    callInvocationTransformer: metrics ? clientMetrics(target, traced) : traced,
     channelOverride: channel,
   });
   if (client.getChannel() !== channel) {

@@ -23,16 +23,16 @@ export type Filled<Options> = { readonly [Name in keyof Options]-?: Exclude<Opti
 export function parseOptions<S extends z.ZodType>(schema: S, options: unknown, where: string): z.output<S> {
   const result = schema.safeParse(options, { error: inOurWords });
   if (result.success) return result.data;
-  throw new ConfigError(
-    withoutRenamed(result.error.issues.flatMap((issue) => describeIssue(issue, where))),
-    { cause: result.error },
-  );
+  throw new ConfigError(withoutRenamed(result.error.issues.flatMap((issue) => describeIssue(issue, where))), {
+    cause: result.error,
+  });
 }
 
 /** An option under a wrong name is unknown and, under its right name, missing: the first says both. */
 function withoutRenamed(problems: readonly string[]): readonly string[] {
   const renamed = problems.flatMap((problem) => {
-    const [, parent = "", name] = /^((?:[^:]*\.)?)[^.:]+: unknown option; did you mean "(.*)"\?$/.exec(problem) ?? [];
+    const [, parent = "", name] =
+      /^((?:[^:]*\.)?)[^.:]+: unknown option; did you mean "(.*)"\?$/.exec(problem) ?? [];
     return name === undefined ? [] : [`${parent}${name}: `];
   });
   return problems.filter(

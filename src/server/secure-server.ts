@@ -220,7 +220,9 @@ class PalisadeServer implements SecureServer {
 
   /** For whoever comes from grpc-js. Not in the interface: TypeScript says the same. */
   bindAsync(): never {
-    throw new ConfigError("bindAsync: use await server.listen(address), which takes its TLS from the option tls");
+    throw new ConfigError(
+      "bindAsync: use await server.listen(address), which takes its TLS from the option tls",
+    );
   }
 
   addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {

@@ -447,7 +447,10 @@ describe("single layers on a server of others", () => {
         forMethod: () => ({
           access: "checked",
           decide: () => ({ effect: "allow", rule: "reads" }),
-          decideMessage: (_call, message) => ({ effect: text(message) === "no" ? "deny" : "allow", rule: "reads" }),
+          decideMessage: (_call, message) => ({
+            effect: text(message) === "no" ? "deny" : "allow",
+            rule: "reads",
+          }),
         }),
       }),
     };

@@ -26,7 +26,12 @@ async function problemsOf(
   try {
     server = createSecureServer({
       tls: { cert, key },
-      authentication: { name: "test", source: "metadata", presents: () => false, authenticate: () => Promise.reject() },
+      authentication: {
+        name: "test",
+        source: "metadata",
+        presents: () => false,
+        authenticate: () => Promise.reject(),
+      },
       authorization: callerPolicy,
       logger: false,
       ...options,
@@ -73,12 +78,20 @@ describe("a mistake at start", () => {
     ],
     [
       "a rule for a method that resembles none",
-      { authorization: rbac({ rules: { "/test.v1.Kinds/*": "authenticated", "/test.v1.Kinds/Zap": "public" } }) },
+      {
+        authorization: rbac({
+          rules: { "/test.v1.Kinds/*": "authenticated", "/test.v1.Kinds/Zap": "public" },
+        }),
+      },
       ["/test.v1.Kinds/Zap: no such method"],
     ],
     [
       "a rule for a service that resembles none",
-      { authorization: rbac({ rules: { "/test.v1.Kinds/*": "authenticated", "/test.v1.Billing/*": "authenticated" } }) },
+      {
+        authorization: rbac({
+          rules: { "/test.v1.Kinds/*": "authenticated", "/test.v1.Billing/*": "authenticated" },
+        }),
+      },
       ["/test.v1.Billing/*: no method of such a service"],
     ],
   ])("U6 %s", async (_mistake, options, problems) => {
@@ -87,9 +100,15 @@ describe("a mistake at start", () => {
 
   it("U6 server.bindAsync(...)", async () => {
     const told = await problemsOf({}, (server) =>
-      (server as unknown as { bindAsync(...args: unknown[]): void }).bindAsync("127.0.0.1:0", undefined, () => {}),
+      (server as unknown as { bindAsync(...args: unknown[]): void }).bindAsync(
+        "127.0.0.1:0",
+        undefined,
+        () => {},
+      ),
     );
-    expect(told).toEqual(["bindAsync: use await server.listen(address), which takes its TLS from the option tls"]);
+    expect(told).toEqual([
+      "bindAsync: use await server.listen(address), which takes its TLS from the option tls",
+    ]);
   });
 
   it("U6 addService after listen", async () => {

@@ -1,4 +1,4 @@
-// One server span, not two, beside the instrumentation of grpc-js, whichever is loaded first (U6).
+// One server span and one client span, not two, beside the instrumentation of grpc-js, whichever is loaded first (U6).
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { forkProgram } from "../harness/child-process.ts";
@@ -10,7 +10,7 @@ const here = (file: string): string => fileURLToPath(new URL(`./one-span/${file}
 
 const hook = ["--import", here("esm-hook.mjs")];
 
-describe("U6 with the instrumentation of grpc-js there is one server span, and no trailer is lost", () => {
+describe("U6 with the instrumentation of grpc-js there is one span on each side, and no trailer is lost", () => {
   it.each([
     { program: "esm-instrumentation-first.ts", execArgv: ["--import", "tsx", ...hook] },
     { program: "esm-library-first.ts", execArgv: ["--import", "tsx", ...hook] },
@@ -21,7 +21,7 @@ describe("U6 with the instrumentation of grpc-js there is one server span, and n
     // The control: the instrumentation is at work in this process.
     expect(bare.filter(({ kind, scope }) => kind === "SERVER" && scope === instrumentation)).toHaveLength(1);
     expect(calls.map(({ kind }) => kind)).toEqual(kinds);
-    for (const { kind, code, trailer, active, spans } of calls) {
+    for (const { kind, code, trailer, active, spans, ofSecureClient } of calls) {
       expect({ code, trailer }).toEqual({ code: "OK", trailer: "kept" });
       const servers = spans.filter((span) => span.kind === "SERVER");
       expect(servers).toEqual([
@@ -31,6 +31,7 @@ describe("U6 with the instrumentation of grpc-js there is one server span, and n
       const client = spans.find((span) => span.kind === "CLIENT");
       expect(client?.scope).toBe(instrumentation);
       expect(servers[0]?.parent).toBe(client?.id);
+      expect(ofSecureClient.map(({ scope }) => scope)).toEqual([instrumentation]);
     }
   });
 });

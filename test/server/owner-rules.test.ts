@@ -22,18 +22,59 @@ describe.each(kinds)("Z4 a rule over the request, %s calls", (kind) => {
     ["lets the owner in", { when: isOwn }, "ada", "OK"],
     ["denies somebody else", { when: isOwn }, "bob", "PERMISSION_DENIED"],
     ["waits for a promise", { when: async (call, note: Note) => isOwn(call, note) }, "ada", "OK"],
-    ["denies after a promise", { when: async (call, note: Note) => isOwn(call, note) }, "bob", "PERMISSION_DENIED"],
+    [
+      "denies after a promise",
+      { when: async (call, note: Note) => isOwn(call, note) },
+      "bob",
+      "PERMISSION_DENIED",
+    ],
     ["does not stand for a role", { roles: ["admin"], when: () => true }, "ada", "PERMISSION_DENIED"],
-    ["does not stand for a permission", { permissions: ["note:write"], when: () => true }, "ada", "PERMISSION_DENIED"],
-    ["does not stand for a scheme", { schemes: ["mtls", "jwt"], when: () => false }, "ada", "PERMISSION_DENIED"],
-    ["denies where it throws", { when: () => { throw thrown; } }, "ada", "PERMISSION_DENIED"],
-    ["denies where it rejects", { when: async () => { throw thrown; } }, "ada", "PERMISSION_DENIED"],
-    ["denies what is not true, though it looks so", { when: (() => "true") as never }, "ada", "PERMISSION_DENIED"],
+    [
+      "does not stand for a permission",
+      { permissions: ["note:write"], when: () => true },
+      "ada",
+      "PERMISSION_DENIED",
+    ],
+    [
+      "does not stand for a scheme",
+      { schemes: ["mtls", "jwt"], when: () => false },
+      "ada",
+      "PERMISSION_DENIED",
+    ],
+    [
+      "denies where it throws",
+      {
+        when: () => {
+          throw thrown;
+        },
+      },
+      "ada",
+      "PERMISSION_DENIED",
+    ],
+    [
+      "denies where it rejects",
+      {
+        when: async () => {
+          throw thrown;
+        },
+      },
+      "ada",
+      "PERMISSION_DENIED",
+    ],
+    [
+      "denies what is not true, though it looks so",
+      { when: (() => "true") as never },
+      "ada",
+      "PERMISSION_DENIED",
+    ],
     ["denies a promise of what is not true", { when: (async () => 1) as never }, "ada", "PERMISSION_DENIED"],
     ["denies undefined", { when: (() => undefined) as never }, "ada", "PERMISSION_DENIED"],
   ])("Z4 %s", async (_what, rule, text, answer) => {
     await using wall = await secured(ruled(rule));
-    const told = await invoke(wall.client(), kind, { metadata: await wall.authorized(), messages: [{ text }] });
+    const told = await invoke(wall.client(), kind, {
+      metadata: await wall.authorized(),
+      messages: [{ text }],
+    });
     expect(told.name).toBe(answer);
     expect(wall.started).toEqual(answer === "OK" ? [kind] : []);
     const entry = await wall.auditEntry(() => true);
@@ -65,30 +106,35 @@ describe.each(kinds)("Z4 a rule over the request, %s calls", (kind) => {
     expect(wall.started).toEqual([]);
   });
 
-  it.each(["spread", "called through"])("Z4 an authorizer that wraps rbac keeps its check: %s", async (way) => {
-    const inner = rbac({ roles: { admin: {} }, rules: { "/test.v1.Kinds/*": { roles: ["admin"] } } });
-    const wrapping: Authorizer = {
-      name: "wrapping",
-      compile(methods, callers) {
-        const policy = inner.compile(methods, callers);
-        return {
-          forMethod(path) {
-            const rule = policy.forMethod(path);
-            if (rule === undefined) return undefined;
-            const decideMessage = () => ({ effect: "allow", rule: "wrapping" }) as const;
-            return way === "spread"
-              ? { ...rule, decideMessage }
-              : { access: rule.access, decide: (call) => rule.decide(call), decideMessage };
-          },
-        };
-      },
-    };
-    await using wall = await secured({ authorization: wrapping });
-    const told = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
-    expect(told.name).toBe("PERMISSION_DENIED");
-    expect(wall.started).toEqual([]);
-    expect(await wall.auditEntry(() => true)).toMatchObject({ reason: expect.stringContaining("needs role admin") });
-  });
+  it.each(["spread", "called through"])(
+    "Z4 an authorizer that wraps rbac keeps its check: %s",
+    async (way) => {
+      const inner = rbac({ roles: { admin: {} }, rules: { "/test.v1.Kinds/*": { roles: ["admin"] } } });
+      const wrapping: Authorizer = {
+        name: "wrapping",
+        compile(methods, callers) {
+          const policy = inner.compile(methods, callers);
+          return {
+            forMethod(path) {
+              const rule = policy.forMethod(path);
+              if (rule === undefined) return undefined;
+              const decideMessage = () => ({ effect: "allow", rule: "wrapping" }) as const;
+              return way === "spread"
+                ? { ...rule, decideMessage }
+                : { access: rule.access, decide: (call) => rule.decide(call), decideMessage };
+            },
+          };
+        },
+      };
+      await using wall = await secured({ authorization: wrapping });
+      const told = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
+      expect(told.name).toBe("PERMISSION_DENIED");
+      expect(wall.started).toEqual([]);
+      expect(await wall.auditEntry(() => true)).toMatchObject({
+        reason: expect.stringContaining("needs role admin"),
+      });
+    },
+  );
 });
 
 it("Z4 the log has what a condition threw, once in a while", async () => {

@@ -22,7 +22,10 @@ const allow = (rule: string): Decision => ({ effect: "allow", rule });
 const deny = (rule: string): Decision => ({ effect: "deny", rule });
 
 /** Allows every call, and decides on each message. */
-function policyByMessage(name: string, decideMessage: NonNullable<MethodPolicy["decideMessage"]>): Authorizer {
+function policyByMessage(
+  name: string,
+  decideMessage: NonNullable<MethodPolicy["decideMessage"]>,
+): Authorizer {
   return policy(name, () => allow(name), { decideMessage });
 }
 

@@ -99,7 +99,8 @@ function conditionOf(
   allowed: Decision,
 ): NonNullable<MethodPolicy["decideMessage"]> {
   const unfulfilled = deny(rulePath, "the condition on the request (when) does not hold");
-  const settle = (answer: unknown): Decision => (/* protection: when */ answer === true ? allowed : unfulfilled);
+  const settle = (answer: unknown): Decision =>
+    /* protection: when */ answer === true ? allowed : unfulfilled;
   const threw = deny(rulePath, "the condition on the request (when) threw an error, which is in the log");
   const logged = new LogThrottle({ periodMs: logEveryMs });
   // What was thrown may show the request, which is not for the audit.

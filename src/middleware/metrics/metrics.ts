@@ -5,21 +5,9 @@ import { type CallContext, refusedSchemeOf } from "../../chain/context.ts";
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
 import type { MethodInfo } from "../../grpc/method.ts";
 import { statusName, texts } from "../../grpc/status.ts";
+import { latencyBucketsSec, sizeBucketsBytes } from "../../observability/buckets.ts";
 import { LazyInstruments, type ObservedSeries, observed } from "../../observability/instruments.ts";
 import type { RefusedBelow } from "../../transport/refused-below.ts";
-
-/** The latency buckets of gRFC A66, "Metrics Schema", in seconds. */
-const latencyBucketsSec = [
-  0, 0.00001, 0.00005, 0.0001, 0.0003, 0.0006, 0.0008, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01,
-  0.013, 0.016, 0.02, 0.025, 0.03, 0.04, 0.05, 0.065, 0.08, 0.1, 0.13, 0.16, 0.2, 0.25, 0.3, 0.4, 0.5, 0.65,
-  0.8, 1, 2, 5, 10, 20, 50, 100,
-];
-
-/** The size buckets of gRFC A66, "Metrics Schema", in bytes. */
-const sizeBucketsBytes = [
-  0, 1024, 2048, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864, 268_435_456,
-  1_073_741_824, 4_294_967_296,
-];
 
 const instruments = new LazyInstruments((meter) => ({
   started: meter.createCounter("grpc.server.call.started", {

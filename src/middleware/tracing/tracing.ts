@@ -16,7 +16,7 @@ import type { Middleware, Outcome } from "../../chain/middleware.ts";
 import type { MethodInfo } from "../../grpc/method.ts";
 import { statusName } from "../../grpc/status.ts";
 import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
-import { LateTracer } from "./tracer.ts";
+import { LazyTracer } from "../../observability/tracer.ts";
 
 /** OpenTelemetry's name for every method that is not registered: callers choose theirs. */
 const otherMethod = "_OTHER";
@@ -61,7 +61,7 @@ const spanKey = new ContextKey<Span>("tracing.span");
  * verified it (A9).
  */
 export function tracing(): Middleware {
-  const tracer = new LateTracer();
+  const tracer = new LazyTracer();
   return {
     name: "tracing",
     watches: true,

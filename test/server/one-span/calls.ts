@@ -10,6 +10,7 @@ import {
 } from "@grpc/grpc-js";
 import { SpanKind, trace } from "@opentelemetry/api";
 import type { InMemorySpanExporter } from "@opentelemetry/sdk-trace-node";
+import { createSecureClient, type SecureClientConstructor } from "../../../src/client/secure-client.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../../harness/kinds.ts";
 import { eventually, secured } from "../../harness/secured.ts";
 
@@ -28,6 +29,8 @@ export interface Seen {
   /** The span that was active in the handler. */
   readonly active: string | undefined;
   readonly spans: readonly SeenSpan[];
+  /** The client's spans of the same call by `createSecureClient`. */
+  readonly ofSecureClient: readonly SeenSpan[];
 }
 
 export interface Report {
@@ -71,6 +74,13 @@ export async function report(exporter: InMemorySpanExporter): Promise<Report> {
   bare.close();
   await using wall = await secured({ handlers });
   const client = wall.client();
+  const secureClient: Client = createSecureClient(Client as SecureClientConstructor<Client>, wall.address, {
+    tls: {
+      ca: Buffer.from(wall.world.ca.caPem),
+      cert: Buffer.from(wall.world.client.cert),
+      key: Buffer.from(wall.world.client.key),
+    },
+  });
   const calls: Seen[] = [];
   for (const kind of kinds) {
     exporter.reset();
@@ -79,14 +89,23 @@ export async function report(exporter: InMemorySpanExporter): Promise<Report> {
     await eventually(() => spansNow().some((span) => span.kind === "SERVER"), "a server span");
     // What else would come, comes before the next call has been answered.
     await invoke(client, kind, { path: "/test.v1.Kinds/Nothing", metadata: await wall.authorized() });
+    const spans = spansNow().filter((span) => span.name.endsWith(paths[kind].slice(1)));
+    exporter.reset();
+    await invoke(secureClient, kind, { metadata: await wall.authorized() });
+    await eventually(() => spansNow().some((span) => span.kind === "CLIENT"), "a client span");
+    await invoke(client, kind, { path: "/test.v1.Kinds/Nothing", metadata: await wall.authorized() });
     calls.push({
       kind,
       code: result.name,
       trailer: result.trailers.get("x-trailer")[0],
       active: active[0],
-      spans: spansNow().filter((span) => span.name.endsWith(paths[kind].slice(1))),
+      spans,
+      ofSecureClient: spansNow().filter(
+        (span) => span.kind === "CLIENT" && span.name.endsWith(paths[kind].slice(1)),
+      ),
     });
   }
+  secureClient.close();
   return { bare: control, calls };
 }
 

@@ -7,7 +7,7 @@ const scope = "grpc-palisade";
 /** What the API answers with before an SDK is registered. */
 const noProvider: TracerProvider = new ProxyTracerProvider().getDelegate();
 
-export class LateTracer {
+export class LazyTracer {
   #provider: TracerProvider = noProvider;
   #tracer: Tracer | undefined = undefined;
 

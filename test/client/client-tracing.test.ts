@@ -1,7 +1,8 @@
-// The trace travels on with the calls of a client (K3).
+// A span for each call of a client (U6), and the trace that travels on with it (K3).
 import { Buffer } from "node:buffer";
 import { Metadata, status, type UntypedServiceImplementation } from "@grpc/grpc-js";
-import { context, propagation, type Span, trace } from "@opentelemetry/api";
+import { context, propagation, type Span, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import type { ReadableSpan } from "@opentelemetry/sdk-trace-node";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
 import {
@@ -52,16 +53,70 @@ async function inSpan<T>(work: (span: Span) => Promise<T>): Promise<T> {
   });
 }
 
-function traceparentOf(span: Span): string {
+function traceparentOf(span: Pick<Span, "spanContext">): string {
   const { traceId, spanId } = span.spanContext();
   return `00-${traceId}-${spanId}-01`;
 }
 
-describe("K3 the active span's trace context", () => {
+/** The span of the call, once it ended. */
+function clientSpan(): Promise<ReadableSpan> {
+  return spans.one(({ kind }) => kind === SpanKind.CLIENT);
+}
+
+describe("U6 a client span", () => {
+  it.each(kinds)("%s: is the child of the active one, and says how the call ended", async (kind) => {
+    await inSpan(async (span) => {
+      await calls[kind](client(), new Metadata(), {});
+      const made = await clientSpan();
+      expect(made.parentSpanContext?.spanId).toBe(span.spanContext().spanId);
+      expect(made.name).toMatch(/^orders\.v1\.Orders\//);
+      expect(made.attributes).toEqual({
+        "rpc.system.name": "grpc",
+        "rpc.method": made.name,
+        "rpc.response.status_code": "OK",
+      });
+      expect(made.status.code).toBe(SpanStatusCode.UNSET);
+    });
+  });
+
+  it.each(kinds)("%s: is an error where the call does not end OK", async (kind) => {
+    const told = await calls[kind](client(), new Metadata(), { deadline: 0 });
+    expect(told.code).toBe(status.DEADLINE_EXCEEDED);
+    const made = await clientSpan();
+    expect(made.attributes).toMatchObject({
+      "rpc.response.status_code": "DEADLINE_EXCEEDED",
+      "error.type": "DEADLINE_EXCEEDED",
+    });
+    expect(made.status).toEqual({ code: SpanStatusCode.ERROR });
+  });
+
+  it("is not made with tracing: false", async () => {
+    await calls.unary(client({ tracing: false }), new Metadata(), {});
+    expect(spans.all()).toEqual([]);
+  });
+
+  it("an SDK that fails costs the span, not the call", async () => {
+    await spans.shutdown();
+    const fails = (): never => {
+      throw new Error("broken SDK");
+    };
+    const broken = { spanContext: fails, setAttribute: fails, setStatus: fails, end: fails };
+    trace.setGlobalTracerProvider({ getTracer: () => ({ startSpan: () => broken }) } as never);
+    expect((await calls.unary(client(), new Metadata(), {})).code).toBe(status.OK);
+    trace.disable();
+    trace.setGlobalTracerProvider({ getTracer: fails } as never);
+    expect((await calls.unary(client(), new Metadata(), {})).code).toBe(status.OK);
+    trace.disable();
+  });
+});
+
+describe("K3 the trace context of a call", () => {
   it.each(kinds)("%s: goes to the server", async (kind) => {
     await inSpan(async (span) => {
       expect((await calls[kind](client(), new Metadata(), {})).code).toBe(status.OK);
-      expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(span)]);
+      const sent = await clientSpan();
+      expect(sent.spanContext().traceId).toBe(span.spanContext().traceId);
+      expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(sent)]);
     });
   });
 
@@ -72,7 +127,13 @@ describe("K3 the active span's trace context", () => {
     });
   });
 
-  it("is nothing where no span is active", async () => {
+  it("is a trace of its own where no span is active", async () => {
+    await calls.unary(client(), new Metadata(), {});
+    expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(await clientSpan())]);
+  });
+
+  it("is nothing where no SDK is registered", async () => {
+    await spans.shutdown();
     await calls.unary(client(), new Metadata(), {});
     expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([]);
   });
@@ -81,9 +142,9 @@ describe("K3 the active span's trace context", () => {
     const metadata = new Metadata();
     metadata.set("traceparent", `00-${"1".repeat(32)}-${"2".repeat(16)}-01`);
     const before = metadata.clone();
-    await inSpan(async (span) => {
+    await inSpan(async () => {
       await calls.unary(client(), metadata, {});
-      expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(span)]);
+      expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(await clientSpan())]);
     });
     expect(metadata).toEqual(before);
   });
@@ -108,10 +169,10 @@ describe("K3 the active span's trace context", () => {
         },
       },
     });
-    await inSpan(async (span) => {
+    await inSpan(async () => {
       await calls.unary(own, new Metadata(), {});
       expect(server.arrivals[0]?.metadata.get("x-own")).toEqual(["here"]);
-      expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(span)]);
+      expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(await clientSpan())]);
     });
   });
 
@@ -148,8 +209,9 @@ describe("K3 the active span's trace context", () => {
     });
     const result = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
     expect(result.name).toBe("OK");
-    const span = await spans.one(({ instrumentationScope }) => instrumentationScope.name === "grpc-palisade");
-    const { traceId, spanId } = span.spanContext();
-    expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([`00-${traceId}-${spanId}-01`]);
+    const made = await spans.one(({ kind }) => kind === SpanKind.SERVER);
+    const sent = await clientSpan();
+    expect(sent.parentSpanContext?.spanId).toBe(made.spanContext().spanId);
+    expect(server.arrivals[0]?.metadata.get("traceparent")).toEqual([traceparentOf(sent)]);
   });
 });
