@@ -26,7 +26,7 @@ export interface TransportOptions extends MessageLimits {
   readonly grpcOptions: ServerOptions;
   /** Puts the chain before a call of a method; `known`: somebody registered it. Where it throws, the call is refused. */
   readonly secure: (call: TransportCall, method: RegisteredMethod) => ServerInterceptingCallInterface;
-  /** A call was refused because `secure` threw, or because grpc-js took it past us. */
+  /** A call was refused because `secure` or the call's start threw, or because grpc-js took it past us. */
   readonly onRefused: (path: string, error: unknown) => void;
 }
 
@@ -124,15 +124,14 @@ export class TransportServer extends Server {
     const path = String(headers[":path"]);
     const method = this.#methods.get(path) ?? unknownMethod(path);
     const call = new ServerCall(stream, headers, { head, method, limits: this.#options });
-    let secured: ServerInterceptingCallInterface;
     try {
-      secured = this.#options.secure(call, method);
+      const secured = this.#options.secure(call, method);
+      this.#members._runHandlerForCall(secured, method);
     } catch (error) {
+      // Nothing known gets here. Thrown on, it would end the process (C3).
       this.#options.onRefused(path, error);
       call.sendStatus(refused);
-      return;
     }
-    this.#members._runHandlerForCall(secured, method);
   }
 }
 

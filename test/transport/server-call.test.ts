@@ -8,7 +8,8 @@ import { describe, expect, it } from "vitest";
 import { securityContext } from "../../src/chain/current-context.ts";
 import { streamsRequests } from "../../src/grpc/method.ts";
 import { serverCredentials } from "../../src/tls/server-credentials.ts";
-import { TransportServer } from "../../src/transport/server.ts";
+import type { CallListener, TransportCall } from "../../src/transport/call.ts";
+import { type TransportOptions, TransportServer } from "../../src/transport/server.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { grpcFrame, helloFrame, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type Secured, secured, theWorld } from "../harness/secured.ts";
@@ -71,7 +72,10 @@ describe.each(kinds)("a %s request that is not finished", (kind) => {
 });
 
 /** A server without a chain: what its calls tell of their requests. */
-async function bareTransport(heard: string[]): Promise<{ readonly wire: Wire; close(): Promise<void> }> {
+async function bareTransport(
+  heard: string[],
+  secure: TransportOptions["secure"] = (call) => listen(call, heard),
+): Promise<{ readonly wire: Wire; close(): Promise<void> }> {
   const world = await theWorld();
   const server = new TransportServer({
     maxConcurrentStreams: 100,
@@ -81,23 +85,7 @@ async function bareTransport(heard: string[]): Promise<{ readonly wire: Wire; cl
     grpcOptions: {},
     connections: { certificateOf: () => undefined, refuse: () => undefined, onRefusedBelow: () => {} },
     onRefused: (_path, error) => heard.push(String(error)),
-    secure: (call) => {
-      const start = (): void =>
-        call.start({
-          onReceiveMetadata: () => call.startRead(),
-          onReceiveMessage: () => {
-            heard.push("message");
-            call.startRead();
-          },
-          onReceiveHalfClose: () => heard.push("end"),
-          onCancel: () => heard.push("cancelled"),
-          onClosed: () => heard.push("closed"),
-          onRequestFailure: ({ details }) => heard.push(details),
-          onResponseFailure: (error) => heard.push(String(error)),
-          onEndedBelow: ({ details }) => heard.push(details),
-        });
-      return { start } as unknown as ServerInterceptingCallInterface;
-    },
+    secure,
   });
   const port = await new Promise<number>((resolve, reject) =>
     server.bindAsync(
@@ -120,7 +108,55 @@ async function bareTransport(heard: string[]): Promise<{ readonly wire: Wire; cl
   };
 }
 
+function listen(call: TransportCall, heard: string[]): ServerInterceptingCallInterface {
+  const start = (): void =>
+    call.start({
+      onReceiveMetadata: () => call.startRead(),
+      onReceiveMessage: () => {
+        heard.push("message");
+        call.startRead();
+      },
+      onReceiveHalfClose: () => heard.push("end"),
+      onCancel: () => heard.push("cancelled"),
+      onClosed: () => heard.push("closed"),
+      onRequestFailure: ({ details }) => heard.push(details),
+      onResponseFailure: (error) => heard.push(String(error)),
+      onEndedBelow: ({ details }) => heard.push(details),
+    });
+  return { start } as unknown as ServerInterceptingCallInterface;
+}
+
 describe("the transport alone", () => {
+  it.each<[string, TransportOptions["secure"]]>([
+    [
+      "cannot be made",
+      () => {
+        throw new Error("no chain");
+      },
+    ],
+    [
+      "cannot be started",
+      (call) => {
+        const start = (): void =>
+          call.start({
+            onReceiveMetadata: () => {
+              throw new Error("no start");
+            },
+            onCancel: () => {},
+            onClosed: () => {},
+          } as unknown as CallListener);
+        return { start } as unknown as ServerInterceptingCallInterface;
+      },
+    ],
+  ])("C3 answers a call whose chain %s, and tells the caller nothing of why", async (_what, secure) => {
+    const heard: string[] = [];
+    const { wire, close } = await bareTransport(heard, secure);
+    const { ended } = wire.call({ path: paths.bidi_stream, messages: [hello], keepOpen: true });
+    expect(await ended).toMatchObject({ code: 13, message: "internal error" });
+    expect(heard).toEqual([expect.stringMatching(/^Error: no (chain|start)$/)]);
+    await close();
+  });
+
   it.each([
     ["is reset", (call: WireCall) => call.stream.close(constants.NGHTTP2_NO_ERROR)],
     ["is cancelled", (call: WireCall) => call.stream.close(constants.NGHTTP2_CANCEL)],
