@@ -52,3 +52,12 @@ export function advise(error: unknown): void {
   if (known === undefined || error.message.startsWith(known)) return;
   error.message = `${known} (${error.message.trim()})`;
 }
+
+/** For a connection that the server closes right after the handshake, and does not say why. */
+export function closedAtOnce(): Error {
+  const message =
+    "the server closed the connection right after the TLS handshake: it may refuse this client's certificate; " +
+    "check that tls.cert and tls.key are from a CA that the server trusts, and see the server's log";
+  // What grpc-js takes for a lost connection.
+  return Object.assign(new Error(message), { code: "ECONNRESET" });
+}

@@ -7,7 +7,7 @@ import { type Connecting, ForwardingCredentials } from "../transport/credentials
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";
 import type { CertificateReporting } from "./certificate-reporting.ts";
-import { advise } from "./handshake-advice.ts";
+import { advise, closedAtOnce } from "./handshake-advice.ts";
 import { certificatesIn } from "./load-pem.ts";
 
 /** The files of a client, read and checked. */
@@ -71,13 +71,22 @@ export class ReloadingCredentials extends ForwardingCredentials {
 async function advised(connecting: Connecting): Connecting {
   try {
     const connected = await connecting;
-    connected.socket.prependListener("error", advise);
+    const { socket } = connected;
+    const connectedAt = performance.now();
+    socket.prependListener("error", advise);
+    socket.prependOnceListener("close", (hadError: boolean) => {
+      // What fails here is the HTTP/2 session, whose error grpc-js shows.
+      if (!hadError && performance.now() - connectedAt < atOnceMs) socket.emit("error", closedAtOnce());
+    });
     return connected;
   } catch (error) {
     advise(error);
     throw error;
   }
 }
+
+/** A server that refuses a client's certificate may close the connection without a TLS alert, as Node's do. */
+const atOnceMs = 1_000;
 
 function contextOf(certificates: ClientCertificates, protocol: SecureContextOptions): SecureContext {
   try {

@@ -36,12 +36,6 @@ describe.each(kinds)("Z4 a rule over the request, %s calls", (kind) => {
       "PERMISSION_DENIED",
     ],
     [
-      "does not stand for a scheme",
-      { schemes: ["mtls", "jwt"], when: () => false },
-      "ada",
-      "PERMISSION_DENIED",
-    ],
-    [
       "denies where it throws",
       {
         when: () => {

@@ -218,7 +218,8 @@ describe.each(kinds)("Z10 a policy that is replaced, %s calls", (kind) => {
     // Where it is replaced once the handler has started, the call was allowed.
     expect(["OK", "UNAVAILABLE"]).toContain(told.name);
     expect(replaced).toBeLessThan(50);
-    if (told.name === "UNAVAILABLE") expect(wall.started).toEqual([]);
+    // The handler of a request stream may run already, and the policy be replaced while a message is decided.
+    if (told.name === "UNAVAILABLE" && !streamsRequests(kind)) expect(wall.started).toEqual([]);
     wall.server.setAuthorization(nextPolicies.allows);
     expect((await invoke(client, kind, { metadata })).name).toBe("OK");
   });

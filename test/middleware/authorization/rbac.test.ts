@@ -70,6 +70,9 @@ function problemsOf(options: RbacOptions, methods: readonly MethodInfo[]): reado
   return [];
 }
 
+const permissionsAreNotRoles =
+  'permissions, "*" too, do not stand for roles: let the caller\'s role inherit one of them, or demand permissions';
+
 describe("Z1 what a rule lets in", () => {
   const roles = {
     viewer: { permissions: ["order:read"] },
@@ -110,7 +113,7 @@ describe("Z1 what a rule lets in", () => {
       { roles: ["viewer"] },
       { roles: ["admin"] },
       "deny",
-      "needs role viewer",
+      `needs role viewer; ${permissionsAreNotRoles}`,
     ],
     [
       "not a caller without roles",
@@ -251,7 +254,7 @@ describe("Z1 what a rule lets in", () => {
       { roles: ["editor"], permissions: ["mail:send"] },
       { permissions: ["*"] },
       "deny",
-      "needs role editor",
+      `needs role editor; ${permissionsAreNotRoles}`,
     ],
     ["a scheme that is named", { schemes: ["jwt", "mtls"] }, { scheme: "mtls" }, "allow", undefined],
     ["not another scheme", { schemes: ["jwt"] }, { scheme: "api-key" }, "deny", "needs scheme jwt"],
