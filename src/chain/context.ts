@@ -89,7 +89,7 @@ export interface ListenerGuard {
   runListener(call: Call, listener: () => unknown): void;
 }
 
-/** What the seam knows of a call when it arrives. */
+/** What the chain knows of a call when it arrives. */
 export interface CallArrival {
   readonly method: MethodInfo;
   readonly peer: Peer;

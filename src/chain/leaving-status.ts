@@ -2,7 +2,12 @@
 import { Metadata } from "@grpc/grpc-js";
 import { encodeStatusDetails } from "../grpc/error-details.ts";
 import type { PartialStatus } from "../transport/call.ts";
-import { cleanMetadata, isEmptyMetadata, maxMetadataBytes } from "../transport/response-metadata.ts";
+import {
+  cleanMetadata,
+  isEmptyMetadata,
+  isSingleValue,
+  maxMetadataBytes,
+} from "../transport/response-metadata.ts";
 import type { PublicStatus } from "./public-status.ts";
 
 type OnDropped = (key: string) => void;
@@ -33,12 +38,18 @@ function leavingMetadata(
   return isEmptyMetadata(trailers) ? null : trailers;
 }
 
-/** What may be sent of each of them, together. */
+/** What may be sent of all of them together: a field of which there may be one is the first one's. */
 export function merged(onDropped: OnDropped, ...all: readonly (Metadata | undefined)[]): Metadata {
   const metadata = new Metadata();
   for (const each of all) {
     const clean = cleanMetadata(each, onDropped);
-    if (clean !== undefined) metadata.merge(clean);
+    if (clean === undefined) continue;
+    for (const key of Object.keys(clean.getMap()))
+      if (isSingleValue(key) && metadata.get(key).length > 0) {
+        clean.remove(key);
+        onDropped(key);
+      }
+    metadata.merge(clean);
   }
   return metadata;
 }

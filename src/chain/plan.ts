@@ -59,7 +59,11 @@ export function joinPlans(first: Plan, second: Plan): Plan {
     onResponse: [...first.onResponse, ...second.onResponse],
     holding: [...first.holding, ...second.holding],
     confirming: [...first.confirming, ...second.confirming],
-    maxReceiveMessageBytes: second.maxReceiveMessageBytes ?? first.maxReceiveMessageBytes,
+    maxReceiveMessageBytes: smaller(first.maxReceiveMessageBytes, second.maxReceiveMessageBytes),
     checkTimeoutMs: Math.min(first.checkTimeoutMs, second.checkTimeoutMs),
   };
+}
+
+function smaller(first: number | undefined, second: number | undefined): number | undefined {
+  return first === undefined || second === undefined ? (first ?? second) : Math.min(first, second);
 }

@@ -1,4 +1,4 @@
-// The contract of recovery: what a failure becomes before anyone outside sees it. The rules are in middleware/recovery.ts.
+// The contract of recovery: what a failure becomes before anyone outside sees it. The rules are in middleware/recovery/recovery.ts.
 import type { Metadata } from "@grpc/grpc-js";
 import type { StatusErrorDetail } from "../grpc/error-details.ts";
 import type { CallContext } from "./context.ts";

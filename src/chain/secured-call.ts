@@ -269,6 +269,7 @@ export class SecuredCall
 
   onResponseFailure(error: unknown): void {
     if (!this.ended) this.handler.unsendable(error);
+    else this.#chain.reportLateFailure(this.context, error, true);
   }
 
   sendStatus(sent: PartialStatus): void {

@@ -1,7 +1,7 @@
 /**
  * A call on a server that somebody else made. grpc-js's own base call reads and writes; here it is told apart what it does
  * not tell, as far as its published interface and the two members of `BaseCallMembers` go. What that cannot have stands in
- * docs/integrations.md.
+ * docs/roads.md.
  */
 import type { Http2Session, ServerHttp2Stream } from "node:http2";
 import { TLSSocket } from "node:tls";
@@ -13,7 +13,7 @@ import { ConnectionPeer, connectionKey, type MarkedSession, unknownConnection } 
 import type { BaseCallMembers, RegisteredHandler } from "./grpc-js.ts";
 import type { RequestHead } from "./request-head.ts";
 import { metadataSize } from "./response-metadata.ts";
-import { cut, isOver, release, resetByCaller } from "./stream-end.ts";
+import { cut, dropAfterReset, isOver, release, resetByCaller } from "./stream-end.ts";
 
 export type CertificateOf = (socket: TLSSocket) => PeerCertificate | undefined;
 
@@ -28,7 +28,7 @@ const codecs = new WeakMap<RegisteredHandler, Codec>();
  * Takes the place of a registered handler's codec: grpc-js then hands on bytes, and is given bytes. The object belongs to
  * the registration, so one server's handlers are not another's.
  */
-export function takeCodec(handler: RegisteredHandler): void {
+function takeCodec(handler: RegisteredHandler): void {
   if (codecs.has(handler)) return;
   codecs.set(handler, { serialize: handler.serialize, deserialize: handler.deserialize });
   handler.serialize = (bytes) => bytes as Buffer;
@@ -96,7 +96,10 @@ export class AttachedCall implements TransportCall {
 
   start(listener: CallListener): void {
     this.#listener = listener;
-    this.#stream.once("close", () => {
+    const stream = this.#stream;
+    if (stream.aborted) dropAfterReset(stream);
+    else stream.once("aborted", () => dropAfterReset(stream));
+    stream.once("close", () => {
       this.#cancel();
       listener.onClosed();
     });
@@ -190,10 +193,6 @@ export class AttachedCall implements TransportCall {
 
   getPeer(): string {
     return this.#base.getPeer();
-  }
-
-  getDeadline(): ReturnType<ServerInterceptingCallInterface["getDeadline"]> {
-    return this.#base.getDeadline();
   }
 
   getHost(): string {

@@ -34,7 +34,7 @@ export interface CallListener extends InboundListener {
   onCancel(): void;
   /** The request breaks the framing or a limit. Nothing was sent; nothing more of it is read. */
   onRequestFailure(failure: RequestFailure): void;
-  /** A message of the handler's cannot be sent. Nothing was sent. */
+  /** A message of the handler's, or its trailers, cannot be sent. Nothing was sent. */
   onResponseFailure(error: unknown): void;
   /** grpc-js ended a call of its own server by itself. The status has left. */
   onEndedBelow(status: PartialStatus): void;
@@ -42,7 +42,8 @@ export interface CallListener extends InboundListener {
   onClosed(): void;
 }
 
-export interface TransportCall extends Omit<ServerInterceptingCallInterface, "start" | "sendStatus"> {
+export interface TransportCall
+  extends Omit<ServerInterceptingCallInterface, "start" | "sendStatus" | "getDeadline"> {
   /** The connection's other end. */
   readonly peer: Peer;
   readonly head: RequestHead;

@@ -13,7 +13,7 @@ export interface Connection {
   handedOver: boolean;
 }
 
-/** Kept on the session itself, as an arrival is on its stream. */
+/** Kept on the session itself, as a call is on its stream. */
 export const connectionKey: unique symbol = Symbol("palisade.connection");
 
 export interface MarkedSession {

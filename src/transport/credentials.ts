@@ -9,6 +9,8 @@ import {
   ServerCredentials,
 } from "@grpc/grpc-js";
 
+import { checkServerCredentials } from "./grpc-js.ts";
+
 type Watcher = Parameters<ServerCredentials["_addWatcher"]>[0];
 
 export interface ServerCredentialsEvents {
@@ -28,6 +30,7 @@ export class WatchedServerCredentials extends ServerCredentials {
     context: SecureContextOptions,
     events: ServerCredentialsEvents,
   ) {
+    checkServerCredentials();
     super(connection, context);
     this.#events = events;
   }

@@ -1,8 +1,10 @@
 /**
  * What is touched of grpc-js beyond what it documents: all of it, each with the promise that needs it. It is looked for when
- * a server, a client or an interceptor is made, so that a grpc-js that lacks it stops the start.
+ * a server, a client, credentials or an interceptor is made, so that a grpc-js that lacks it stops the start. What only a call
+ * of somebody else's server can show is looked for when the first one comes, and refuses all of them where it is not there.
  */
 import type { Http2SecureServer, Http2Server, IncomingHttpHeaders, ServerHttp2Stream } from "node:http2";
+import { createSecureContext } from "node:tls";
 import {
   ChannelCredentials,
   type Server,
@@ -84,6 +86,9 @@ export const channelCredentialsMemberTypes: Readonly<Record<string, MemberType>>
   _isSecure: "function",
 };
 
+/** What a connector of such credentials asks a server for: an IP address as a server name is taken out of it. */
+export const connectorMemberTypes: Readonly<Record<string, MemberType>> = { connectionOptions: "object" };
+
 export const baseCallMemberTypes: MemberTypes<BaseCallMembers> = { stream: "object", handler: "object" };
 
 const handlerMemberTypes: MemberTypes<RegisteredHandler> = {
@@ -103,13 +108,18 @@ export function serverMembers(server: Server): ServerMembers {
   return members;
 }
 
-function checkServerCredentials(): void {
+export function checkServerCredentials(): void {
+  checkGrpcJsVersion();
   refuseIfLacking("ServerCredentials", ServerCredentials.createInsecure(), serverCredentialsMemberTypes);
 }
 
 export function checkChannelCredentials(): void {
   checkGrpcJsVersion();
   refuseIfLacking("ChannelCredentials", ChannelCredentials.createInsecure(), channelCredentialsMemberTypes);
+  const secure = ChannelCredentials.createFromSecureContext(createSecureContext());
+  const connector = secure._createSecureConnector({ scheme: "dns", path: "localhost:443" }, {});
+  refuseIfLacking("SecureConnector", connector, connectorMemberTypes);
+  connector.destroy();
 }
 
 /** What only a call can show is looked at when one comes: then every call is refused, and the log says why. */

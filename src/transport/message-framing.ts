@@ -8,7 +8,7 @@ const firstBytes = 4096;
 
 export type FramingError = "flag" | "length";
 
-/** Puts messages together from what arrives. Takes linear time, and no more memory than twice what has arrived. */
+/** Puts messages together from what arrives. Takes linear time, and no more memory than twice what has arrived, or 4 KiB where that is more. */
 export class MessageFraming {
   readonly #limit: { readonly maxReceivedBytes: number };
   readonly #prefix: Buffer = Buffer.allocUnsafe(prefixBytes);
@@ -45,8 +45,11 @@ export class MessageFraming {
         if (this.#flag > 1) return "flag";
         if (this.#length > this.#limit.maxReceivedBytes) return "length";
         this.#received = 0;
-        // Its own memory: the bytes that came may be a piece of a large buffer, which a small message would keep alive.
-        this.#message = Buffer.allocUnsafe(Math.min(this.#length, Math.max(bytes.length - at, firstBytes)));
+        // Not the memory of the bytes that came: they may be a piece of a large buffer, which a small message would keep alive.
+        // Twice what is there: a message of one DATA frame arrives in two, because its prefix takes room.
+        this.#message = Buffer.allocUnsafe(
+          Math.min(this.#length, Math.max(2 * (bytes.length - at), firstBytes)),
+        );
       }
       const copied = Math.min(bytes.length - at, this.#length - this.#received);
       const message = this.#withRoomFor(this.#message, this.#received + copied);

@@ -21,7 +21,7 @@ export function metadataSize(metadata: Metadata): number {
   return bytes;
 }
 
-/** Connection-specific fields (RFC 9113 section 8.2.2) and those that grpc-js itself writes. */
+/** Connection-specific fields (RFC 9113 section 8.2.2) and those that the transport writes. */
 const reservedHeaders: ReadonlySet<string> = new Set([
   "connection",
   "keep-alive",
@@ -95,6 +95,11 @@ const singleValueHeaders: ReadonlySet<string> = new Set(
   max-forwards proxy-authorization range referer retry-after tk upgrade-insecure-requests user-agent
   x-content-type-options`.split(/\s+/),
 );
+
+/** May there be no more than one of it? */
+export function isSingleValue(key: string): boolean {
+  return singleValueHeaders.has(key);
+}
 
 function sendableValues(
   key: string,

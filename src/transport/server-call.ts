@@ -22,7 +22,7 @@ import type { RegisteredHandler } from "./grpc-js.ts";
 import { framed, prefixBytes } from "./message-framing.ts";
 import type { RequestHead } from "./request-head.ts";
 import { RequestMessages } from "./request-messages.ts";
-import { cut, isOver, release, resetByCaller } from "./stream-end.ts";
+import { cut, dropAfterReset, isOver, release, resetByCaller } from "./stream-end.ts";
 
 type AuthContext = ReturnType<ServerInterceptingCallInterface["getAuthContext"]>;
 type ConnectionInfo = ReturnType<ServerInterceptingCallInterface["getConnectionInfo"]>;
@@ -152,9 +152,9 @@ export class ServerCall implements TransportCall {
   }
 
   #respond(headers: OutgoingHttpHeaders): void {
-    this.#headersSent = true;
     this.#connection.handedOver = true;
     this.#stream.respond(headers, withTrailers);
+    this.#headersSent = true;
   }
 
   sendMessage(message: unknown, callback: () => void): void {
@@ -216,7 +216,14 @@ export class ServerCall implements TransportCall {
 
   /** For the stream's "wantTrailers". */
   onWantTrailers(): void {
-    this.#stream.sendTrailers(this.#trailers ?? {});
+    try {
+      this.#stream.sendTrailers(this.#trailers ?? {});
+    } catch (error) {
+      // Nothing known gets here: trailers are clean. Thrown on, it would end the process (C3).
+      this.#listener?.onResponseFailure(error);
+      this.cut();
+      return;
+    }
     this.#release();
   }
 
@@ -235,6 +242,7 @@ export class ServerCall implements TransportCall {
 
   onEnd(): void {
     this.#messages.onEnd();
+    dropAfterReset(this.#stream);
   }
 
   /** For the stream's "aborted": it is over, and its response was not. */
@@ -244,6 +252,7 @@ export class ServerCall implements TransportCall {
     this.#messages.stop();
     // Where the connection was lost, the session is not yet told so.
     process.nextTick(() => this.#listener?.onCancel());
+    dropAfterReset(this.#stream);
   }
 
   /** For the stream's "close". */
@@ -257,11 +266,6 @@ export class ServerCall implements TransportCall {
     const { remoteAddress, remotePort } = this.getConnectionInfo();
     if (remoteAddress === undefined) return "unknown";
     return remotePort === undefined ? remoteAddress : `${remoteAddress}:${remotePort}`;
-  }
-
-  getDeadline(): number {
-    const { timeoutMs } = this.head;
-    return typeof timeoutMs === "number" ? Date.now() + timeoutMs : Number.POSITIVE_INFINITY;
   }
 
   getHost(): string {

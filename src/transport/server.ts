@@ -39,6 +39,16 @@ function hardCap(maxMetadataBytes: number): number {
   return 2 * maxMetadataBytes;
 }
 
+/**
+ * Node's HTTP/2 session neither reads nor closes after some frames that break the protocol (DATA on an idle stream, say), and
+ * does not notice that its client left: the connection, its place among `limits.maxConnections` and its calls would stay for
+ * ever. A ping that is not answered ends it. `channelOptions` may say otherwise.
+ */
+const keepalive: ServerOptions = {
+  "grpc.keepalive_time_ms": 20_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+};
+
 const refused = { code: status.INTERNAL, details: "internal error" } as const;
 
 export class TransportServer extends Server {
@@ -49,6 +59,7 @@ export class TransportServer extends Server {
 
   constructor(options: TransportOptions) {
     super({
+      ...keepalive,
       ...options.grpcOptions,
       "grpc.max_concurrent_streams": options.maxConcurrentStreams,
       // Streams come by `_channelzHandler` otherwise.

@@ -14,6 +14,20 @@ export function isOver(stream: ServerHttp2Stream): boolean {
 /** Resets the stream: nobody reads what it still holds. */
 export function cut(stream: ServerHttp2Stream): void {
   if (!isOver(stream)) stream.close(constants.NGHTTP2_CANCEL);
+  else dropForgotten(stream);
+}
+
+/**
+ * For a stream's "aborted" and "end". Where its caller reset it with NO_ERROR, Node waits for what was written to leave, which
+ * it never does: the stream, its call and its buffers would stay as long as the connection.
+ */
+export function dropAfterReset(stream: ServerHttp2Stream): void {
+  if (stream.closed && stream.rstCode === constants.NGHTTP2_NO_ERROR) setImmediate(dropForgotten, stream);
+}
+
+/** A stream that nghttp2 does not know any more needs no RST_STREAM, and has no data that could leave. */
+function dropForgotten(stream: ServerHttp2Stream): void {
+  if (!stream.destroyed && stream.state.state === constants.NGHTTP2_STREAM_STATE_IDLE) stream.destroy();
 }
 
 const shortestRetryMs = 1;

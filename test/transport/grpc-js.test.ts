@@ -1,6 +1,8 @@
 // What is touched of grpc-js, as it was last seen in 1.14.7 and in the oldest that is supported. Without any of it no server
 // starts; and whichever of grpc-js's switches is flipped, no handler runs past the chain.
+import { Buffer } from "node:buffer";
 import { createRequire } from "node:module";
+import { createSecureContext } from "node:tls";
 import {
   Client,
   credentials,
@@ -20,10 +22,12 @@ import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
+import { serverCredentials } from "../../src/tls/server-credentials.ts";
 import {
   baseCallMembers,
   baseCallMemberTypes,
   channelCredentialsMemberTypes,
+  connectorMemberTypes,
   serverCredentialsMemberTypes,
   serverMemberTypes,
 } from "../../src/transport/grpc-js.ts";
@@ -72,6 +76,26 @@ describe("without a member that is relied on", () => {
   it.each(Object.keys(serverCredentialsMemberTypes))("T4 no server starts: ServerCredentials.%s", (name) => {
     using _ = without(Object.getPrototypeOf(ServerCredentials.createInsecure()), name);
     expect(plaintextServer).toThrow(`lacks ServerCredentials.${name};`);
+  });
+
+  it.each(Object.keys(serverCredentialsMemberTypes))(
+    "T4 no credentials are made for a server that somebody else makes: ServerCredentials.%s",
+    async (name) => {
+      const { server } = await theWorld();
+      using _ = without(Object.getPrototypeOf(ServerCredentials.createInsecure()), name);
+      expect(() =>
+        serverCredentials({ cert: Buffer.from(server.cert), key: Buffer.from(server.key) }),
+      ).toThrow(`lacks ServerCredentials.${name};`);
+    },
+  );
+
+  it.each(Object.keys(connectorMemberTypes))("T3 no client is made: SecureConnector.%s", (name) => {
+    const secure = credentials.createFromSecureContext(createSecureContext());
+    const connector = secure._createSecureConnector({ scheme: "dns", path: "localhost:443" }, {});
+    using _ = without(Object.getPrototypeOf(connector), name);
+    expect(() => createSecureClient(Client as never, "localhost:1")).toThrow(
+      `lacks SecureConnector.${name};`,
+    );
   });
 
   it.each(Object.keys(channelCredentialsMemberTypes))(
