@@ -87,6 +87,7 @@ const clientSchema = z.strictObject({
   credentials: anything,
   deadlineMs: anything,
   tracing: anything,
+  metrics: anything,
   logger: anything,
   channelOptions: anything,
   tls: refused("the client trusts the server's CA; leave it out, and give a certificate as `certificate`"),
