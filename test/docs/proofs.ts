@@ -665,6 +665,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     const traces = received.traces();
     for (const text of ["orders.v1.Orders/GetOrder", "palisade.caller.service"])
       ok(traces.includes(text), `${text} is in a span`);
+    equal(traces.split("rpc.response.status_code").length - 1, 2, "one span for each side");
   },
 
   "docs/owner-rules.md#In the policy, if the request says whose data it is": async ({ run }) => {
