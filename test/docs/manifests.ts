@@ -1,6 +1,6 @@
 // The Kubernetes manifests of docs/kubernetes.md: they parse, their parts fit each other, and the times on the page.
 import { deepEqual, equal, ok } from "node:assert/strict";
-import type { Block } from "./pages.ts";
+import { type Block, pages } from "./pages.ts";
 import { at, documentsIn, listAt } from "./yaml.ts";
 
 const apiVersions: Readonly<Record<string, string>> = {
@@ -22,8 +22,11 @@ const selectors: Readonly<Record<string, readonly string[]>> = {
 
 const labels = { app: "orders" };
 
-/** `graceMs` on the page. */
-const graceSec = 20;
+/** How long the program on the page lets calls finish. */
+function graceSec(): number {
+  const page = pages.find(({ path }) => path === "docs/kubernetes.md");
+  return Number(/graceMs: ([\d_]+)/.exec(page?.text ?? "")?.[1]?.replaceAll("_", "")) / 1000;
+}
 
 /** Every manifest of a block. Throws for what would not work in a cluster. */
 export function checkManifests({ code }: Block): void {
@@ -58,7 +61,7 @@ function checkDeployment(template: unknown): void {
     equal(at(container, probe, "grpc", "port"), portNamed("health"), probe);
   const preStopSec = Number(at(container, "lifecycle", "preStop", "sleep", "seconds"));
   ok(
-    Number(at(pod, "terminationGracePeriodSeconds")) > preStopSec + graceSec,
+    Number(at(pod, "terminationGracePeriodSeconds")) > preStopSec + graceSec(),
     "the pod has more time than preStop and graceMs together",
   );
 }
