@@ -53,6 +53,7 @@ const rows: readonly Row[] = [
   ["L8", "guesses-at-once", "", "server/login-attacks"],
   // What a caller may do.
   ["Z1", "only-allow-allows", "false", "middleware/authorization/authorization"],
+  ["Z4", "when", "true", "server/owner-rules"],
   ["O2", "reflection-roles", "true", "server/reflection"],
   ["O2", "built-in-rules", "false", "server/shadow"],
   // Connections.

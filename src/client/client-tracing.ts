@@ -40,10 +40,10 @@ export function clientTracing(before: CallInvocationTransformer): CallInvocation
   };
 }
 
-/** The instrumentation's span is active while the call is made; an SDK's span shows its kind. */
+/** The instrumentation's span is active while the call is made; spans of OpenTelemetry's SDKs show their kind. */
 function isInstrumented(): boolean {
-  const active: (Span & { readonly kind?: SpanKind }) | undefined = trace.getActiveSpan();
-  return active?.isRecording() === true && active.kind === SpanKind.CLIENT;
+  const active: object | undefined = trace.getActiveSpan();
+  return active !== undefined && "kind" in active && active.kind === SpanKind.CLIENT;
 }
 
 function startSpan(path: string): Span | undefined {

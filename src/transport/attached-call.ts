@@ -1,7 +1,7 @@
 /**
  * A call on a server that somebody else made. grpc-js's own base call reads and writes; here it is told apart what it does
  * not tell, as far as its published interface and the two members of `BaseCallMembers` go. What that cannot have stands in
- * docs/roads.md.
+ * docs/integrations.md.
  */
 import type { Http2Session, ServerHttp2Stream } from "node:http2";
 import { TLSSocket } from "node:tls";

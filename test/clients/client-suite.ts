@@ -30,7 +30,7 @@ export interface ForeignLibrary {
 /** gRPC's own cases, and one of TLS. */
 const allCases = [...interopCases, "name_override"];
 
-/** Behind authentication they are answered to callers with credentials; without it to nobody (docs/migrating.md). */
+/** Behind authentication they are answered to callers with credentials; without it to nobody (docs/from-grpc-js.md). */
 const unimplementedCases = ["unimplemented_method", "unimplemented_service"];
 
 const callsOfASize = 5;

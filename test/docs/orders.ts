@@ -22,7 +22,7 @@ export interface Answer {
 }
 
 type Unary = (
-  request: { readonly id: string },
+  request: { readonly id: string; readonly owner?: string },
   metadata: Metadata,
   callback: (error: ServiceError | null, answer?: Answer) => void,
 ) => ClientUnaryCall;
@@ -74,7 +74,9 @@ const getOrder: UntypedServiceImplementation[string] = async (
 export const handlers: UntypedServiceImplementation = {
   getOrder,
   cancelOrder: getOrder,
-  getTerms: async () => ({ id: "terms" }),
+  // With a callback: bare grpc-js knows no other handlers.
+  getTerms: (_call: unknown, callback: (error: null, answer: Answer) => void) =>
+    callback(null, { id: "terms" }),
   export: getOrder,
   upload: getOrder,
 };
@@ -87,12 +89,19 @@ export function call(
   method: "getOrder" | "cancelOrder" | "getTerms" | "export" | "upload",
   {
     id = "7",
+    owner,
     headers = {},
-  }: { readonly id?: string; readonly headers?: Readonly<Record<string, string>> } = {},
+  }: {
+    readonly id?: string;
+    readonly owner?: string;
+    readonly headers?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<Answer | string> {
   const metadata = new Metadata();
   for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
   return new Promise((settle) => {
-    client[method]({ id }, metadata, (error, answer = {}) => settle(error?.message ?? answer));
+    client[method]({ id, ...(owner === undefined ? {} : { owner }) }, metadata, (error, answer = {}) =>
+      settle(error?.message ?? answer),
+    );
   });
 }

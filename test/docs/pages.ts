@@ -19,7 +19,12 @@ export interface Block {
   readonly code: string;
 }
 
-export const pages: readonly Page[] = ["README.md", "CONTRIBUTING.md", ...markdownIn("docs")].map((path) => ({
+export const pages: readonly Page[] = [
+  "README.md",
+  "CONTRIBUTING.md",
+  "SECURITY.md",
+  ...markdownIn("docs"),
+].map((path) => ({
   path,
   text: readFileSync(join(root, path), "utf8"),
 }));

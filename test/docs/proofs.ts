@@ -2,12 +2,15 @@
 // module, among the reader's files and services, and answers with its exports.
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import {
   type Client,
   type ClientDuplexStream,
   type ClientWritableStream,
   credentials,
+  type handleUnaryCall,
   loadPackageDefinition,
   makeClientConstructor,
   type Server,
@@ -18,16 +21,24 @@ import {
 } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import {
+  type ApiKeyRecord,
   type AuditSink,
   type Authenticator,
   type Authorizer,
   allOf,
   allowAuthenticated,
   anyOf,
+  apiKey as apiKeyAuthenticator,
+  apiKeyCredentials,
+  type ContextKey,
+  type CredentialSource,
   createSecureClient,
   createSecureServer,
+  fileApiKeyStore,
+  issueApiKey,
   jwt,
   type MethodsOptions,
+  type Middleware,
   mtls,
   type PeerOptions,
   type SecureClientConstructor,
@@ -37,14 +48,18 @@ import {
   type ValidationOptions,
 } from "../../src/index.ts";
 import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "../../src/testing/index.ts";
+import { runNode } from "../harness/child-process.ts";
 import { inTime } from "../harness/time.ts";
 import { call, handlers, type Orders, OrdersClient, OrdersService } from "./orders.ts";
+import { collector } from "./otlp.ts";
 
 export interface Surroundings {
   /** The reader's folder: `certs/`, `server.crt`, `api-keys.json`, `audit.jsonl`, a token in `orders`. */
   readonly directory: string;
   /** Where the page's server listens, and its clients call. */
   readonly port: number;
+  /** The file that `run` runs. */
+  readonly block: string;
   /** `https://id.example`. */
   readonly issuer: TokenIssuer;
   /** An API key of `api-keys.json`, of `shop`. */
@@ -73,7 +88,7 @@ async function serving(
 
 const ada = { as: { sub: "ada" } };
 
-function clientOf({ directory, port }: Surroundings): Orders {
+function clientOf({ directory, port }: Pick<Surroundings, "directory" | "port">): Orders {
   return createSecureClient(OrdersClient, `localhost:${port}`, {
     tls: {
       ca: join(directory, "certs/ca.crt"),
@@ -88,6 +103,60 @@ async function bearer(
   claims: Readonly<Record<string, unknown>>,
 ): Promise<{ authorization: string }> {
   return { authorization: `Bearer ${await issuer.sign(claims)}` };
+}
+
+/** A server of the certificates in the reader's folder, where the page's clients call. */
+async function listening(
+  { directory, port }: Surroundings,
+  authentication: Authenticator,
+  calls: () => Promise<void>,
+): Promise<void> {
+  const file = (name: string): string => join(directory, "certs", name);
+  const server = createSecureServer({
+    tls: {
+      cert: file("server.crt"),
+      key: file("server.key"),
+      clientCa: file("ca.crt"),
+      clientAuth: "request",
+    },
+    authentication,
+    authorization: allowAuthenticated(),
+    logger: false,
+  });
+  server.addService(OrdersService, handlers);
+  await server.listen(`127.0.0.1:${port}`);
+  await calls();
+  await server.shutdown();
+}
+
+/** Of a page about an identity provider: tokens with these claims are good, and what the caller is then. */
+function tokens(
+  good: Readonly<Record<string, unknown>>,
+  principal: { readonly owner: string; readonly roles: readonly string[] },
+  bad: Readonly<Record<string, unknown>>,
+  alg: "ES256" | "RS256" = "RS256",
+): Proof {
+  return async ({ run, issuer }) => {
+    const { authentication } = (await run()) as { authentication: Authenticator };
+    await serving({ authentication }, async (server) => {
+      const client = server.client(OrdersClient);
+      const answer = async (claims: Readonly<Record<string, unknown>>) => {
+        const authorization = `Bearer ${await issuer.sign(claims, { alg })}`;
+        return call(client, "getOrder", { headers: { authorization } });
+      };
+      deepEqual(await answer(good), { id: "7", ...principal });
+      equal(await answer({ ...good, ...bad }), "16 UNAUTHENTICATED: invalid credentials");
+    });
+  };
+}
+
+/** A port that nobody uses. */
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((settle) => probe.listen(0, "127.0.0.1", settle));
+  const address = probe.address();
+  await new Promise((settle) => probe.close(settle));
+  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 function ready(client: Orders): Promise<void> {
@@ -220,33 +289,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await server.close();
   },
 
-  "docs/observability.md#Metrics": async ({ run }) => {
-    const { provider } = (await run()) as {
-      provider: { forceFlush(): Promise<void>; shutdown(): Promise<void> };
-    };
-    await serving({}, async (server) => {
-      await call(server.client(OrdersClient, ada), "getOrder");
-    });
-    const { dir } = console;
-    const printed: {
-      readonly descriptor: { readonly name: string };
-      readonly dataPoints: readonly object[];
-    }[] = [];
-    console.dir = (metric: (typeof printed)[number]) => printed.push(metric);
-    await provider.forceFlush();
-    console.dir = dir;
-    await provider.shutdown();
-    for (const name of ["grpc.server.call.started", "grpc.server.call.duration"]) {
-      const found = printed.filter(({ descriptor }) => descriptor.name === name);
-      deepEqual(
-        found.map(({ dataPoints }) => dataPoints.length),
-        [1],
-        name,
-      );
-    }
-  },
-
-  "docs/identity.md#Identity": async ({ run, issuer, apiKey }) => {
+  "docs/authentication.md#Authentication": async ({ run, issuer, apiKey }) => {
     const { authentication } = (await run()) as { authentication: Authenticator };
     await serving({ authentication }, async (server) => {
       const client = server.client(OrdersClient);
@@ -267,7 +310,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/identity.md#In a handler": async ({ run }) => {
+  "docs/authentication.md#In a handler": async ({ run }) => {
     const { whoAmI } = (await run()) as { whoAmI: UntypedHandleCall };
     await serving(
       {},
@@ -291,7 +334,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/limits.md#Behind a proxy or a balancer": async ({ run }) => {
+  "docs/mesh.md#A proxy in front": async ({ run }) => {
     const { peer } = (await run()) as { peer: PeerOptions };
     // Those who call are on this machine: it is one of the proxies.
     const trustedProxies = [...peer.trustedProxies, "127.0.0.0/8", "::1"];
@@ -319,7 +362,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/migrating.md#Moving from bare grpc-js": async (surroundings) => {
+  "docs/from-grpc-js.md#From bare grpc-js": async (surroundings) => {
     await surroundings.run();
     const client = clientOf(surroundings);
     const headers = await bearer(surroundings.issuer, { sub: "ada" });
@@ -328,7 +371,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     process.kill(process.pid, "SIGTERM");
   },
 
-  "docs/migrating.md#What changes for handlers": async ({ run }) => {
+  "docs/from-grpc-js.md#What changes for handlers": async ({ run }) => {
     const { getOrder } = (await run()) as { getOrder: UntypedHandleCall };
     await serving(
       {},
@@ -342,7 +385,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     );
   },
 
-  "docs/roads.md#NestJS": async (surroundings) => {
+  "docs/nestjs.md#With NestJS": async (surroundings) => {
     const { directory, issuer, port, run } = surroundings;
     const proto = join(directory, "orders.proto");
     writeFileSync(proto, nestProto);
@@ -361,7 +404,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await app.close();
   },
 
-  "docs/roads.md#On somebody else's server": async (surroundings) => {
+  "docs/integrations.md#A server that other code makes": async (surroundings) => {
     await surroundings.run();
     const client = clientOf(surroundings);
     await ready(client);
@@ -372,7 +415,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     process.kill(process.pid, "SIGTERM");
   },
 
-  "docs/roads.md#Single layers": async ({ run, issuer }) => {
+  "docs/integrations.md#Single middleware": async ({ run, issuer }) => {
     const { server } = (await run()) as { server: Server };
     server.addService(OrdersService, handlers);
     const port = await new Promise<number>((settle, fail) => {
@@ -392,7 +435,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await run();
   },
 
-  "docs/transport.md#Without TLS": async ({ run }) => {
+  "docs/mesh.md#A sidecar": async ({ run }) => {
     const { server } = (await run()) as { server: SecureServer };
     server.addService(OrdersService, handlers);
     const { port } = await server.listen("127.0.0.1:0");
@@ -404,5 +447,360 @@ export const proofs: Readonly<Record<string, Proof>> = {
     );
     client.close();
     await server.shutdown();
+  },
+
+  "README.md#Before: bare grpc-js": async ({ run, port }) => {
+    const { server } = (await run()) as { server: Server };
+    const client = new OrdersClient(`127.0.0.1:${port}`, credentials.createInsecure());
+    await ready(client);
+    deepEqual(await call(client, "getTerms"), { id: "terms" }, "nobody is asked who they are");
+    client.close();
+    server.forceShutdown();
+  },
+
+  "README.md#After: the same handlers, secured": async (surroundings) => {
+    const { server } = (await surroundings.run()) as { server: SecureServer };
+    const client = clientOf(surroundings);
+    const answer = async (roles: readonly string[]) =>
+      call(client, "getOrder", { headers: await bearer(surroundings.issuer, { sub: "ada", roles }) });
+    deepEqual(await answer(["viewer"]), { id: "7", owner: "ada", roles: ["viewer"] });
+    equal(await answer(["other"]), denied);
+    equal(await call(client, "getTerms"), missing);
+    client.close();
+    await server.shutdown();
+  },
+
+  "docs/api-keys.md#Keys for machines": async ({ run, directory, apiKey }) => {
+    const { server } = (await run()) as { server: SecureServer };
+    server.addService(OrdersService, handlers);
+    const { port } = await server.listen("127.0.0.1:0");
+    const client = createSecureClient(OrdersClient, `localhost:${port}`, {
+      tls: { ca: join(directory, "certs/ca.crt") },
+      credentials: apiKeyCredentials(apiKey),
+    });
+    deepEqual(await call(client, "getOrder"), { id: "7", owner: "shop", roles: ["viewer"] });
+    client.close();
+    await server.shutdown();
+  },
+
+  "docs/api-keys.md#The caller": async (surroundings) => {
+    const { connect } = (await surroundings.run()) as { connect(key: string): Orders };
+    const store = fileApiKeyStore({ path: join(surroundings.directory, "api-keys.json"), logger: false });
+    await listening(surroundings, apiKeyAuthenticator({ store }), async () => {
+      const client = connect(surroundings.apiKey);
+      deepEqual(await call(client, "getOrder"), { id: "7", owner: "shop", roles: ["viewer"] });
+      client.close();
+    });
+  },
+
+  "docs/client.md#A credential source of your own": async ({ run }) => {
+    const { ticket } = (await run()) as { ticket: CredentialSource };
+    const sent: unknown[] = [];
+    const middleware: Middleware[] = [
+      { name: "tickets", onCall: ({ metadata }) => void sent.push(metadata.get("x-ticket")) },
+    ];
+    const authentication: Authenticator = {
+      name: "everybody",
+      source: "metadata",
+      headers: ["x-ticket"],
+      presents: () => true,
+      authenticate: () => ({
+        principal: {
+          subject: "ada",
+          kind: "user",
+          scheme: "ticket",
+          roles: new Set(),
+          permissions: new Set(),
+          claims: {},
+        },
+      }),
+    };
+    await serving({ middleware, authentication }, async (server) => {
+      const client = server.client(OrdersClient, { credentials: ticket });
+      deepEqual(await call(client, "getOrder"), { id: "7", owner: "ada", roles: [] });
+    });
+    deepEqual(sent, [["t-7"]]);
+  },
+
+  "docs/extending.md#Middleware": async ({ run }) => {
+    const { region, servedRegions } = (await run()) as {
+      region: ContextKey<string>;
+      servedRegions: Middleware;
+    };
+    const getOrder: UntypedHandleCall = async (one: Parameters<typeof securityContext>[0]) => ({
+      id: securityContext(one).get(region),
+    });
+    await serving(
+      { middleware: [servedRegions] },
+      async (server) => {
+        const client = server.client(OrdersClient, ada);
+        deepEqual(await call(client, "getOrder", { headers: { "x-region": "eu" } }), { id: "eu" });
+        equal(
+          await call(client, "getOrder", { headers: { "x-region": "us" } }),
+          "9 FAILED_PRECONDITION: this region is not served here",
+        );
+      },
+      { getOrder },
+    );
+  },
+
+  "docs/extending.md#An authenticator": async ({ run }) => {
+    const { session } = (await run()) as { session: Authenticator };
+    await serving({ authentication: session }, async (server) => {
+      const client = server.client(OrdersClient);
+      const answer = (id: string) => call(client, "getOrder", { headers: { "x-session": id } });
+      deepEqual(await answer("s-1f6b"), { id: "7", owner: "ada", roles: ["viewer"] });
+      equal(await answer("s-other"), "16 UNAUTHENTICATED: invalid credentials");
+      equal(await call(client, "getOrder"), missing);
+    });
+  },
+
+  "docs/extending.md#Roles from your own database": async ({ run, issuer }) => {
+    const { withRoles } = (await run()) as { withRoles: Authenticator };
+    await serving({ authentication: withRoles }, async (server) => {
+      const client = server.client(OrdersClient);
+      const answer = async (sub: string) =>
+        call(client, "getOrder", { headers: await bearer(issuer, { sub, roles: ["admin"] }) });
+      deepEqual(await answer("ada"), { id: "7", owner: "ada", roles: ["viewer"] });
+      deepEqual(await answer("eve"), { id: "7", owner: "eve", roles: [] });
+    });
+  },
+
+  "docs/extending.md#An authorizer": async ({ run }) => {
+    const { duringOfficeHours } = (await run()) as { duringOfficeHours: Authorizer };
+    const isOpen = (): boolean => new Date().getUTCHours() >= 8 && new Date().getUTCHours() < 18;
+    await serving({ authorization: duringOfficeHours }, async (server) => {
+      const before = isOpen();
+      const answer = await call(server.client(OrdersClient, ada), "getOrder");
+      // Unless the clock struck in between.
+      if (before === isOpen()) equal(answer === denied, !before);
+      equal(await call(server.client(OrdersClient), "getOrder"), missing, "the inner policy is kept");
+    });
+  },
+
+  "docs/extending.md#A store for API keys": async ({ run }) => {
+    interface Database {
+      keyByDigest(digest: string): Promise<ApiKeyRecord | undefined>;
+      end(): Promise<void>;
+    }
+    const { authentication } = (await run()) as { authentication(database: Database): Authenticator };
+    const { key, record } = issueApiKey({ owner: "shop", roles: ["viewer"] });
+    let ended = false;
+    const database: Database = {
+      keyByDigest: async (digest) => (digest === record.digest ? record : undefined),
+      end: async () => {
+        ended = true;
+      },
+    };
+    await serving({ authentication: authentication(database) }, async (server) => {
+      const client = server.client(OrdersClient);
+      const answer = (sent: string) => call(client, "getOrder", { headers: { "x-api-key": sent } });
+      deepEqual(await answer(key), { id: "7", owner: "shop", roles: ["viewer"] });
+      equal(await answer("another"), "16 UNAUTHENTICATED: invalid credentials");
+    });
+    equal(ended, true, "the store is closed with the server");
+  },
+
+  "docs/kubernetes.md#The program": async ({ run, directory, port, issuer }) => {
+    const { server, start } = (await run()) as { server: SecureServer; start(): Promise<void> };
+    server.addService(OrdersService, handlers);
+    await start();
+    match(server.health.addresses.plaintext ?? "", /^127\.0\.0\.1:\d+$/);
+    const client = clientOf({ directory, port });
+    const headers = await bearer(issuer, { sub: "ada", roles: ["viewer"] });
+    deepEqual(await call(client, "getOrder", { headers }), { id: "7", owner: "ada", roles: ["viewer"] });
+    client.close();
+    process.kill(process.pid, "SIGTERM");
+  },
+
+  "docs/mtls.md#The server": async ({ run, directory }) => {
+    const { server } = (await run()) as { server: SecureServer };
+    server.addService(OrdersService, handlers);
+    const { port } = await server.listen("127.0.0.1:0");
+    const client = clientOf({ directory, port });
+    deepEqual(await call(client, "getOrder"), {
+      id: "7",
+      owner: "spiffe://orders.example/client",
+      roles: ["shop"],
+    });
+    equal(await call(client, "export"), denied);
+    client.close();
+    await server.shutdown();
+  },
+
+  "docs/mtls.md#The client": async (surroundings) => {
+    const { orders } = (await surroundings.run()) as { orders: Orders };
+    await listening(surroundings, mtls(), async () => {
+      deepEqual(await call(orders, "getOrder"), {
+        id: "7",
+        owner: "spiffe://orders.example/client",
+        roles: [],
+      });
+      orders.close();
+    });
+  },
+
+  "docs/observability.md#Set-up": async ({ block, directory }) => {
+    await using received = await collector();
+    const app = join(import.meta.dirname, "telemetry-app.ts");
+    // The block has a place in the reader's folder, and no server of ours.
+    const setUp = pathToFileURL(block).href;
+    const { code, stdout, stderr } = await runNode(
+      ["--import", setUp, app, setUp, join(directory, "certs")],
+      {
+        env: {
+          ...process.env,
+          OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${received.port}`,
+          OTEL_EXPORTER_PROMETHEUS_HOST: "127.0.0.1",
+          OTEL_EXPORTER_PROMETHEUS_PORT: String(await freePort()),
+        },
+      },
+    );
+    equal(code, 0, stdout + stderr);
+    match(stdout, /"owner":"spiffe:\/\/orders\.example\/client"/);
+    for (const name of ["grpc_server_call_duration_count", "palisade_authentication_total"])
+      ok(stdout.includes(name), `Prometheus reads ${name}: ${stdout}`);
+    for (const name of ["grpc.server.call.duration", "grpc.client.call.duration"])
+      ok(received.metrics().includes(name), `${name} is sent`);
+    const traces = received.traces();
+    for (const text of ["orders.v1.Orders/GetOrder", "palisade.caller.service"])
+      ok(traces.includes(text), `${text} is in a span`);
+    equal(traces.split("rpc.response.status_code").length - 1, 2, "one span for each side");
+  },
+
+  "docs/owner-rules.md#In the policy, if the request says whose data it is": async ({ run }) => {
+    const { policy } = (await run()) as { policy: Authorizer };
+    await serving({ authorization: policy }, async (server) => {
+      const clerk = server.client(OrdersClient, { as: { sub: "ada", roles: ["clerk"] } });
+      deepEqual(await call(clerk, "cancelOrder", { owner: "ada" }), {
+        id: "7",
+        owner: "ada",
+        roles: ["clerk"],
+      });
+      equal(await call(clerk, "cancelOrder", { owner: "eve" }), denied);
+      const owner = server.client(OrdersClient, ada);
+      equal(await call(owner, "cancelOrder", { owner: "ada" }), denied, "the permission is needed as well");
+    });
+  },
+
+  "docs/owner-rules.md#In the handler, if only the database says whose data it is": async ({ run }) => {
+    const { getOrder } = (await run()) as { getOrder: handleUnaryCall<unknown, unknown> };
+    await serving(
+      {},
+      async (server) => {
+        deepEqual(await call(server.client(OrdersClient, ada), "getOrder"), { id: "7", owner: "ada" });
+        const eve = server.client(OrdersClient, { as: { sub: "eve" } });
+        equal(await call(eve, "getOrder"), "5 NOT_FOUND: no such order");
+      },
+      { getOrder },
+    );
+  },
+
+  "docs/tokens.md#Keycloak": tokens(
+    {
+      iss: "https://keycloak.example/realms/shop",
+      aud: ["account", "orders"],
+      sub: "ada",
+      azp: "web",
+      realm_access: { roles: ["viewer"] },
+    },
+    { owner: "ada", roles: ["viewer"] },
+    { aud: "account" },
+  ),
+
+  "docs/tokens.md#Auth0": async ({ run, issuer }) => {
+    const { authentication, policy } = (await run()) as { authentication: Authenticator; policy: Authorizer };
+    await serving({ authentication, authorization: policy }, async (server) => {
+      const client = server.client(OrdersClient);
+      const headers = async (claims: object) => ({
+        headers: await bearer(issuer, {
+          iss: "https://shop.eu.auth0.com/",
+          aud: ["https://orders.example", "https://shop.eu.auth0.com/userinfo"],
+          sub: "auth0|ada",
+          ...claims,
+        }),
+      });
+      const reader = await headers({ permissions: ["read:orders"] });
+      deepEqual(await call(client, "getOrder", reader), { id: "7", owner: "auth0|ada", roles: [] });
+      equal(await call(client, "cancelOrder", reader), denied);
+      const admin = await headers({ "https://orders.example/roles": ["admin"] });
+      deepEqual(await call(client, "cancelOrder", admin), {
+        id: "7",
+        owner: "auth0|ada",
+        roles: ["admin"],
+      });
+      equal(
+        await call(client, "getOrder", await headers({ iss: "https://shop.eu.auth0.com" })),
+        "16 UNAUTHENTICATED: invalid credentials",
+      );
+    });
+  },
+
+  "docs/tokens.md#Entra ID": tokens(
+    {
+      iss: "https://login.microsoftonline.com/3f2504e0-4f89-41d3-9a0c-0305e82c3301/v2.0",
+      aud: "6e74172b-be56-4843-9ff4-e66a39bb12e3",
+      oid: "ada",
+      tid: "3f2504e0-4f89-41d3-9a0c-0305e82c3301",
+      roles: ["viewer"],
+    },
+    { owner: "ada", roles: ["viewer"] },
+    { iss: "https://sts.windows.net/3f2504e0-4f89-41d3-9a0c-0305e82c3301/" },
+  ),
+
+  "docs/tokens.md#Cognito": tokens(
+    {
+      iss: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEf123",
+      aud: "4h57kj2example",
+      sub: "ada",
+      "cognito:groups": ["viewer"],
+      token_use: "id",
+    },
+    { owner: "ada", roles: ["viewer"] },
+    { aud: undefined, token_use: "access", client_id: "4h57kj2example" },
+  ),
+
+  "docs/tokens.md#Cognito access tokens": tokens(
+    {
+      iss: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEf123",
+      aud: undefined,
+      sub: "ada",
+      client_id: "4h57kj2example",
+      "cognito:groups": ["viewer"],
+      token_use: "access",
+    },
+    { owner: "ada", roles: ["viewer"] },
+    { client_id: "another" },
+  ),
+
+  "docs/tokens.md#Google": tokens(
+    {
+      iss: "https://accounts.google.com",
+      aud: "1234567890-example.apps.googleusercontent.com",
+      sub: "ada",
+      hd: "shop.example",
+    },
+    { owner: "ada", roles: [] },
+    { aud: "another.apps.googleusercontent.com" },
+  ),
+
+  "docs/tokens.md#Several issuers": async ({ run, issuer, apiKey }) => {
+    const { authentication } = (await run()) as { authentication: Authenticator };
+    await serving({ authentication }, async (server) => {
+      const client = server.client(OrdersClient);
+      const answer = (headers: Readonly<Record<string, string>>) => call(client, "getOrder", { headers });
+      deepEqual(await answer(await bearer(issuer, { sub: "ada", roles: ["viewer"] })), {
+        id: "7",
+        owner: "ada",
+        roles: ["viewer"],
+      });
+      const keycloak = {
+        iss: "https://keycloak.example/realms/shop",
+        sub: "eve",
+        realm_access: { roles: ["clerk"] },
+      };
+      deepEqual(await answer(await bearer(issuer, keycloak)), { id: "7", owner: "eve", roles: ["clerk"] });
+      deepEqual(await answer({ "x-api-key": apiKey }), { id: "7", owner: "shop", roles: ["viewer"] });
+    });
   },
 };

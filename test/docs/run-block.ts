@@ -19,8 +19,20 @@ writeFileSync(token, await issuer.sign({ sub: "token-file" }));
 /** The places that pages name, as they are on this machine. */
 const places: readonly (readonly [page: string, here: string])[] = [
   ["https://id.example/jwks", issuer.jwksUri],
+  ["https://keycloak.example/realms/shop/protocol/openid-connect/certs", issuer.jwksUri],
+  ["https://shop.eu.auth0.com/.well-known/jwks.json", issuer.jwksUri],
+  [
+    "https://login.microsoftonline.com/3f2504e0-4f89-41d3-9a0c-0305e82c3301/discovery/v2.0/keys",
+    issuer.jwksUri,
+  ],
+  [
+    "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEf123/.well-known/jwks.json",
+    issuer.jwksUri,
+  ],
+  ["https://www.googleapis.com/oauth2/v3/certs", issuer.jwksUri],
   ["https://id.example", issuer.issuer],
   ["0.0.0.0:50051", `127.0.0.1:${port}`],
+  ["0.0.0.0:50052", "127.0.0.1:0"],
   ["orders.internal:50051", `localhost:${port}`],
   ["/var/run/secrets/tokens/orders", token],
   ["/etc/orders/", `${directory}/`],
@@ -36,6 +48,7 @@ process.chdir(directory);
 await proof({
   directory,
   port,
+  block,
   issuer,
   apiKey: readFileSync(join(directory, "api-key"), "utf8"),
   run: () => import(pathToFileURL(block).href),

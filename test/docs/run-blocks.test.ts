@@ -26,6 +26,8 @@ import { serverSchema } from "../../src/server/server-options.ts";
 import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
 import { run as runProcess } from "../harness/child-process.ts";
 import { fromSource } from "../harness/from-source.ts";
+import { checkEnvoy } from "./envoy.ts";
+import { checkManifests } from "./manifests.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
 import { proofs } from "./proofs.ts";
 
@@ -126,7 +128,7 @@ async function runShell({ code }: Block): Promise<void> {
   for (const line of code.trim().split("\n")) await runCommand(line);
 }
 
-/** The README's drawing of the chain: its layers, in its order, are the chain's. */
+/** The README's drawing of the chain: its middleware, in its order, are the chain's. */
 function checkDrawing({ code }: Block): void {
   const labels = [...code.matchAll(/^ +(\w.*-->.*)$/gm)]
     .map(([, line = ""]) => line.split(" --> "))
@@ -136,7 +138,7 @@ function checkDrawing({ code }: Block): void {
     "metadata size": "metadata-limit",
     "peer rate limit": "peer-rate-limit",
     "principal limits": "principal-rate-limit",
-    "your own layers": "own",
+    "your own middleware": "own",
   };
   const own = { name: "own", onCall() {} };
   const settings = parseOptions(
@@ -195,7 +197,9 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "js README.md": write("main.js"),
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
-    "json docs/identity.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    "yaml docs/kubernetes.md": checkManifests,
+    "yaml docs/mesh.md": checkEnvoy,
   };
   return rules[`${block.language} ${block.page}`] ?? rules[block.language];
 }
@@ -209,6 +213,15 @@ beforeAll(async () => {
   const { key, record } = issueApiKey({ owner: "shop", roles: ["viewer"] });
   writeFileSync(join(surroundings, "api-keys.json"), JSON.stringify([record]));
   writeFileSync(join(surroundings, "api-key"), key);
+  // As a secret of the type kubernetes.io/tls is mounted.
+  mkdirSync(join(surroundings, "tls"));
+  for (const [file, name] of [
+    ["server.crt", "tls.crt"],
+    ["server.key", "tls.key"],
+    ["ca.crt", "ca.crt"],
+  ] as const) {
+    symlinkSync(join(surroundings, "certs", file), join(surroundings, "tls", name));
+  }
 });
 
 afterAll(() => rmSync(workshop, { recursive: true, force: true }));

@@ -36,8 +36,8 @@ describe("C6 the examples of the roads in", () => {
     expect(code).toBe(0);
   });
 
-  it("are linked from docs/roads.md", () => {
-    const page = readFileSync(join(project, "docs/roads.md"), "utf8");
+  it("are linked from docs/integrations.md", () => {
+    const page = readFileSync(join(project, "docs/integrations.md"), "utf8");
     const linked = [...page.matchAll(/\]\(\.\.\/examples\/([\w-]+)\/main\.ts\)/g)].map(
       ([, name = ""]) => name,
     );

@@ -91,6 +91,14 @@ export function runNode(args: readonly string[], options?: RunOptions): Promise<
   return run(process.execPath, args, options);
 }
 
+/** Starts a program that runs until the returned function is called, or the test run ends. Its standard error is ours. */
+export function startProgram(command: string, args: readonly string[]): () => void {
+  const child = endWithParent(() =>
+    spawn(command, args, { detached: true, stdio: ["ignore", "ignore", "inherit"] }),
+  );
+  return () => killGroup(child);
+}
+
 export interface Forked<First> {
   readonly process: ChildProcess;
   /** The first message that it sent. */
