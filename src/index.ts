@@ -97,7 +97,7 @@ export { type DeadlineLayer, type DeadlineOptions, deadline } from "./middleware
 export { type LoggingLayer, type LoggingOptions, logging } from "./middleware/logging/logging.ts";
 export { type MetadataLimitOptions, metadataLimit } from "./middleware/metadata-limit/metadata-limit.ts";
 export { metrics } from "./middleware/metrics/metrics.ts";
-export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";
+export { memoryRateLimitStore } from "./middleware/rate-limit/memory-rate-limit-store.ts";
 export {
   type MessageLimit,
   type MethodRateLimits,
@@ -107,6 +107,7 @@ export {
   type RateLimitOptions,
   rateLimit,
 } from "./middleware/rate-limit/rate-limit.ts";
+export type { RateLimit, RateLimitResult, RateLimitStore } from "./middleware/rate-limit/rate-limit-store.ts";
 export { tracing } from "./middleware/tracing/tracing.ts";
 export {
   type MessageSchema,

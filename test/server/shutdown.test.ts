@@ -2,6 +2,10 @@
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/grpc/method.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
+import { createSecureServer } from "../../src/server/secure-server.ts";
+import { check, watch } from "../harness/health.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
@@ -177,6 +181,52 @@ describe("shutdown", () => {
     expect(line).toMatchObject({ grpc_code: "CANCELLED", ended_by: "transport" });
     expect(line["reason"]).toBeUndefined();
     await shutdown;
+    await wall.close();
+  });
+
+  it.each(kinds)(
+    "C9 O1 %s: with drainDelayMs health is NOT_SERVING at once, and calls are taken until the delay is over",
+    async (kind) => {
+      const wall = await secured();
+      const metadata = await wall.authorized();
+      const probe = watch(wall.client(), "");
+      await probe.next("SERVING");
+      let down = false;
+      const shutdown = wall.server.shutdown({ drainDelayMs: 2_000 }).then(() => {
+        down = true;
+      });
+      await probe.next("NOT_SERVING");
+      expect(await check(wall.client(), "test.v1.Kinds")).toMatchObject({ value: { status: "NOT_SERVING" } });
+      // Over a new connection each: a balancer that has not noticed yet still opens some.
+      let told = "OK";
+      let taken = 0;
+      while (told === "OK") {
+        told = (await invoke(wall.client(), kind, { metadata })).name;
+        if (told === "OK") taken += 1;
+        if (told === "OK") expect(down).toBe(false);
+      }
+      expect(taken).toBeGreaterThan(0);
+      expect(told).toBe("UNAVAILABLE");
+      await shutdown;
+      await wall.close();
+    },
+  );
+
+  it("C9 drainDelayMs holds up no server that never listened", async () => {
+    const server = createSecureServer({
+      tls: { plaintext: "loopback" },
+      authentication: anonymous(),
+      authorization: allowAuthenticated(),
+      logger: false,
+    });
+    await server.shutdown({ drainDelayMs: 2_147_483_647 });
+  });
+
+  it.each([-1, 0.5, 2_147_483_648, "1s"])("C9 drainDelayMs: %j is refused", async (drainDelayMs) => {
+    const wall = await secured();
+    await expect(wall.server.shutdown({ drainDelayMs: drainDelayMs as number })).rejects.toThrow(
+      "shutdown.drainDelayMs: ",
+    );
     await wall.close();
   });
 });
