@@ -8,6 +8,7 @@ const own = [
   "test/chain/process-guard.test.ts",
   "test/client/trace-propagation.test.ts",
   "test/middleware/metrics.test.ts",
+  "test/middleware/rate-limit/shared-store-metrics.test.ts",
   "test/observability/instruments.test.ts",
   "test/server/certificate-reload.test.ts",
   "test/server/metrics.test.ts",

@@ -1,14 +1,14 @@
 // Redis runs this for each consumption, as one step that nothing comes between.
 
 /**
- * In place of the script of rate-limiter-flexible, which knows windows of whole seconds alone, and begins a block with a
- * second command, of which an instance that ends in between never sends it.
+ * Takes the place of the script of rate-limiter-flexible. That one knows windows of whole seconds alone, and begins a block
+ * with a second command, which an instance that ends in between never sends.
  *
- * KEYS[1]: the counter. ARGV: the cost; the length of the window in milliseconds; the points; what the library sends and
- * is not needed; for how many milliseconds a key that went over is blocked, 0 for the rest of its window.
+ * KEYS[1] is the counter. ARGV: the cost; the length of the window in milliseconds; the points; one that the library adds
+ * and that is not used; for how many milliseconds a key that went over is blocked, 0 for the rest of its window.
  *
- * Answers with the points consumed and the milliseconds until the key's window, or its block, ends. A key that is over is
- * not counted further, so that its number stays small and its block no longer than it was.
+ * The answer is how many points are consumed, and for how many milliseconds the key's window, or its block, lasts. A key
+ * that is over is not counted further: its number stays small, and its block does not become longer.
  */
 export const consumeScript = `
 local cost, window, points, block = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3]), ARGV[5]

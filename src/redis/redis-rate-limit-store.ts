@@ -25,7 +25,7 @@ export interface RedisRateLimitStoreOptions {
   readonly client: RedisClient;
   /**
    * How long Redis may take for one answer, in milliseconds. Then the process decides by itself, and asks Redis again after
-   * a second. Default: 100.
+   * a second. Must be shorter than `deadline.checkTimeoutMs`, which refuses the call. Default: 100.
    */
   readonly timeoutMs?: number | undefined;
   /**
@@ -59,7 +59,7 @@ function isClient(value: unknown): boolean {
 
 /**
  * Counts rate limits and failed logins in Redis, for all instances of a service together: `rateLimit.store` of a server.
- * Windows and blocks are those of Redis's clock. Any Redis from 5 on serves, a cluster and Valkey too.
+ * Windows and blocks run by the clock of Redis.
  *
  * While Redis does not answer within `timeoutMs`, is away, or refuses (no memory left, a replica that is read only), each
  * process counts by itself: see `RateLimitStore`. A client that has lost its connection is not waited for.
@@ -93,14 +93,12 @@ class RedisRateLimitStore implements RateLimitStore {
       const timer = setTimeout(() => setImmediate(late), this.#timeoutMs);
       this.#limiterOf(limit)
         .consume(key, cost)
-        .then(
-          (counted) => resultOf(counted, true),
-          (counted: unknown) => {
-            // A limit rejects with the count, and a failure with an error.
-            if (counted instanceof RateLimiterRes) return resultOf(counted, false);
-            throw counted;
-          },
-        )
+        .catch((counted: unknown) => {
+          // Over a limit it rejects with the count, and where it fails with an error.
+          if (counted instanceof RateLimiterRes) return counted;
+          throw counted;
+        })
+        .then((counted) => resultOf(counted, limit))
         .finally(() => clearTimeout(timer))
         .then(resolve, reject);
     });
@@ -155,10 +153,11 @@ function wholeMs(seconds: number): number {
   return Math.max(1, Math.ceil(seconds * 1000));
 }
 
-/** What is no count would be no more than the points, and so a yes. */
-function resultOf(counted: RateLimiterRes, allowed: boolean): RateLimitResult {
+/** The library takes what is no number for no more than the points. */
+function resultOf(counted: RateLimiterRes, { points }: RateLimit): RateLimitResult {
   const { consumedPoints, remainingPoints, msBeforeNext } = counted;
   if (!Number.isSafeInteger(consumedPoints) || !Number.isSafeInteger(msBeforeNext) || msBeforeNext < 0)
     throw new TypeError("Redis answered with something that is no count");
-  return { allowed, remaining: allowed ? remainingPoints : 0, retryAfterMs: allowed ? 0 : msBeforeNext };
+  if (consumedPoints > points) return { allowed: false, remaining: 0, retryAfterMs: msBeforeNext };
+  return { allowed: true, remaining: remainingPoints, retryAfterMs: 0 };
 }

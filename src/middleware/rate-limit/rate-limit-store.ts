@@ -31,7 +31,7 @@ export interface RateLimitResult {
  *   for `limit.blockDurationSec`; without it until the window ends. Further consumptions do not make that longer. Say for
  *   how long in `retryAfterMs`. The server remembers it and does not ask for this key again until then.
  * - A `cost` of 0 takes nothing. It asks whether the key is refused now, and what it has left.
- * - A key is text of at most 600 characters. It starts with the name of its limit, so that two limits share no key, and
+ * - A key is short text. It starts with the name of its limit, so that two limits share no key, and
  *   it is the same in every instance. It may hold an address, a certificate's fingerprint, a caller's name or the SHA-256
  *   digest of a credential, never a credential. Two services that use one store need a prefix each.
  * - `limit` is the same object in each call of one limit. Windows and blocks may last ten years.

@@ -55,8 +55,9 @@ export class SharedStore {
     limit: RateLimit,
     call: CallContext,
   ): SharedAnswer | Promise<SharedAnswer> {
-    const isProbe = this.#isAway;
-    if (isProbe && !this.#mayProbe(cost)) {
+    // An answer to what was asked before the store failed says nothing of the time since.
+    const take = this.#isAway ? this.#takeProbe : this.#take;
+    if (this.#isAway && !this.#mayProbe(cost)) {
       skipped.value += 1;
       this.#decidedHere += 1;
       return undefined;
@@ -67,9 +68,9 @@ export class SharedStore {
     } catch (error) {
       return this.#fail(error, call);
     }
-    if (!isThenable(answer)) return this.#take(answer, isProbe, call);
+    if (!isThenable(answer)) return take(answer, call);
     return answer.then(
-      (result) => this.#take(result, isProbe, call),
+      (result) => take(result, call),
       (error: unknown) => this.#fail(error, call),
     );
   }
@@ -82,14 +83,18 @@ export class SharedStore {
     return true;
   }
 
-  #take(result: RateLimitResult, isProbe: boolean, call: CallContext): SharedAnswer {
+  readonly #take = (result: RateLimitResult, call: CallContext): SharedAnswer => {
     if (!isResult(result))
       return this.#fail(new TypeError("the store answered with no RateLimitResult"), call);
     answered.value += 1;
-    // An answer to what was asked before the store failed says nothing of the time since.
-    if (isProbe && this.#isAway) this.#comeBack(call);
     return result;
-  }
+  };
+
+  readonly #takeProbe = (result: RateLimitResult, call: CallContext): SharedAnswer => {
+    const taken = this.#take(result, call);
+    if (taken !== undefined && this.#isAway) this.#comeBack(call);
+    return taken;
+  };
 
   #fail(error: unknown, call: CallContext): undefined {
     failed.value += 1;

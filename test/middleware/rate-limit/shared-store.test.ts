@@ -58,6 +58,22 @@ describe("L1 what a store is asked", () => {
     expect(JSON.stringify(store.asked)).not.toContain(key);
   });
 
+  it("L8 for a caller who cannot be told, about the digest of its credential", async () => {
+    const store = noting(() => allowed);
+    await using wall = await secured({
+      peer: { trustedProxies: ["127.0.0.1"], addressFrom: "x-forwarded-for" },
+      rateLimit: { perPeer: false, store },
+    });
+    const authorization = `Bearer ${"guess".repeat(200)}`;
+    expect((await invoke(wall.client(), "unary", { metadata: { authorization } })).details).toBe(
+      "invalid credentials",
+    );
+    await eventually(() => store.asked.length >= 2, "the failure");
+    const [question, failure] = store.asked;
+    expect(question?.[0]).toMatch(/^login::ip:127\.0\.0\.1 [A-Za-z0-9+/]{43}=$/);
+    expect([question?.[1], failure]).toEqual([0, [question?.[0], 1]]);
+  });
+
   it("nothing for health probes", async () => {
     const store = noting(() => {
       throw new Error("asked");
