@@ -31,9 +31,9 @@ export interface RateLimitResult {
  *   for `limit.blockDurationSec`; without it until the window ends. Further consumptions do not make that longer. Say for
  *   how long in `retryAfterMs`. The server remembers it and does not ask for this key again until then.
  * - A `cost` of 0 takes nothing. It asks whether the key is refused now, and what it has left.
- * - A key is short text. It starts with the name of its limit, so that two limits share no key, and
- *   it is the same in every instance. It may hold an address, a certificate's fingerprint, a caller's name or the SHA-256
- *   digest of a credential, never a credential. Two services that use one store need a prefix each.
+ * - A key is short text. It starts with the name of its limit, so that two limits share no key, and it is the same in
+ *   every instance. It may hold an address, a certificate's fingerprint, a caller's name or the SHA-256 digest of a
+ *   credential, never a credential. Two services that use one store need a prefix each.
  * - `limit` is the same object in each call of one limit. Windows and blocks may last ten years.
  *
  * Answer without a promise where you can: the call then goes on at once. A promise is waited for.
@@ -49,7 +49,8 @@ export interface RateLimitResult {
  * @example
  * const store: RateLimitStore = {
  *   async consume(key, cost, limit) {
- *     const { consumed, endsInMs } = await counters.add(key, cost, limit.durationSec);
+ *     // One step of the database: counts, starts a window, and a block with the consumption that goes over.
+ *     const { consumed, endsInMs } = await database.consume(key, cost, limit);
  *     const allowed = consumed <= limit.points;
  *     return { allowed, remaining: Math.max(0, limit.points - consumed), retryAfterMs: allowed ? 0 : endsInMs };
  *   },
