@@ -74,6 +74,36 @@ describe("L1 what a store is asked", () => {
     expect([question?.[1], failure]).toEqual([0, [question?.[0], 1]]);
   });
 
+  it("L8 how many points of a caller others left: no more of its guesses are verified at once", async () => {
+    let verifying = 0;
+    let atOnce = 0;
+    let verified = 0;
+    await using wall = await secured({
+      authentication: apiKey({
+        store: {
+          async find() {
+            verifying += 1;
+            atOnce = Math.max(atOnce, verifying);
+            for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+            verifying -= 1;
+            verified += 1;
+            return undefined;
+          },
+        },
+      }),
+      authorization: allowAuthenticated(),
+      rateLimit: { store: { consume: async () => allowed } },
+    });
+    const client = wall.client();
+    const guesses = ["one", "two", "three", "four"].map((guess) =>
+      invoke(client, "unary", { metadata: { "x-api-key": guess } }),
+    );
+    const told = await Promise.all(guesses);
+    expect(verified).toBeGreaterThan(0);
+    expect(told.filter(({ details }) => details === "invalid credentials")).toHaveLength(verified);
+    expect(atOnce).toBe(1);
+  });
+
   it("nothing for health probes", async () => {
     const store = noting(() => {
       throw new Error("asked");
