@@ -47,6 +47,9 @@ describe.skipIf(lacks("redis-server"))("redisRateLimitStore", () => {
     expect(await client.keys("orders:*")).toEqual(["orders:peer::ip:192.0.2.1"]);
     expect(await client.get("orders:peer::ip:192.0.2.1")).toBe("1");
     expect(await client.pttl("orders:peer::ip:192.0.2.1")).toBeGreaterThan(500_000);
+    // A question leaves nothing.
+    await store.consume("asked", 0, limit);
+    expect(await client.exists("orders:asked")).toBe(0);
   });
 
   it("L1 asks Redis once for each consumption, and both of one tick leave together where ioredis pipelines", async () => {
