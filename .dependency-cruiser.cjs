@@ -12,6 +12,7 @@ const floors = [
   { name: "client", may: ["middleware", "tls", "chain", "transport", ...low] },
   { name: "cli", may: ["testing", "server", "client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "nestjs", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
+  { name: "redis", may: ["middleware", ...low] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
 ];
 

@@ -9,6 +9,7 @@ const own = [
   "test/client/client-metrics.test.ts",
   "test/client/client-tracing.test.ts",
   "test/middleware/metrics.test.ts",
+  "test/middleware/rate-limit/shared-store-metrics.test.ts",
   "test/observability/instruments.test.ts",
   "test/server/certificate-reload.test.ts",
   "test/server/metrics.test.ts",

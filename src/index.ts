@@ -92,8 +92,9 @@ export {
 } from "./middleware/authorization/rbac.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
 export type { DeadlineOptions } from "./middleware/deadline/deadline.ts";
-export type { RateLimit } from "./middleware/rate-limit/memory-rate-limiter.ts";
+export { memoryRateLimitStore } from "./middleware/rate-limit/memory-rate-limit-store.ts";
 export type { MessageLimit, MethodRateLimits, RateLimitOptions } from "./middleware/rate-limit/rate-limit.ts";
+export type { RateLimit, RateLimitResult, RateLimitStore } from "./middleware/rate-limit/rate-limit-store.ts";
 export type { MessageSchema, ValidationOptions } from "./middleware/validation/validation.ts";
 export type { EnforceOptions } from "./server/enforce.ts";
 export type { PeerOptions } from "./server/forwarded-peer.ts";

@@ -15,6 +15,7 @@ import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 import { loggingSchema } from "../../src/middleware/logging/logging.ts";
 import { metadataLimitSchema } from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
+import { redisRateLimitStoreSchema } from "../../src/redis/redis-rate-limit-store.ts";
 import { shutdownSchema } from "../../src/server/secure-server.ts";
 import { interceptorsSchema, serverSchema } from "../../src/server/server-options.ts";
 import { authoritySchema, requestSchema } from "../../src/testing/certificate-authority.ts";
@@ -84,6 +85,16 @@ export const chapters: readonly Chapter[] = [
   {
     title: "Authorization",
     groups: [{ of: "rbac", schema: rbacSchema, type: "RbacOptions" }],
+  },
+  {
+    title: "Limits across instances",
+    groups: [
+      {
+        of: "redisRateLimitStore",
+        schema: redisRateLimitStoreSchema,
+        type: "RedisRateLimitStoreOptions",
+      },
+    ],
   },
   {
     title: "Audit",

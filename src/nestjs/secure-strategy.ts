@@ -11,7 +11,13 @@ import { z } from "zod";
 import { didYouMean } from "../config/nearest-name.ts";
 import { parseOptions, refused } from "../config/options.ts";
 import { ConfigError } from "../grpc/errors.ts";
-import { createSecureServer, graceMsSchema, type SecureServer } from "../server/secure-server.ts";
+import {
+  createSecureServer,
+  drainDelayMsSchema,
+  graceMsSchema,
+  type SecureServer,
+  type ShutdownOptions,
+} from "../server/secure-server.ts";
 import type { SecureServerOptions } from "../server/server-options.ts";
 import { failureOf, watchExceptions } from "./exceptions.ts";
 
@@ -27,6 +33,8 @@ export interface SecureStrategyOptions extends SecureServerOptions, Definitions 
   readonly url: string | readonly string[];
   /** How long calls in flight may go on after `app.close()`, in milliseconds. Default: 10,000. */
   readonly shutdownGraceMs?: number | undefined;
+  /** How long `app.close()` goes on serving once health is NOT_SERVING, in milliseconds. Default: 0. */
+  readonly shutdownDrainDelayMs?: number | undefined;
 }
 
 /** For `strategy` of a NestJS microservice. */
@@ -47,6 +55,7 @@ const ownSchema = z.looseObject({
   url: oneOrSeveral('expected an address such as "0.0.0.0:50051", or several'),
   package: oneOrSeveral('expected the name of a protobuf package, such as "orders.v1", or several'),
   shutdownGraceMs: graceMsSchema,
+  shutdownDrainDelayMs: drainDelayMsSchema,
   credentials: refused("say it in tls"),
   maxReceiveMessageLength: refused("use limits.maxReceiveMessageBytes"),
   maxSendMessageLength: refused("use limits.maxSendMessageBytes"),
@@ -84,7 +93,11 @@ const ownSchema = z.looseObject({
  * await app.listen();
  */
 export function secureStrategy(options: SecureStrategyOptions): SecureStrategy {
-  const { shutdownGraceMs } = parseOptions(ownSchema, options, "");
+  const { shutdownGraceMs: graceMs, shutdownDrainDelayMs: drainDelayMs } = parseOptions(
+    ownSchema,
+    options,
+    "",
+  );
   const {
     url,
     package: packages,
@@ -94,6 +107,7 @@ export function secureStrategy(options: SecureStrategyOptions): SecureStrategy {
     loader,
     onLoadPackageDefinition,
     shutdownGraceMs: _,
+    shutdownDrainDelayMs: __,
     ...secured
   } = options;
   const definitions = Object.fromEntries(
@@ -103,14 +117,14 @@ export function secureStrategy(options: SecureStrategyOptions): SecureStrategy {
   );
   return new PalisadeStrategy(
     { ...definitions, package: packages },
-    { secureServer: createSecureServer(secured), addresses: url, shutdownGraceMs },
+    { secureServer: createSecureServer(secured), addresses: url, shutdown: { graceMs, drainDelayMs } },
   );
 }
 
 interface Serving {
   readonly secureServer: SecureServer;
   readonly addresses: string | readonly string[];
-  readonly shutdownGraceMs: number;
+  readonly shutdown: ShutdownOptions;
 }
 
 /** What `@GrpcMethod("Orders", "GetOrder")` said. */
@@ -224,7 +238,7 @@ class PalisadeStrategy extends ServerGrpc implements SecureStrategy {
   }
 
   override async close(): Promise<void> {
-    await this.secureServer.shutdown({ graceMs: this.#serving.shutdownGraceMs });
+    await this.secureServer.shutdown(this.#serving.shutdown);
   }
 }
 

@@ -16,7 +16,7 @@
 import type { CallContext } from "../chain/context.ts";
 import type { Middleware, Outcome } from "../chain/middleware.ts";
 import type { Peer } from "../grpc/peer.ts";
-import type { RateLimit } from "../middleware/rate-limit/memory-rate-limiter.ts";
+import type { RateLimit } from "../middleware/rate-limit/rate-limit-store.ts";
 
 export interface FloodingAddressesOptions {
   /** Of one peer. */

@@ -14,6 +14,7 @@ import { closeAuthenticator } from "../middleware/authentication/authenticator.t
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { deadline } from "../middleware/deadline/deadline.ts";
 import { logging } from "../middleware/logging/logging.ts";
+import { closeRateLimitStore } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { compilePolicy } from "./application-policy.ts";
@@ -64,7 +65,10 @@ function checkTimeoutOf(layers: readonly Middleware[]): number {
 
 /** The interceptors for `new grpc.Server({ interceptors })`. */
 export interface SecureInterceptors extends Array<ServerInterceptor> {
-  /** Flushes and closes the audit sinks, and closes the authenticators: call it when the server has shut down. */
+  /**
+   * Flushes and closes the audit sinks, and closes the authenticators and the rate limit store: call it when the server has
+   * shut down.
+   */
   close(): Promise<void>;
 }
 
@@ -161,6 +165,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
       lines?.flush();
       await auditing?.close();
       await closeAuthenticator(settings.authentication);
+      await closeRateLimitStore(settings.rateLimit);
     },
   });
 }

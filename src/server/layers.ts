@@ -23,7 +23,6 @@ import {
   peerLayer,
   principalLayer,
 } from "../middleware/rate-limit/rate-limit.ts";
-import type { Enforcement } from "../middleware/rate-limit/refusal.ts";
 import { tracing } from "../middleware/tracing/tracing.ts";
 import { validation } from "../middleware/validation/validation.ts";
 import { forwardedCertificateCheck } from "./forwarded-certificate-of-calls.ts";
@@ -48,9 +47,9 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
   const { settings, logging, audit, flooding, policy, isApplications, overrides, behindMesh } = parts;
   const { enforce } = settings;
   const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
-  const limitersFor = (own?: MethodRateLimits): Limiters =>
-    own === undefined ? limiters : methodLimiters(limiters, own);
-  const failures = failedAuthentication(parts, limiters.enforcement);
+  const limitersFor = (own: MethodRateLimits | undefined, path: string): Limiters =>
+    own === undefined ? limiters : methodLimiters(limiters, own, path);
+  const failures = failedAuthentication(parts, limiters);
   return [
     // They watch.
     ...(settings.tracing ? [tracing()] : []),
@@ -67,7 +66,9 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     // protection: deadline
     ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
     // protection: peer-rate-limit
-    ...overrides.layersFor("rateLimit", (own) => peerLayer(limitersFor(own))),
+    ...overrides.layersFor("rateLimit", (own, path) =>
+      peerLayer(limitersFor(own, path), failures?.askMeanwhile),
+    ),
     // protection: failed-authentication
     ...(failures === undefined ? [] : [failures.middleware]),
     authenticationWatchedBy(failures?.verdicts, settings.authentication, {
@@ -75,13 +76,13 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
       callsOutliveCredentials: settings.callsOutliveCredentials,
     }),
     // protection: principal-limits
-    ...overrides.layersFor("rateLimit", (own) => principalLayer(limitersFor(own))),
+    ...overrides.layersFor("rateLimit", (own, path) => principalLayer(limitersFor(own, path))),
     // protection: authorization
     authorizationBy(policy, {
       enforces: (method) => /* protection: built-in-rules */ enforce.authorization || !isApplications(method),
       presents: (call) => settings.authentication.presents(call),
     }),
-    ...overrides.layersFor("rateLimit", (own) => messageLayer(limitersFor(own))),
+    ...overrides.layersFor("rateLimit", (own, path) => messageLayer(limitersFor(own, path))),
     // protection: validation
     validation(settings.validation),
     // Layers of the application's own.
@@ -102,7 +103,7 @@ function ownDeadline(general: DeadlineLimits, own: MethodOptions["deadline"]): D
 
 function failedAuthentication(
   { settings: { rateLimit, authentication }, behindMesh }: LayerParts,
-  enforcement: Enforcement,
+  { enforcement, store }: Limiters,
 ): FailedAuthenticationLimit | undefined {
   if (rateLimit.failedAuthentication === false) return undefined;
   return failedAuthenticationLimit({
@@ -111,5 +112,6 @@ function failedAuthentication(
     enforcement,
     // A sidecar's address is that of all who come through it.
     addressesAreShared: behindMesh,
+    store,
   });
 }

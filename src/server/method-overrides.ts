@@ -94,18 +94,19 @@ export class MethodOverrides {
 
   /**
    * The layer of a setting, once for all methods that have no value of their own and once for each entry that has one.
-   * For each method one of them applies, so that a call pays nothing for the choice.
+   * For each method one of them applies, so that a call pays nothing for the choice. `make` gets the entry's path, `""`
+   * for the server's own setting.
    */
   layersFor<S extends Setting>(
     setting: S,
-    make: (own: NonNullable<MethodOptions[S]> | undefined) => Middleware,
+    make: (own: NonNullable<MethodOptions[S]> | undefined, path: string) => Middleware,
   ): readonly Middleware[] {
-    const layers = [only(make(undefined), (method) => this.#pathOf(method, setting) === undefined)];
+    const layers = [only(make(undefined, ""), (method) => this.#pathOf(method, setting) === undefined)];
     for (const [path, { [setting]: own }] of this.#entries) {
       if (own !== undefined)
         layers.push(
           only(
-            make(own as NonNullable<MethodOptions[S]>),
+            make(own as NonNullable<MethodOptions[S]>, path),
             (method) => this.#pathOf(method, setting) === path,
           ),
         );

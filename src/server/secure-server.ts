@@ -1,5 +1,6 @@
 // createSecureServer: options become layers, layers a chain, the chain the only way into a grpc.Server.
 import { isIP } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { z } from "zod";
@@ -17,6 +18,7 @@ import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/author
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
 import { type LoggingLayer, logging } from "../middleware/logging/logging.ts";
+import { closeRateLimitStore } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery/recovery.ts";
 import { describeError } from "../observability/error-description.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
@@ -48,6 +50,12 @@ import { checkValidatedMethods } from "./validated-methods.ts";
 export interface ShutdownOptions {
   /** How long calls in flight may take to finish before they are cut, in milliseconds. Default: 10,000. */
   readonly graceMs?: number | undefined;
+  /**
+   * How long the server goes on as before once its health is NOT_SERVING, in milliseconds: it takes connections and calls.
+   * What sends it calls needs that time to notice: Kubernetes removes a pod from its endpoints while the pod already
+   * ends. `graceMs` begins afterwards. Default: 0.
+   */
+  readonly drainDelayMs?: number | undefined;
 }
 
 /** A gRPC server behind the whole wall. */
@@ -66,8 +74,9 @@ export interface SecureServer {
    */
   listen(address: string | readonly string[]): Promise<{ readonly port: number; readonly address: string }>;
   /**
-   * NOT_SERVING, no new connections, calls in flight may finish for `graceMs`, then the rest is cut; audit sinks are
-   * flushed and closed. Safe to call twice.
+   * NOT_SERVING; after `drainDelayMs` no new connections, calls in flight may finish for `graceMs`, then the rest is cut;
+   * audit sinks are flushed and closed, the rate limit store and the authenticators are closed. Safe to call twice: the
+   * options of the first call count.
    */
   shutdown(options?: ShutdownOptions): Promise<void>;
   /**
@@ -118,9 +127,18 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
 /** How long calls in flight may go on. */
 export const graceMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(longestTimerMs).default(10_000);
 
+/** How long calls are taken after health says NOT_SERVING. */
+export const drainDelayMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(longestTimerMs).default(0);
+
+interface ShutdownSettings {
+  readonly graceMs: number;
+  readonly drainDelayMs: number;
+}
+
 /** The shape of `shutdown`'s options. */
-export const shutdownSchema: z.ZodType<{ readonly graceMs: number }> = z.strictObject({
+export const shutdownSchema: z.ZodType<ShutdownSettings> = z.strictObject({
   graceMs: graceMsSchema,
+  drainDelayMs: drainDelayMsSchema,
 });
 
 class PalisadeServer implements SecureServer {
@@ -360,16 +378,20 @@ class PalisadeServer implements SecureServer {
   }
 
   async shutdown(options: ShutdownOptions = {}): Promise<void> {
-    const { graceMs } = parseOptions(shutdownSchema, options, "shutdown");
-    this.#shutdown ??= this.#shutDown(graceMs);
+    const settings = parseOptions(shutdownSchema, options, "shutdown");
+    this.#shutdown ??= this.#shutDown(settings);
     await this.#shutdown;
   }
 
-  async #shutDown(graceMs: number): Promise<void> {
+  async #shutDown({ graceMs, drainDelayMs }: ShutdownSettings): Promise<void> {
     this.#server.seal();
     this.#health?.close();
     // A shutdown may come while listen() is at work (SIGTERM at start): its failure is listen()'s to tell.
-    await this.#binding?.catch(() => undefined);
+    const isBound = await this.#binding?.then(
+      () => true,
+      () => false,
+    );
+    if (isBound === true && drainDelayMs > 0) await delay(drainDelayMs);
     this.#port.close();
     await this.#drain(graceMs);
     await this.#healthPorts?.close();
@@ -378,6 +400,9 @@ class PalisadeServer implements SecureServer {
     await this.#audit?.close();
     await closeAuthenticator(this.#settings.authentication).catch((error: unknown) =>
       this.#logger.warn({ err: describeError(error) }, "shutdown: an authenticator could not be closed"),
+    );
+    await closeRateLimitStore(this.#settings.rateLimit).catch((error: unknown) =>
+      this.#logger.warn({ err: describeError(error) }, "shutdown: the rate limit store could not be closed"),
     );
   }
 

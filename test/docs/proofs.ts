@@ -322,6 +322,21 @@ export const proofs: Readonly<Record<string, Proof>> = {
     );
   },
 
+  "docs/limits-across-instances.md#Limits across instances": async ({ run }) => {
+    const { client, rateLimit } = (await run()) as {
+      client: { disconnect(): void };
+      rateLimit: NonNullable<SecureServerOptions["rateLimit"]>;
+    };
+    try {
+      // Whether or not this machine has a Redis.
+      await serving({ rateLimit }, async (server) => {
+        await call(server.client(OrdersClient, ada), "getOrder");
+      });
+    } finally {
+      client.disconnect();
+    }
+  },
+
   "docs/limits.md#For single methods": async ({ run }) => {
     const { methods } = (await run()) as { methods: MethodsOptions };
     await serving({ methods }, async (server) => {

@@ -553,6 +553,19 @@ describe("C6 NestJS behind the whole chain", () => {
     gate.open();
   });
 
+  test("C9 shutdownDrainDelayMs takes calls until it is over", async () => {
+    // A busy machine may not get as far as the call in a short time.
+    for (const shutdownDrainDelayMs of [500, 4_000, 32_000]) {
+      const { address, close } = await serve({ options: { shutdownDrainDelayMs } });
+      const closing = close();
+      const { code } = await call(address, "GetOrder", { claims: customer });
+      await closing;
+      expect(await call(address, "GetOrder", { claims: customer })).toMatchObject({ code: "UNAVAILABLE" });
+      if (code === "OK") return;
+    }
+    throw new Error("no call was taken in up to 32 s");
+  });
+
   test("a @GrpcStreamCall has the whole call", async () => {
     @Controller()
     class Raw extends Orders {
@@ -737,6 +750,7 @@ describe("Z2 what does not fit does not start", () => {
     ["package", { package: "" }, 'package: expected the name of a protobuf package, such as "orders.v1"'],
     ["an unknown option", { ratelimit: {} }, "ratelimit: unknown option"],
     ["shutdownGraceMs", { shutdownGraceMs: -1 }, "shutdownGraceMs: "],
+    ["shutdownDrainDelayMs", { shutdownDrainDelayMs: -1 }, "shutdownDrainDelayMs: "],
   ])("NestJS's own option, or a wrong one: %s", async (_name, wrong, problem) => {
     expect(await problemsOf({ options: wrong as Partial<SecureStrategyOptions> })).toEqual([
       expect.stringContaining(problem),

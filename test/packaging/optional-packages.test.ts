@@ -37,11 +37,20 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(project, { recursive: true, force: true }));
 
-function problemsOf(source: string): readonly string[] {
-  const consumer = join(project, "consumer.ts");
+const nodeNext: ts.CompilerOptions = {
+  module: ts.ModuleKind.NodeNext,
+  moduleResolution: ts.ModuleResolutionKind.NodeNext,
+};
+
+/** Of a program in which each file has this source. */
+function problemsOf(
+  source: string,
+  resolution: ts.CompilerOptions = nodeNext,
+  files: readonly string[] = ["consumer.ts"],
+): readonly string[] {
+  const consumers = files.map((file) => join(project, file));
   const options: ts.CompilerOptions = {
-    module: ts.ModuleKind.NodeNext,
-    moduleResolution: ts.ModuleResolutionKind.NodeNext,
+    ...resolution,
     target: ts.ScriptTarget.ES2023,
     strict: true,
     skipLibCheck: false,
@@ -50,11 +59,11 @@ function problemsOf(source: string): readonly string[] {
   };
   const host = ts.createCompilerHost(options);
   const { fileExists, readFile } = host;
-  host.fileExists = (name) => name === consumer || fileExists(name);
-  host.readFile = (name) => (name === consumer ? source : readFile(name));
+  host.fileExists = (name) => consumers.includes(name) || fileExists(name);
+  host.readFile = (name) => (consumers.includes(name) ? source : readFile(name));
   host.getCurrentDirectory = () => project;
   return ts
-    .getPreEmitDiagnostics(ts.createProgram([consumer], options, host))
+    .getPreEmitDiagnostics(ts.createProgram(consumers, options, host))
     .map(
       ({ file, messageText }) =>
         `${file?.fileName.slice(project.length)}: ${ts.flattenDiagnosticMessageText(messageText, " ")}`,
@@ -70,9 +79,11 @@ describe("without the optional packages", () => {
   it("the types compile, with the libraries' own checked", () => {
     const problems = problemsOf(`
       import { createSecureServer, type SecureServer } from "grpc-palisade";
+      import { redisRateLimitStore } from "grpc-palisade/redis";
       import { startSecuredServer } from "grpc-palisade/testing";
       export const make: typeof createSecureServer = createSecureServer;
       export const start = startSecuredServer;
+      export const store = redisRateLimitStore;
       export type { SecureServer };
       export const wrong: SecureServer = 7;
     `);
@@ -119,6 +130,47 @@ describe("without the optional packages", () => {
       "ConfigError: reflection: needs the package @grpc/reflection, which is not installed; " +
         "install it (npm install @grpc/reflection)",
     );
+  });
+
+  it("grpc-palisade/redis loads without a client, by import and by require()", async () => {
+    const use =
+      'if (typeof redisRateLimitStore({ client: { status: "end", defineCommand() {} } }).consume !== "function") process.exit(1)';
+    expect(await run(`const { redisRateLimitStore } = require("grpc-palisade/redis"); ${use}`)).toBe("");
+    expect(await run(`import("grpc-palisade/redis").then(({ redisRateLimitStore }) => { ${use} })`)).toBe("");
+  });
+
+  it.each<[string, ts.CompilerOptions, readonly string[]]>([
+    [
+      "node16",
+      { module: ts.ModuleKind.Node16, moduleResolution: ts.ModuleResolutionKind.Node16 },
+      ["consumer.cts", "consumer.mts"],
+    ],
+    ["nodenext", nodeNext, ["consumer.cts", "consumer.mts"]],
+    [
+      "bundler",
+      { module: ts.ModuleKind.ESNext, moduleResolution: ts.ModuleResolutionKind.Bundler },
+      ["consumer.ts"],
+    ],
+  ])("grpc-palisade/redis takes the clients of ioredis, in CommonJS and ESM: %s", (_, resolution, files) => {
+    install("ioredis");
+    try {
+      const problems = problemsOf(
+        `
+        import type { RateLimitStore } from "grpc-palisade";
+        import { redisRateLimitStore } from "grpc-palisade/redis";
+        import { Cluster, Redis } from "ioredis";
+        export const stores: RateLimitStore[] = [new Redis(), new Cluster([])].map((client) =>
+          redisRateLimitStore({ client }),
+        );
+        export const wrong: RateLimitStore = 7;
+      `,
+        resolution,
+        files,
+      );
+      expect(problems).toEqual(files.map((file) => expect.stringContaining(`${file}: Type 'number'`)));
+    } finally {
+      uninstall("ioredis");
+    }
   });
 
   it("grpc-palisade/nestjs names the package that is missing, and what NestJS's microservices need", async () => {

@@ -26,8 +26,9 @@ import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import { jwt } from "../../src/middleware/authentication/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
-import type { RateLimit } from "../../src/middleware/rate-limit/memory-rate-limiter.ts";
+import { memoryRateLimitStore } from "../../src/middleware/rate-limit/memory-rate-limit-store.ts";
 import type { MessageLimit } from "../../src/middleware/rate-limit/rate-limit.ts";
+import type { RateLimit } from "../../src/middleware/rate-limit/rate-limit-store.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
 import { serverChannelOptionsSchema } from "../../src/server/server-channel-options.ts";
 import { type SecureServerOptions, serverSchema } from "../../src/server/server-options.ts";
@@ -368,6 +369,14 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     expect(await statusesAtOnce(limited, 1001, {})).toContain("rate limit exceeded");
     await using wall = await secured({ rateLimit: { perPeer: false } });
     expect(await statusesAtOnce(wall, 1001, {})).toEqual(new Set(["missing credentials"]));
+  },
+  "rateLimit.store": async () => {
+    const store = memoryRateLimitStore();
+    const options = { rateLimit: { perPeer: { points: 3, durationSec: day }, store } };
+    await using wall = await secured(options);
+    await using other = await secured(options);
+    expect(await callsUntil(wall, "rate limit exceeded", 10)).toBe(3);
+    expect(await callsUntil(other, "rate limit exceeded", 10)).toBe(0);
   },
   "rateLimit.perPrincipal.points": async () => {
     await using wall = await secured({ rateLimit: { perPrincipal: { points: 3, durationSec: day } } });
@@ -1016,8 +1025,14 @@ describe("the options of a server", () => {
     expect(clientChannelOptionsSchema.parse(given)).toStrictEqual({ "grpc.keepalive_timeout_ms": 5 });
   });
 
-  it.each(["tls.crl", "rateLimit.store"])("%s, which is not built, is unknown", (path) => {
-    expect(problemsOf(nested(path, true))).toContain(`${path}: unknown option`);
+  it("tls.crl, which is not built, is unknown", () => {
+    expect(problemsOf(nested("tls.crl", true))).toContain("tls.crl: unknown option");
+  });
+
+  it("what counts nothing is no rate limit store", () => {
+    expect(problemsOf(nested("rateLimit.store", { take() {} }))).toContain(
+      "rateLimit.store: expected a rate limit store: an object with consume(key, cost, limit), such as redisRateLimitStore({ client })",
+    );
   });
 
   it.each([

@@ -2,10 +2,14 @@
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/grpc/method.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
+import { createSecureServer } from "../../src/server/secure-server.ts";
+import { check, watch } from "../harness/health.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
-import { waitMs } from "../harness/time.ts";
+import { waitMs, withTimeEnough } from "../harness/time.ts";
 
 /** Handlers that note which calls they accepted, and take a moment. */
 function slowHandlers(accepted: Set<string>, moment: () => Promise<void>): UntypedServiceImplementation {
@@ -177,6 +181,51 @@ describe("shutdown", () => {
     expect(line).toMatchObject({ grpc_code: "CANCELLED", ended_by: "transport" });
     expect(line["reason"]).toBeUndefined();
     await shutdown;
+    await wall.close();
+  });
+
+  it.each(kinds)(
+    "C9 O1 %s: with drainDelayMs health is NOT_SERVING at once, and calls are taken until the delay is over",
+    (kind) =>
+      withTimeEnough(500, async (drainDelayMs) => {
+        await using wall = await secured();
+        const metadata = await wall.authorized();
+        const probe = watch(wall.client(), "");
+        await probe.next("SERVING");
+        const shutdown = wall.server.shutdown({ drainDelayMs });
+        await probe.next("NOT_SERVING");
+        const told: string[] = [];
+        const health: unknown[] = [];
+        // Over a new connection each: a balancer that has not noticed yet still opens some.
+        while (told.at(-1) !== "UNAVAILABLE") {
+          health.push((await check(wall.client(), "test.v1.Kinds")).value);
+          told.push((await invoke(wall.client(), kind, { metadata })).name);
+        }
+        await shutdown;
+        const taken = told.length - 1;
+        expect(told.slice(0, taken)).toEqual(Array.from({ length: taken }, () => "OK"));
+        expect(health.slice(0, taken)).toEqual(
+          Array.from({ length: taken }, () => ({ status: "NOT_SERVING" })),
+        );
+        return taken > 0;
+      }),
+  );
+
+  it("C9 drainDelayMs holds up no server that never listened", async () => {
+    const server = createSecureServer({
+      tls: { plaintext: "loopback" },
+      authentication: anonymous(),
+      authorization: allowAuthenticated(),
+      logger: false,
+    });
+    await server.shutdown({ drainDelayMs: 2_147_483_647 });
+  });
+
+  it.each([-1, 0.5, 2_147_483_648, "1s"])("C9 drainDelayMs: %j is refused", async (drainDelayMs) => {
+    const wall = await secured();
+    await expect(wall.server.shutdown({ drainDelayMs: drainDelayMs as number })).rejects.toThrow(
+      "shutdown.drainDelayMs: ",
+    );
     await wall.close();
   });
 });

@@ -16,6 +16,9 @@
  * - a credential that verified from this peer since its failures began, or as the last one on this connection;
  * - any other on a connection on which none has failed, one at a time, as long as the connections of the peer on which one
  *   has failed are fewer than the points of a window.
+ *
+ * With a store that instances share, failures and blocks are those of all instances. Everything else is this process's own:
+ * what verified, and what is being verified.
  */
 import { type CallContext, ContextKey, type ReadonlyMetadata } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
@@ -24,8 +27,12 @@ import { isHealthProbe } from "../../grpc/method.ts";
 import type { Peer } from "../../grpc/peer.ts";
 import { peerKey } from "../../grpc/peer-key.ts";
 import { Holders } from "../../transport/holders.ts";
-import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
+import { sharedKeyPrefix } from "./limiter.ts";
+import { MemoryRateLimiter } from "./memory-rate-limiter.ts";
+import type { RateLimit } from "./rate-limit-store.ts";
 import { type Enforcement, rateLimitExceeded, refuseForNow } from "./refusal.ts";
+import { SharedFailures } from "./shared-failures.ts";
+import type { SharedStore } from "./shared-store.ts";
 import { type CredentialKeys, type Decision, VerificationPlaces } from "./verification-places.ts";
 
 export interface FailedAuthenticationOptions {
@@ -35,6 +42,8 @@ export interface FailedAuthenticationOptions {
   readonly enforcement: Enforcement;
   /** Is every address that of a sidecar, so that only a certificate tells who calls? Default: false. */
   readonly addressesAreShared?: boolean;
+  /** Counts the failures of all instances. Default: this process counts alone. */
+  readonly store?: SharedStore | undefined;
 }
 
 interface Credentials {
@@ -46,6 +55,11 @@ interface Credentials {
 export interface FailedAuthenticationLimit {
   /** Stands before authentication. */
   readonly middleware: Middleware;
+  /**
+   * To be called while another answer of the store is waited for: asks what the middleware will need. Undefined where there
+   * is no store.
+   */
+  readonly askMeanwhile: ((call: CallContext) => void) | undefined;
   /** To be told how authentication judged each call. */
   readonly verdicts: {
     pending(call: CallContext): void;
@@ -65,12 +79,16 @@ export function failedAuthenticationLimit(options: FailedAuthenticationOptions):
       appliesTo: (method) => !isHealthProbe(method),
       onCall: (call) => failures.admit(call),
     }),
+    askMeanwhile: options.store === undefined ? undefined : (call) => void failures.learn(call),
     verdicts: failures,
   };
 }
 
 class FailedAuthentications {
   readonly #limiter: MemoryRateLimiter;
+  /** The same two, of all instances. */
+  readonly #shared: SharedFailures | undefined;
+  readonly #sharedConnections: SharedFailures | undefined;
   /** Connections of a peer on which a credential failed, by window. */
   readonly #connections: MemoryRateLimiter;
   readonly #points: number;
@@ -92,9 +110,26 @@ class FailedAuthentications {
   #isQuiet = true;
 
   constructor(options: FailedAuthenticationOptions) {
-    const { limit, credentials, enforcement, addressesAreShared = false } = options;
+    const { limit, credentials, enforcement, addressesAreShared = false, store } = options;
     this.#limiter = new MemoryRateLimiter(limit);
-    this.#connections = new MemoryRateLimiter({ points: limit.points, durationSec: limit.durationSec });
+    const ofConnections: RateLimit = { points: limit.points, durationSec: limit.durationSec };
+    this.#connections = new MemoryRateLimiter(ofConnections);
+    if (store !== undefined) {
+      const onLearned = (key: string): void => this.#learned(key);
+      const shared = { store, onLearned };
+      this.#shared = new SharedFailures({
+        ...shared,
+        limit,
+        keyPrefix: sharedKeyPrefix("login"),
+        local: this.#limiter,
+      });
+      this.#sharedConnections = new SharedFailures({
+        ...shared,
+        limit: ofConnections,
+        keyPrefix: sharedKeyPrefix("login-connection"),
+        local: this.#connections,
+      });
+    }
     this.#points = limit.points;
     this.#credentials = credentials;
     this.#enforcement = enforcement;
@@ -108,6 +143,25 @@ class FailedAuthentications {
   }
 
   admit(call: CallContext): void | Promise<void> {
+    const learning = this.learn(call);
+    return learning === undefined ? this.#admit(call) : learning.then(() => this.#admit(call));
+  }
+
+  /** Resolves when it is known what other instances counted of the call's peer; undefined where nothing is to be waited for. */
+  learn(call: CallContext): Promise<void> | undefined {
+    if (this.#shared === undefined || !this.#credentials.arePresentedBy(call)) return undefined;
+    const { peer } = call;
+    const told = this.#canBeTold(peer);
+    return this.#shared.learn(call, told ? peerKey(peer) : this.#keysOf(call).limit);
+  }
+
+  /** Other instances counted failures too. */
+  #learned(limit: string): void {
+    this.#watchfulUntil = performance.now() + this.#memoryMs;
+    this.#places.refuseWaiting(limit);
+  }
+
+  #admit(call: CallContext): void | Promise<void> {
     // With fewer places taken in all than a peer has points, no peer can have too many.
     this.#isQuiet = performance.now() >= this.#watchfulUntil && this.#places.taken < this.#points;
     if (this.#isQuiet) return;
@@ -168,12 +222,15 @@ class FailedAuthentications {
     if (first) {
       this.#tainted.add(peer);
       this.#connections.consume(limit, 1, now);
+      this.#sharedConnections?.count(call, limit);
     }
     // Failures of calls that were under way when their peer was blocked do not make the block longer.
     if (counted || this.#limiter.refusedFor(limit, now) > 0) return first;
     this.#limiter.consume(limit, 1, now);
     // That was the last one: the block begins now, and the next call is refused before its credential is verified.
     if (this.#limiter.refusedFor(limit, now) > 0) this.#limiter.consume(limit, 1, now);
+    // Only now: the answer has this failure in it.
+    this.#shared?.count(call, limit);
     return true;
   }
 

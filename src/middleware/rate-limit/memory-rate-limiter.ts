@@ -1,13 +1,5 @@
 // The in-process limiter: counts each key in a fixed window, in bounded memory, without timers and without promises.
-
-export interface RateLimit {
-  /** How much a key may consume within one window. */
-  readonly points: number;
-  /** The length of the window, in seconds. It starts with the first consumption. */
-  readonly durationSec: number;
-  /** For how long a key that went over is refused, in seconds. Default: until its window ends. */
-  readonly blockDurationSec?: number | undefined;
-}
+import type { RateLimit } from "./rate-limit-store.ts";
 
 /**
  * Fixed windows, one for each key; at most `maxKeys` of them.
@@ -72,6 +64,36 @@ export class MemoryRateLimiter {
   /** How many points the key has left. Consumes nothing. */
   left(key: string, nowMs: number): number {
     return this.#points - (this.#openWindow(key, nowMs)?.consumed ?? 0);
+  }
+
+  /** The same for what is known of the key itself: new keys that share one counter in a full table do not count as refused. */
+  blockedFor(key: string, nowMs: number): number {
+    const entry = this.#entries.get(key);
+    if (entry === undefined || nowMs >= entry.endsAt || entry.consumed < this.#points) return 0;
+    return waitOf(entry, nowMs);
+  }
+
+  /**
+   * Refuses the key for `forMs`, because another process counted it as over; no longer than it would be refused here.
+   * Nothing where the table is full of keys that must stay.
+   */
+  block(key: string, forMs: number, nowMs: number): void {
+    const entry = this.#entries.get(key) ?? this.#newEntry(key, nowMs);
+    if (entry === undefined) return;
+    const longestMs = Math.max(this.#windowMs, this.#blockMs ?? 0);
+    entry.consumed = this.#points;
+    entry.endsAt = nowMs + Math.min(forMs, longestMs);
+    (this.#blockMs === undefined ? this.#spent : this.#blocked).append(entry);
+  }
+
+  /** The key consumed at least `points` in its window, because other processes counted so many. */
+  raise(key: string, points: number, nowMs: number): void {
+    const entry = this.#entries.get(key) ?? this.#newEntry(key, nowMs);
+    if (entry === undefined) return;
+    if (nowMs >= entry.endsAt) this.#startWindow(entry, nowMs);
+    if (entry.consumed >= points) return;
+    entry.consumed = Math.min(points, this.#points);
+    if (entry.consumed === this.#points) this.#spent.append(entry);
   }
 
   /** What counts for the key now: its own window or, in a full table, the shared one. Undefined where neither is open. */

@@ -5,15 +5,18 @@ import { z } from "zod";
 import { type CallContext, ContextKey } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { type Principal, principalKey } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
 import { parseOptions } from "../../config/options.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
 import { peerKey } from "../../grpc/peer-key.ts";
 import { type ObservedSeries, observed } from "../../observability/instruments.ts";
 import { InFlight, type InFlightCounter } from "./in-flight.ts";
-import { MemoryRateLimiter, type RateLimit } from "./memory-rate-limiter.ts";
+import { Limiter, sharedKeyPrefix } from "./limiter.ts";
+import type { RateLimit, RateLimitStore } from "./rate-limit-store.ts";
 import { type Enforcement, refuseForNow, refuseOneMore } from "./refusal.ts";
+import { SharedStore } from "./shared-store.ts";
 
-/** Each limit is in this process alone. `false` turns one off. */
+/** `false` turns a limit off. */
 export interface RateLimitOptions {
   /**
    * Calls of one peer: its verified certificate, else its address (IPv6 by /64); behind a configured proxy the address
@@ -37,6 +40,13 @@ export interface RateLimitOptions {
   readonly inFlightPerPrincipal?: number | false | undefined;
   /** Messages that one call with a request stream may send. Default: false. */
   readonly messagesPerStream?: MessageLimit | false | undefined;
+  /**
+   * Where `perPeer`, `perPrincipal` and `failedAuthentication` are counted, those of `methods` too, so that all instances of
+   * a service count together: `redisRateLimitStore({ client })` of `grpc-palisade/redis`, or your own. Where it does not
+   * answer, each process counts by itself. Calls in flight and messages of a stream are counted by each process. A server
+   * closes it when it has shut down; who uses the middleware on its own closes it. Default: this process.
+   */
+  readonly store?: RateLimitStore | undefined;
 }
 
 /** How many messages a stream may carry within a window, which starts with its first message. */
@@ -54,6 +64,7 @@ export interface RateLimits {
   readonly failedAuthentication: RateLimit | false;
   readonly inFlightPerPrincipal: number | false;
   readonly messagesPerStream: MessageLimit | false;
+  readonly store?: RateLimitStore | undefined;
 }
 
 /**
@@ -77,6 +88,14 @@ const seconds = z.number().positive().max(315_360_000);
 const limit = z.strictObject({ points: count, durationSec: seconds, blockDurationSec: seconds.optional() });
 const messageLimit = z.strictObject({ points: count, durationSec: seconds });
 const off = z.literal(false);
+const store = z.custom<RateLimitStore>(
+  isStore,
+  "expected a rate limit store: an object with consume(key, cost, limit), such as redisRateLimitStore({ client })",
+);
+
+function isStore(value: unknown): boolean {
+  return typeof value === "object" && value !== null && typeof Reflect.get(value, "consume") === "function";
+}
 
 /** The shape of `rateLimit`; the only place where its defaults stand. */
 export const rateLimitSchema: z.ZodType<RateLimits, RateLimitOptions> = z.strictObject({
@@ -85,6 +104,7 @@ export const rateLimitSchema: z.ZodType<RateLimits, RateLimitOptions> = z.strict
   failedAuthentication: z.union([limit, off]).default({ points: 20, durationSec: 60, blockDurationSec: 300 }),
   inFlightPerPrincipal: z.union([count, off]).default(200),
   messagesPerStream: z.union([messageLimit, off]).default(false),
+  store: store.optional(),
 });
 
 /** The shape of a method's `rateLimit`. */
@@ -115,8 +135,9 @@ export function rateLimit(options: RateLimitOptions = {}): Middleware {
     name: "rate-limit",
     appliesTo: (method) => (peers.limits || principals.limits || messages.limits) && isLimited(method),
     onCall(call) {
-      peers.admit(call);
-      if (call.principal !== undefined) principals.admit(call);
+      const admitted = peers.admit(call);
+      if (call.principal === undefined) return admitted;
+      return isThenable(admitted) ? admitted.then(() => principals.admit(call)) : principals.admit(call);
     },
     ...(messages.limits
       ? {
@@ -148,13 +169,20 @@ function limitersOf(options: RateLimitOptions): Limiters {
   return newLimiters(parseOptions(rateLimitSchema, options, "rateLimit"), "refuse");
 }
 
-/** For a server: `perPeer`, over limiters that its methods share. */
-export function peerLayer(limiters: Limiters): Middleware {
+/**
+ * For a server: `perPeer`, over limiters that its methods share. While the store is waited for, `meanwhile` may ask it for
+ * more, which then costs no round trip of its own.
+ */
+export function peerLayer(limiters: Limiters, meanwhile?: (call: CallContext) => void): Middleware {
   const peers = new PeerLimit("peer-rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "peer-rate-limit",
     appliesTo: (method) => peers.limits && isLimited(method),
-    onCall: (call) => peers.admit(call),
+    onCall(call) {
+      const admitted = peers.admit(call);
+      if (isThenable(admitted)) meanwhile?.(call);
+      return admitted;
+    },
   });
 }
 
@@ -177,6 +205,11 @@ export function messageLayer(limiters: Limiters): Middleware {
     appliesTo: (method) => messages.limits && streamsRequests(method.kind),
     onRequest: (_message, call) => messages.admit(call),
   });
+}
+
+/** Lets go of what the store holds. Rejects where the store does. */
+export async function closeRateLimitStore({ store }: Pick<RateLimits, "store">): Promise<void> {
+  await store?.close?.();
 }
 
 function isLimited(method: MethodInfo): boolean {
@@ -207,38 +240,52 @@ const byInFlight = decidedBy("in_flight");
 
 /** What counts: one set for a server, and one for each method that has limits of its own. */
 export interface Limiters {
-  readonly perPeer: MemoryRateLimiter | undefined;
-  readonly perPrincipal: MemoryRateLimiter | undefined;
+  readonly perPeer: Limiter | undefined;
+  readonly perPrincipal: Limiter | undefined;
   readonly inFlight: InFlight | undefined;
   readonly messages: MessageLimit | undefined;
   readonly cost: number;
   readonly enforcement: Enforcement;
+  /** What instances share. */
+  readonly store: SharedStore | undefined;
 }
 
 export function newLimiters(limits: RateLimits, enforcement: Enforcement): Limiters {
+  const store = limits.store === undefined ? undefined : new SharedStore(limits.store);
   return {
-    perPeer: limiterOf(limits.perPeer),
-    perPrincipal: limiterOf(limits.perPrincipal),
+    perPeer: limiterOf(limits.perPeer, sharedKeyPrefix("peer"), store),
+    perPrincipal: limiterOf(limits.perPrincipal, sharedKeyPrefix("principal"), store),
     inFlight: inFlightOf(limits),
     messages: limits.messagesPerStream || undefined,
     cost: 1,
     enforcement,
+    store,
   };
 }
 
-/** The server's, with what a method has of its own in their place. */
-export function methodLimiters(server: Limiters, own: MethodRateLimits): Limiters {
+/** The server's, with what a method, or an entry of `methods` for several, has of its own in their place. */
+export function methodLimiters(server: Limiters, own: MethodRateLimits, path: string): Limiters {
+  const { perPeer, perPrincipal } = own;
+  const { store } = server;
   return {
     ...server,
-    perPeer: own.perPeer === undefined ? server.perPeer : limiterOf(own.perPeer),
-    perPrincipal: own.perPrincipal === undefined ? server.perPrincipal : limiterOf(own.perPrincipal),
+    perPeer:
+      perPeer === undefined ? server.perPeer : limiterOf(perPeer, sharedKeyPrefix("peer", path), store),
+    perPrincipal:
+      perPrincipal === undefined
+        ? server.perPrincipal
+        : limiterOf(perPrincipal, sharedKeyPrefix("principal", path), store),
     messages: own.messagesPerStream === undefined ? server.messages : own.messagesPerStream || undefined,
     cost: own.cost ?? 1,
   };
 }
 
-function limiterOf(of: RateLimit | false): MemoryRateLimiter | undefined {
-  return of === false ? undefined : new MemoryRateLimiter(of);
+function limiterOf(
+  limit: RateLimit | false,
+  keyPrefix: string,
+  store: SharedStore | undefined,
+): Limiter | undefined {
+  return limit === false ? undefined : new Limiter({ limit, keyPrefix, store });
 }
 
 function inFlightOf({ inFlightPerPrincipal }: RateLimits): InFlight | undefined {
@@ -258,16 +305,19 @@ class PeerLimit {
     return this.#limiters.perPeer !== undefined;
   }
 
-  admit(call: CallContext): void {
-    consume(call, this.#layer, this.#limiters.perPeer, peerKey(call.peer), this.#limiters, byPeer);
+  admit(call: CallContext): void | Promise<void> {
+    return consume(call, this.#layer, this.#limiters.perPeer, peerKey(call.peer), this.#limiters, byPeer);
   }
 }
+
+/** The store is being asked for the call. Released in the meantime, the call has ended and takes no counter. */
+const asking = Symbol("asking");
 
 class PrincipalLimit {
   readonly #layer: string;
   readonly #limiters: Limiters;
   /** Of this limit alone: two layers on one call must not release each other's counter. */
-  readonly #taken = new ContextKey<InFlightCounter | undefined>("rate-limit.in-flight");
+  readonly #taken = new ContextKey<InFlightCounter | typeof asking | undefined>("rate-limit.in-flight");
 
   constructor(layer: string, limiters: Limiters) {
     this.#layer = layer;
@@ -278,10 +328,27 @@ class PrincipalLimit {
     return this.#limiters.perPrincipal !== undefined || this.#limiters.inFlight !== undefined;
   }
 
-  admit(call: CallContext): void {
-    const { perPrincipal, inFlight, enforcement } = this.#limiters;
+  admit(call: CallContext): void | Promise<void> {
     const key = callerKey(call);
-    consume(call, this.#layer, perPrincipal, key, this.#limiters, byPrincipal);
+    const consumed = consume(
+      call,
+      this.#layer,
+      this.#limiters.perPrincipal,
+      key,
+      this.#limiters,
+      byPrincipal,
+    );
+    if (!isThenable(consumed)) return this.#take(call, key);
+    call.set(this.#taken, asking);
+    return consumed.then(() => {
+      if (call.get(this.#taken) !== asking) return;
+      call.set(this.#taken, undefined);
+      this.#take(call, key);
+    });
+  }
+
+  #take(call: CallContext, key: string): void {
+    const { inFlight, enforcement } = this.#limiters;
     if (inFlight === undefined) return;
     const taken = inFlight.take(key);
     if (taken === undefined) {
@@ -297,7 +364,7 @@ class PrincipalLimit {
     const taken = call.get(this.#taken);
     if (taken === undefined) return;
     call.set(this.#taken, undefined);
-    this.#limiters.inFlight?.release(taken);
+    if (taken !== asking) this.#limiters.inFlight?.release(taken);
   }
 }
 
@@ -356,20 +423,33 @@ function boundedPrincipalKey(principal: Principal): string {
   return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
 }
 
+/** Without a promise where nobody has to be waited for. */
 function consume(
   call: CallContext,
   layer: string,
-  limiter: MemoryRateLimiter | undefined,
+  limiter: Limiter | undefined,
   key: string,
   { cost, enforcement }: Limiters,
   decided: Decided,
-): void {
+): void | Promise<void> {
   if (limiter === undefined) return;
-  const retryAfterMs = limiter.consume(key, cost, performance.now());
-  if (retryAfterMs === 0) {
+  const refusedForMs = limiter.consume(call, key, cost);
+  if (isThenable(refusedForMs))
+    return refusedForMs.then((later) => conclude(call, layer, enforcement, decided, later));
+  conclude(call, layer, enforcement, decided, refusedForMs);
+}
+
+function conclude(
+  call: CallContext,
+  layer: string,
+  enforcement: Enforcement,
+  decided: Decided,
+  refusedForMs: number,
+): void {
+  if (refusedForMs === 0) {
     decided.allowed.value += 1;
     return;
   }
   decided.limited.value += 1;
-  refuseForNow(call, layer, enforcement, retryAfterMs);
+  refuseForNow(call, layer, enforcement, refusedForMs);
 }

@@ -141,6 +141,8 @@ export class VerificationPlaces {
 
   /** Resolves when the call's credential may be verified. Rejects with the refusal. */
   wait(call: CallContext, keys: CredentialKeys): Promise<void> {
+    // It ended while a store was asked: nobody would take it out of the line.
+    if (call.signal.aborted) return Promise.resolve();
     const line = this.#lineOf(keys.limit);
     if (line.waiting >= mostWaitingOfOne || this.#waiting >= mostWaiting) throw this.#rules.refusal(fullMs);
     return new Promise((resolve, reject) => {

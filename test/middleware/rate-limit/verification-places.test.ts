@@ -82,6 +82,17 @@ describe("places", () => {
     expect([places.taken, places.size]).toEqual([0, 0]);
   });
 
+  it("C12 a call that ended before it would wait does not wait", async () => {
+    const places = onePlace();
+    const holder = call(peer, "first");
+    places.begin(holder, first);
+    const ended = call(peer, "second");
+    ended.abort("cancelled");
+    await places.wait(ended, second);
+    places.end(holder);
+    expect([places.taken, places.size]).toEqual([0, 0]);
+  });
+
   it("L8 a call that ends after its authenticator was asked keeps its place until that settles", () => {
     const places = onePlace();
     const holder = call(peer, "first");
