@@ -50,6 +50,8 @@ function inOurWords(issue: z.core.$ZodRawIssue): string | undefined {
       return tooSmall(issue);
     case "too_big":
       return tooBig(issue);
+    case "invalid_union":
+      return expectedBy(issue);
     default:
       return undefined;
   }
@@ -156,12 +158,11 @@ function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
       describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, where),
     );
     if (told.length > 0) return [...new Set(told)];
-    return [`${path || "options"}: ${expectedBy(issue) ?? issue.message}`];
   }
   return [`${path || "options"}: ${issue.message}`];
 }
 
-type UnionIssue = Extract<z.core.$ZodIssue, { readonly code: "invalid_union" }>;
+type UnionIssue = Pick<Extract<z.core.$ZodIssue, { readonly code: "invalid_union" }>, "errors">;
 
 /** The problems of the forms that were meant: those whose kind the value has. None where it has the kind of no form. */
 function meantIn({ errors }: UnionIssue): readonly z.core.$ZodIssue[] {

@@ -9,6 +9,8 @@ export type JSONWebKeySet = import("jose", { with: { "resolution-mode": "import"
 export type JWTHeaderParameters = import("jose", { with: {
   "resolution-mode": "import",
 }}).JWTHeaderParameters;
+export type JWTVerifyGetKey = import("jose", { with: { "resolution-mode": "import" }}).JWTVerifyGetKey;
+export type JWTVerifyOptions = import("jose", { with: { "resolution-mode": "import" }}).JWTVerifyOptions;
 export type CryptoKey = import("jose", { with: { "resolution-mode": "import" }}).CryptoKey;
 
 export const jose: Jose = loadJose();

@@ -4,7 +4,7 @@ import type { JWK } from "jose";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Call } from "../../../src/chain/context.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
-import { jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
 import { keptLog, type LogLine } from "../../harness/secured.ts";
 import { waitMs } from "../../harness/time.ts";
 import { audience, issuer, type JwksServer, jwksServer, signingKey, token } from "./identity-provider.ts";

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { constants, createHmac, createSecretKey, generateKeyPairSync, sign } from "node:crypto";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ConfigError } from "../../../src/grpc/errors.ts";
-import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
 import {
   type Alg,
   audience,

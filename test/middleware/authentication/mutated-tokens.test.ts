@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
-import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
 import { audience, issuer } from "./identity-provider.ts";
 import { incomingCall, verdict } from "./incoming-call.ts";
 import { bare, mutatedTokens, mutationKeys, mutationNow } from "./mutated-tokens.ts";

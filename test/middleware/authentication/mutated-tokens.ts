@@ -535,7 +535,7 @@ class Mutations {
       () => `/**/${good}`,
       () => this.#random.of(oddValues),
       () => `${"[".repeat(900)}${"]".repeat(900)}`,
-      () => good.replace("{", '{"deep":' + '{"a":'.repeat(300) + "1" + "}".repeat(300) + ","),
+      () => good.replace("{", `{"deep":${'{"a":'.repeat(300)}1${"}".repeat(300)},`),
       () => Buffer.concat([bytes.subarray(0, -1), Buffer.from([0xff]), Buffer.from("}")]),
       () => Buffer.from(good.replace("}", ',"x":"\u00ff"}'), "latin1"),
       () => Buffer.concat([bytes.subarray(0, -1), Buffer.from(',"x":"'), this.#badUtf8(), Buffer.from('"}')]),
