@@ -108,7 +108,7 @@ export interface JwtOptions {
   /** Tokens whose signature need not be computed again. */
   readonly cache?:
     | {
-        /** How many tokens are kept. Default: 10,000. */
+        /** How many tokens are kept at most. Default: 10,000. */
         readonly maxEntries?: number | undefined;
         /** How long a token is kept, in seconds; never beyond its `exp`. Default: 60. */
         readonly maxAgeSec?: number | undefined;

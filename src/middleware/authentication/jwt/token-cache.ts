@@ -27,43 +27,54 @@ const lookups = observed("counter", "palisade.token_cache.lookups", {
 const hits = lookups({ "palisade.result": "hit" });
 const misses = lookups({ "palisade.result": "miss" });
 
-/** By SHA-256 of the token. Full, it forgets what was used longest ago. Only tokens that verified ever enter. */
+/**
+ * By SHA-256 of the token. Only tokens that verified ever enter. There are two generations, each of half the entries: a token
+ * enters the new one, and again with each use; once that is full it becomes the old one, and what was in the old one is
+ * forgotten. So the tokens that were used last stay. One map in the order of use would be taken apart with each call: a
+ * `Map` of 10,000 entries needs 15 to 100 µs where entries are taken out and put in again all the time.
+ */
 export class TokenCache {
-  /** In the order of use, the newest last. */
-  readonly #entries: Map<string, Entry> = new Map();
-  readonly #maxEntries: number;
+  #new: Map<string, Entry> = new Map();
+  #old: Map<string, Entry> = new Map();
+  readonly #maxPerGeneration: number;
   readonly #maxAgeMs: number;
 
   constructor(options: TokenCacheOptions) {
-    this.#maxEntries = options.maxEntries;
+    this.#maxPerGeneration = Math.ceil(options.maxEntries / 2);
     this.#maxAgeMs = options.maxAgeSec * 1000;
   }
 
   /** Was this token seen to be ours? True for an aged entry too. */
   has(digest: string): boolean {
-    return this.#entries.has(digest);
+    return this.#new.has(digest) || this.#old.has(digest);
   }
 
   get(digest: string): VerifiedToken | undefined {
-    const entry = this.#entries.get(digest);
-    if (entry !== undefined) this.#entries.delete(digest);
+    const known = this.#new.get(digest);
+    const entry = known ?? this.#old.get(digest);
     if (entry === undefined || performance.now() - entry.verifiedAt >= this.#maxAgeMs) {
       misses.value += 1;
       return undefined;
     }
-    this.#entries.set(digest, entry);
+    if (known === undefined) this.#put(digest, entry);
     hits.value += 1;
     return entry.token;
   }
 
   set(digest: string, token: VerifiedToken): void {
-    this.#entries.delete(digest);
-    const [oldest] = this.#entries.size < this.#maxEntries ? [] : this.#entries.keys();
-    if (oldest !== undefined) this.#entries.delete(oldest);
-    this.#entries.set(digest, { token, verifiedAt: performance.now() });
+    this.#put(digest, { token, verifiedAt: performance.now() });
   }
 
   delete(digest: string): void {
-    this.#entries.delete(digest);
+    this.#new.delete(digest);
+    this.#old.delete(digest);
+  }
+
+  #put(digest: string, entry: Entry): void {
+    if (this.#new.size >= this.#maxPerGeneration && !this.#new.has(digest)) {
+      this.#old = this.#new;
+      this.#new = new Map();
+    }
+    this.#new.set(digest, entry);
   }
 }
