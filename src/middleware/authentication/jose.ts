@@ -2,6 +2,8 @@
  * The one place that loads jose, which is an ECMAScript module alone. Every supported Node can `require()` such a module
  * from our CommonJS build; Jest's own `require` cannot, so there Node's takes its place. No second copy of jose is made.
  */
+import { runInThisContext } from "node:vm";
+
 type Jose = typeof import("jose", { with: { "resolution-mode": "import" }});
 
 export type JWK = import("jose", { with: { "resolution-mode": "import" }}).JWK;
@@ -20,6 +22,8 @@ function loadJose(): Jose {
     // Written out, so that bundlers see it.
     return require("jose") as Jose;
   } catch {
-    return process.getBuiltinModule("node:module").createRequire(import.meta.url)("jose") as Jose;
+    // Jest gives its tests a context, a `process` and a `node:module` of its own. This is Node's own `process`.
+    const { getBuiltinModule } = runInThisContext("process") as NodeJS.Process;
+    return getBuiltinModule("node:module").createRequire(import.meta.url)("jose") as Jose;
   }
 }
