@@ -1,6 +1,6 @@
 // The keys of an issuer at one moment, and where they come from.
 import type { CallContext } from "../../../chain/context.ts";
-import { type JWK, type JWTVerifyGetKey, jose } from "../jose.ts";
+import { type CryptoKey, type JWK, type JWTVerifyGetKey, jose } from "../jose.ts";
 
 export interface KeySet {
   /** Two sets with the same text have the same keys. */
@@ -35,8 +35,23 @@ export function keySet(keys: readonly JWK[]): KeySet {
     text: JSON.stringify(keys),
     kids: new Set(kids),
     isNamed: kids.length === keys.length,
-    resolve: jose.createLocalJWKSet({ keys: [...keys] }),
+    resolve: memoized(jose.createLocalJWKSet({ keys: [...keys] })),
     resolveUnnamed: undefined,
+  };
+}
+
+/** jose looks at all members of all keys for each token. Only what it found is kept: no more names than keys. */
+function memoized(resolve: (...asked: Parameters<JWTVerifyGetKey>) => Promise<CryptoKey>): JWTVerifyGetKey {
+  const found = new Map<string, CryptoKey>();
+  return (header, token) => {
+    const name = JSON.stringify([header.alg, header.kid]);
+    return (
+      found.get(name) ??
+      resolve(header, token).then((key) => {
+        found.set(name, key);
+        return key;
+      })
+    );
   };
 }
 
