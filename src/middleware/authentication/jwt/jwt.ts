@@ -67,8 +67,8 @@ export interface JwtOptions {
   readonly requiredClaims?: readonly string[] | undefined;
   /**
    * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`). A claim of
-   * exactly that name goes first; in a path, a dot that belongs to a name is written `\\.` (`"resource_access.my\\.app.roles"`
-   * in a string of JavaScript has two backslashes there). Own members of objects only.
+   * exactly that name goes first. In a path a backslash stands before a dot that belongs to a name, which is two of them in
+   * a string of JavaScript: `"resource_access.my\\.app.roles"`. Own members of objects only.
    */
   readonly claims?:
     | {
