@@ -38,10 +38,14 @@ const rows: readonly Row[] = [
   ["L10", "limiter-bound", "false", "middleware/rate-limit/memory-rate-limiter"],
   ["Z10", "replaced-policy", "false", "server/replaced-policy"],
   // Who calls.
-  ["A1", "signature", "false", "middleware/authentication/jwt"],
-  ["A1", "signature-elsewhere", "true", "middleware/authentication/jwt"],
-  ["A1", "algorithms", "true", "middleware/authentication/jwt"],
-  ["A1", "audience", "", "server/authentication"],
+  [
+    "A1",
+    "signature",
+    '({ payload: JSON.parse(atob(arguments[0].split(".")[1])) })',
+    "middleware/authentication/jwt",
+  ],
+  ["A1", "algorithms", "...{}", "middleware/authentication/jwt"],
+  ["A1", "audience", "...{}", "server/authentication"],
   ["A1", "expiry", "", "middleware/authentication/jwt"],
   ["A2", "key-still-there", "false", "middleware/authentication/jwks"],
   ["A2", "issuer-certificate", "false", "middleware/authentication/jwks-request"],

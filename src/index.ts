@@ -57,13 +57,14 @@ export {
   apiKey,
 } from "./middleware/authentication/api-key.ts";
 export type { Authenticator } from "./middleware/authentication/authenticator.ts";
-export type { CertificateBound } from "./middleware/authentication/certificate-binding.ts";
 export {
   type FileApiKeyStore,
   type FileApiKeyStoreOptions,
   fileApiKeyStore,
 } from "./middleware/authentication/file-api-key-store.ts";
-export { type IsRevoked, type JwtKey, type JwtOptions, jwt } from "./middleware/authentication/jwt.ts";
+export type { CertificateBound } from "./middleware/authentication/jwt/certificate-binding.ts";
+export { type IsRevoked, type JwtKey, type JwtOptions, jwt } from "./middleware/authentication/jwt/jwt.ts";
+export type { SignatureAlgorithm } from "./middleware/authentication/jwt/public-jwk.ts";
 export {
   type IssueApiKeyOptions,
   issueApiKey,
@@ -71,7 +72,6 @@ export {
 } from "./middleware/authentication/memory-api-key-store.ts";
 export { type MtlsOptions, mtls } from "./middleware/authentication/mtls.ts";
 export { optional } from "./middleware/authentication/optional.ts";
-export type { SignatureAlgorithm } from "./middleware/authentication/verification-key.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
 export type {

@@ -8,7 +8,7 @@ import { apiKeySchema } from "../../src/middleware/authentication/api-key.ts";
 import { issueSchema } from "../../src/middleware/authentication/api-key-record.ts";
 import { authenticationSchema } from "../../src/middleware/authentication/authentication.ts";
 import { fileApiKeyStoreSchema } from "../../src/middleware/authentication/file-api-key-store.ts";
-import { jwtSchema } from "../../src/middleware/authentication/jwt.ts";
+import { jwtSchema } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
 import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
 import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";

@@ -61,6 +61,8 @@ function inOurWords(issue: z.core.$ZodRawIssue): string | undefined {
       return tooSmall(issue);
     case "too_big":
       return tooBig(issue);
+    case "invalid_union":
+      return expectedBy(issue);
     default:
       return undefined;
   }
@@ -167,16 +169,11 @@ function describeIssue(issue: z.core.$ZodIssue, where: string): string[] {
       describeIssue({ ...inner, path: [...issue.path, ...inner.path] }, where),
     );
     if (told.length > 0) return [...new Set(told)];
-    const own = issue.message === unionMessage ? undefined : issue.message;
-    return [`${path || "options"}: ${own ?? expectedBy(issue) ?? issue.message}`];
   }
   return [`${path || "options"}: ${issue.message}`];
 }
 
-/** zod's message where a union's schema has none of its own. */
-const unionMessage = "Invalid input";
-
-type UnionIssue = Extract<z.core.$ZodIssue, { readonly code: "invalid_union" }>;
+type UnionIssue = Pick<Extract<z.core.$ZodIssue, { readonly code: "invalid_union" }>, "errors">;
 
 /** The problems of the forms that were meant: those whose kind the value has. None where it has the kind of no form. */
 function meantIn({ errors }: UnionIssue): readonly z.core.$ZodIssue[] {

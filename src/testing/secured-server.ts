@@ -11,7 +11,7 @@ import {
   type SecureClientOptions,
 } from "../client/secure-client.ts";
 import { parseOptions, refused } from "../config/options.ts";
-import { jwt } from "../middleware/authentication/jwt.ts";
+import { jwt } from "../middleware/authentication/jwt/jwt.ts";
 import { allowAuthenticated } from "../middleware/authorization/allow-authenticated.ts";
 import { createSecureServer, type SecureServer } from "../server/secure-server.ts";
 import type { SecureServerOptions } from "../server/server-options.ts";

@@ -11,7 +11,7 @@ import {
 import { type Logger, pino } from "pino";
 import type { MethodKind } from "../../src/grpc/method.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
 import type { SecureServerOptions } from "../../src/server/server-options.ts";

@@ -13,7 +13,7 @@ import type { MethodKind } from "../../src/grpc/method.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { issueApiKey, memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { optional } from "../../src/middleware/authentication/optional.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";

@@ -15,7 +15,7 @@ import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { fileApiKeyStore } from "../../src/middleware/authentication/file-api-key-store.ts";
-import { type JwtOptions, jwt } from "../../src/middleware/authentication/jwt.ts";
+import { type JwtOptions, jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { issueApiKey, memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";

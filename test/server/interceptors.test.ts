@@ -15,7 +15,7 @@ import { methodInfo } from "../../src/grpc/method.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { authentication } from "../../src/middleware/authentication/authentication.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { authorization } from "../../src/middleware/authorization/authorization.ts";
 import type { Authorizer } from "../../src/middleware/authorization/authorizer.ts";

@@ -3,7 +3,7 @@ import { Client, credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { ConfigError } from "../../src/grpc/errors.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
 import type { SecureInterceptorsOptions } from "../../src/server/server-options.ts";
 import { goodHandlers, invoke, kindsDefinition, paths } from "../harness/kinds.ts";

@@ -6,7 +6,7 @@ import { DiagLogLevel, diag, type MeterProvider, metrics } from "@opentelemetry/
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { issueApiKey, memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { check } from "../harness/health.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";

@@ -5,7 +5,7 @@ import { createChannel, createClientFactory, createServer, ServerError } from "n
 import { beforeAll, describe, expect, it } from "vitest";
 import { currentContext } from "../../src/chain/current-context.ts";
 import type { AuditEntry } from "../../src/middleware/audit/audit-entry.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
 import { serverCredentials } from "../../src/tls/server-credentials.ts";

@@ -23,7 +23,7 @@ import { ConfigError } from "../../src/grpc/errors.ts";
 import type { AuditFailure } from "../../src/middleware/audit/audit-failures.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { memoryRateLimitStore } from "../../src/middleware/rate-limit/memory-rate-limit-store.ts";

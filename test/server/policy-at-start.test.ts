@@ -12,7 +12,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { defineHandlers } from "../../src/chain/define-handlers.ts";
 import { ConfigError, PolicyError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { type RbacOptions, rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";

@@ -2,7 +2,7 @@
 // attacker's address, wait for a bounded time and are never taken for guessers (A2, L8).
 import type { Client } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { invoke, kinds } from "../harness/kinds.ts";
 import { secured } from "../harness/secured.ts";
 import {

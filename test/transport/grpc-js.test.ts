@@ -18,7 +18,7 @@ import { describe, expect, it } from "vitest";
 import { createSecureClient } from "../../src/client/secure-client.ts";
 import { ConfigError, isOutgoingCallError } from "../../src/grpc/errors.ts";
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";

@@ -13,9 +13,10 @@ import {
   matchesName,
   parseNamePattern,
 } from "../../src/middleware/authentication/certificate-name-pattern.ts";
-import { readCompactJws } from "../../src/middleware/authentication/compact-jws.ts";
+import { parseClaimPath } from "../../src/middleware/authentication/jwt/claim-path.ts";
+import { readStrictToken } from "../../src/middleware/authentication/jwt/strict-token.ts";
+import { audienceProblem, readClaims } from "../../src/middleware/authentication/jwt/token-claims.ts";
 import { memoryApiKeyStore } from "../../src/middleware/authentication/memory-api-key-store.ts";
-import { readClaims } from "../../src/middleware/authentication/token-claims.ts";
 import { describeError } from "../../src/observability/error-description.ts";
 import { boundedText, redactSecrets } from "../../src/observability/redaction.ts";
 import { forwardedPeer } from "../../src/server/forwarded-peer.ts";
@@ -144,6 +145,7 @@ const fromXff = forwardedPeer({ trustedProxies: ["127.0.0.0/8", "::1"], addressF
 const fromHops = forwardedPeer({ trustedProxies: ["127.0.0.1"], addressFrom: "x-forwarded-for", hops: 32 });
 const fromEnvoy = forwardedPeer({ trustedProxies: ["127.0.0.1"], addressFrom: "x-envoy-external-address" });
 const behindMesh = forwardedPeers();
+const claimAt = (name: string) => ({ text: name, names: [name] });
 const claimsWith = (claims: Readonly<Record<string, unknown>>): unknown =>
   readClaims(
     { iss: "https://id.example", aud: "orders", exp: 4e9, sub: "ada", ...claims },
@@ -152,9 +154,14 @@ const claimsWith = (claims: Readonly<Record<string, unknown>>): unknown =>
       audiences: new Set(["orders"]),
       clockToleranceSec: 30,
       maxTokenAgeSec: undefined,
-      requiredClaims: ["sub"],
+      requiredClaims: [claimAt("sub")],
       certificateBound: "if-present",
-      paths: { subject: "sub", roles: "roles", permissions: "scope", tenant: "tenant" },
+      paths: {
+        subject: claimAt("sub"),
+        roles: [claimAt("roles")],
+        permissions: [claimAt("scope")],
+        tenant: claimAt("tenant"),
+      },
     },
   );
 /** As much JSON as there is text: parsed by Node, as deep as it goes. */
@@ -191,12 +198,15 @@ const parsers: Readonly<Record<string, (text: string) => unknown>> = {
   },
   authorization: (text) => bearerToken(call("authorization", text)),
   "a bearer token": (text) => bearerToken(call("authorization", `Bearer ${text}`))?.unverified,
-  "a token": readCompactJws,
-  "the header of a token": (text) => readCompactJws(`${base64url(text)}.${base64url("{}")}.AAAA`),
-  "the payload of a token": (text) => readCompactJws(`${base64url("{}")}.${base64url(text)}.AAAA`),
-  "the signature of a token": (text) => readCompactJws(`${base64url("{}")}.${base64url("{}")}.${text}`),
+  "a token": readStrictToken,
+  "the header of a token": (text) => readStrictToken(`${base64url(text)}.${base64url("{}")}.AAAA`),
+  "the payload of a token": (text) => readStrictToken(`${base64url("{}")}.${base64url(text)}.AAAA`),
+  "the signature of a token": (text) => readStrictToken(`${base64url("{}")}.${base64url("{}")}.${text}`),
   "claims of a token": (text) => claimsWith({ roles: text, scope: text, tenant: text, nested: json(text) }),
   "the audiences of a token": (text) => claimsWith({ aud: text.match(/[\s\S]{1,8}/g) }),
+  "the audiences of another service": (text) =>
+    audienceProblem(text.match(/[\s\S]{1,8}/g), new Set(["orders"])),
+  "the path of a claim": parseClaimPath,
   "the binding of a token": (text) => claimsWith({ cnf: { "x5t#S256": text } }),
   "an API key": (text) => key.authenticate(call("x-api-key", text)),
   traceparent: (text) => call("traceparent", text).traceId,

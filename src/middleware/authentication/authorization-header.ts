@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { hash, timingSafeEqual } from "node:crypto";
 import { type CallContext, ContextKey } from "../../chain/context.ts";
 import type { Peer } from "../../grpc/peer.ts";
-import { readCompactJws, type UnverifiedJws } from "./compact-jws.ts";
+import { readStrictToken, type UnverifiedToken } from "./jwt/strict-token.ts";
 
 /** Longer tokens are nobody's: no hash and no parser runs over what a stranger may make as long as it likes. */
 export const maxTokenLength = 16_384;
@@ -12,7 +12,7 @@ export class BearerToken {
   readonly text: string;
   readonly #peer: Peer;
   #digest: string | undefined = undefined;
-  #unverified: UnverifiedJws | null | undefined = undefined;
+  #unverified: UnverifiedToken | null | undefined = undefined;
 
   constructor(text: string, peer: Peer) {
     this.text = text;
@@ -26,8 +26,8 @@ export class BearerToken {
   }
 
   /** What the token says, unverified; undefined where it is no signed JSON token at all. */
-  get unverified(): UnverifiedJws | undefined {
-    if (this.#unverified === undefined) this.#unverified = readCompactJws(this.text) ?? null;
+  get unverified(): UnverifiedToken | undefined {
+    if (this.#unverified === undefined) this.#unverified = readStrictToken(this.text) ?? null;
     return this.#unverified ?? undefined;
   }
 }

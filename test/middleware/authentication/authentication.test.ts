@@ -9,7 +9,7 @@ import { anyOf } from "../../../src/middleware/authentication/any-of.ts";
 import { apiKey } from "../../../src/middleware/authentication/api-key.ts";
 import { authentication } from "../../../src/middleware/authentication/authentication.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
-import { jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
 import {
   issueApiKey,
   memoryApiKeyStore,

@@ -7,9 +7,9 @@ import { checkPrincipal } from "../../../src/chain/principal.ts";
 import { anyOf } from "../../../src/middleware/authentication/any-of.ts";
 import { authentication } from "../../../src/middleware/authentication/authentication.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
-import { jwt } from "../../../src/middleware/authentication/jwt.ts";
-import { shownClaim } from "../../../src/middleware/authentication/token-claims.ts";
-import { keysFrom, UnusableKey } from "../../../src/middleware/authentication/verification-key.ts";
+import { jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
+import { publicJwksFrom, UnusableKey } from "../../../src/middleware/authentication/jwt/public-jwk.ts";
+import { shownClaim } from "../../../src/middleware/authentication/jwt/token-claims.ts";
 import { bearer, incomingCall, outcomeOf, refusalBy } from "./incoming-call.ts";
 
 const { publicKey } = generateKeyPairSync("rsa", { modulusLength: 2048 });
@@ -120,12 +120,12 @@ describe("RSA keys with a public exponent that protects nothing", () => {
     const key = createPublicKey({ key: given, format: "jwk" });
     const pem = key.export({ type: "spki", format: "pem" });
     for (const value of [given, { keys: [given] }, key, pem])
-      expect(() => keysFrom(value)).toThrow(UnusableKey);
+      expect(() => publicJwksFrom(value)).toThrow(UnusableKey);
     expect(() => jwt({ issuer, audience: "orders", keys: pem.toString() })).toThrow(/public exponent/);
   });
 
   it.each([65_537n, 65_539n, 2n ** 256n - 1n])("A1 e = %s is accepted", (e) => {
-    expect(keysFrom(withExponent(e))).toHaveLength(1);
+    expect(publicJwksFrom(withExponent(e))).toHaveLength(1);
   });
 });
 

@@ -4,7 +4,8 @@ import type { JWK } from "jose";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Call } from "../../../src/chain/context.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
-import { jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
+import { remoteJwks } from "../../../src/middleware/authentication/jwt/remote-jwks.ts";
 import { keptLog, type LogLine } from "../../harness/secured.ts";
 import { waitMs } from "../../harness/time.ts";
 import { audience, issuer, type JwksServer, jwksServer, signingKey, token } from "./identity-provider.ts";
@@ -270,6 +271,23 @@ describe("jwks: rotation", () => {
     provider.publish(newKey.jwk);
     vi.advanceTimersByTime(believedMs / 2 + 1);
     expect(await verdict(authenticator, bearer(text))).toBe("invalid");
+  });
+
+  it("A2 a refreshed set with the same keys is the same set, so that verified tokens stay verified", async () => {
+    const keys = remoteJwks(new URL(provider.url), { maxStaleMs: 86_400_000 });
+    const call = fresh();
+    const renewed = async (...jwks: readonly JWK[]): Promise<unknown> => {
+      provider.publish(...jwks);
+      vi.advanceTimersByTime(10 * minutes);
+      expect(keys.believed(call)).toBeUndefined();
+      await keys.renew(call);
+      return keys.believed(call);
+    };
+    const first = await renewed(oldKey.jwk);
+    expect(first).toBeDefined();
+    const { kid = "", ...others } = oldKey.jwk;
+    expect(await renewed({ kid, ...others, x5t: "told anew" }, { kty: "oct", k: "AAAA" })).toBe(first);
+    expect(await renewed(oldKey.jwk, newKey.jwk)).not.toBe(first);
   });
 
   it("A2 an empty key set is the issuer's word: nothing verifies any more", async () => {

@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { constants, createHmac, createSecretKey, generateKeyPairSync, sign } from "node:crypto";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ConfigError } from "../../../src/grpc/errors.ts";
-import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
 import {
   type Alg,
   audience,
@@ -113,6 +113,52 @@ describe("jwt: good tokens", () => {
       ),
     );
     expect([principal.subject, ...principal.roles, ...principal.permissions]).toEqual(["u1", "a", "p"]);
+  });
+
+  it.each<[string, NonNullable<JwtOptions["claims"]>, Record<string, unknown>, string[], string[]]>([
+    [
+      "roles of several claims",
+      { roles: ["roles", "realm_access.roles", "groups"] },
+      { roles: ["a", "b"], realm_access: { roles: "b c" } },
+      ["a", "b", "c"],
+      [],
+    ],
+    [
+      "a dot in a name within a path",
+      { roles: "resource_access.my\\.app.roles" },
+      { resource_access: { "my.app": { roles: ["a"] }, my: { app: { roles: ["x"] } } } },
+      ["a"],
+      [],
+    ],
+    ["a dot in a name on its own", { roles: "acme\\.roles" }, { "acme.roles": ["a"] }, ["a"], []],
+    ["a backslash in a name", { roles: "a\\\\b.c" }, { "a\\b": { c: ["a"] } }, ["a"], []],
+    ["no such claim", { roles: ["realm_access.roles", "x\\.y"] }, { x: { y: ["a"] } }, [], []],
+    [
+      "scope for permissions",
+      { permissions: "scope" },
+      { scope: "order:read order:write" },
+      [],
+      ["order:read", "order:write"],
+    ],
+    ["scp as an array", { permissions: "scp" }, { scp: ["order:read"] }, [], ["order:read"]],
+    [
+      "both spellings of scopes",
+      { permissions: ["scope", "scp"] },
+      { scp: "order:read", scope: "order:write" },
+      [],
+      ["order:write", "order:read"],
+    ],
+  ])("A9 finds %s", async (_, paths, extra, roles, permissions) => {
+    const { principal } = await ours({ claims: paths }).authenticate(bearer(token(rsa, extra)));
+    expect([...principal.roles]).toEqual(roles);
+    expect([...principal.permissions]).toEqual(permissions);
+  });
+
+  it("A9 one claim of a list that has another shape makes the token invalid", async () => {
+    const authenticator = ours({ claims: { roles: ["roles", "groups"] } });
+    expect(await verdict(authenticator, bearer(token(rsa, { roles: ["a"], groups: { a: 1 } })))).toBe(
+      "invalid",
+    );
   });
 
   it.each([
@@ -497,6 +543,36 @@ describe("jwt: options", () => {
       "jwt.maxStaleSec",
     ],
     ["no URL", { keys: undefined, jwksUri: "jwks" }, "jwt.jwksUri: expected an absolute"],
+    [
+      "no audience at all",
+      { audience: undefined },
+      'jwt.audience: expected the name of this service, as it stands in the claim aud of its tokens, such as audience: "orders"; it is missing',
+    ],
+    ["an audience that is a number", { audience: 7 }, "jwt.audience: expected string or array"],
+    [
+      "a shared secret",
+      { keys: undefined, secret: "s3cret" },
+      "jwt.secret: not accepted: shared secrets (HMAC) never verify a token, because whoever verifies with a shared secret can " +
+        "also sign with it; give the issuer's public keys as keys, or its jwksUri",
+    ],
+    [
+      "HS256",
+      { algorithms: ["HS256"] },
+      "jwt.algorithms.0: HMAC (HS256, HS384, HS512) is never accepted, because whoever verifies with a shared secret can also " +
+        "sign with it; sign with a private key, and give the public ones as keys or jwksUri",
+    ],
+    ["an unknown algorithm", { algorithms: ["RS257"] }, 'jwt.algorithms.0: expected one of "RS256"'],
+    [
+      "a backslash before a letter",
+      { claims: { roles: "a\\b" } },
+      "jwt.claims.roles: a backslash stands before a dot",
+    ],
+    [
+      "a backslash at the end",
+      { requiredClaims: ["a\\"] },
+      "jwt.requiredClaims.0: a backslash stands before a dot",
+    ],
+    ["an empty list of claims", { claims: { roles: [] } }, "jwt.claims.roles: expected at least one claim"],
   ])("A1 refuses at start: %s", (_, options, message) => {
     const make = () => jwt(Object.assign({ issuer, audience, keys: rsa.jwk }, options));
     expect(make).toThrow(ConfigError);

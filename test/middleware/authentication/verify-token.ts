@@ -1,6 +1,6 @@
 // A process of its own that verifies one token, for environments that a test cannot set in its own process.
 import https, { Agent, globalAgent } from "node:https";
-import { jwt } from "../../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
 import { audience, issuer } from "./identity-provider.ts";
 import { bearer, verdict } from "./incoming-call.ts";
 

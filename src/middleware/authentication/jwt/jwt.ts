@@ -1,28 +1,24 @@
 // Signed JSON Web Tokens (RFC 7519, RFC 9068) as bearer tokens, verified as RFC 8725 advises.
 import type { KeyObject } from "node:crypto";
 import { z } from "zod";
-import type { CallContext } from "../../chain/context.ts";
-import type { Identity } from "../../chain/principal.ts";
-import { isThenable } from "../../chain/thenable.ts";
-import { isLoopbackTarget } from "../../config/loopback.ts";
-import { parseOptions } from "../../config/options.ts";
-import { ConfigError, CredentialError } from "../../grpc/errors.ts";
-import { type Authenticator, needsCertificates } from "./authenticator.ts";
-import { type BearerToken, bearerToken } from "./authorization-header.ts";
+import type { CallContext } from "../../../chain/context.ts";
+import type { Identity } from "../../../chain/principal.ts";
+import { isThenable } from "../../../chain/thenable.ts";
+import { isLoopbackTarget } from "../../../config/loopback.ts";
+import { parseOptions, refused } from "../../../config/options.ts";
+import { ConfigError, CredentialError } from "../../../grpc/errors.ts";
+import { type Authenticator, needsCertificates } from "../authenticator.ts";
+import { type BearerToken, bearerToken } from "../authorization-header.ts";
+import type { JWK } from "../jose.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
-import type { UnverifiedJws } from "./compact-jws.ts";
-import type { JWK } from "./jose.ts";
-import { fixedKeys, type KeyQuery, type KeySource, remoteJwks } from "./jwks.ts";
-import { isSignedBy, isSignedByLater } from "./signature.ts";
+import { type ClaimPath, parseClaimPath } from "./claim-path.ts";
+import { fixedKeys, type KeySet, type KeySource } from "./key-set.ts";
+import { publicJwksFrom, type SignatureAlgorithm, signatureAlgorithms, UnusableKey } from "./public-jwk.ts";
+import { remoteJwks } from "./remote-jwks.ts";
+import { checkHeader, type HeaderRules, mediaType } from "./strict-token.ts";
 import { TokenCache, type VerifiedToken } from "./token-cache.ts";
-import { type ClaimRules, checkTimes, readClaims, shownClaim } from "./token-claims.ts";
-import {
-  keysFrom,
-  type SignatureAlgorithm,
-  signatureAlgorithms,
-  UnusableKey,
-  type VerificationKey,
-} from "./verification-key.ts";
+import { checkTimes, shownClaim } from "./token-claims.ts";
+import { type NotVerified, TokenVerifier } from "./verification.ts";
 
 /** A public key: a PEM text (SubjectPublicKeyInfo or PKCS #1), a JWK, a `KeyObject`, or a JWK Set. */
 export type JwtKey = string | JWK | KeyObject | { readonly keys: readonly JWK[] };
@@ -67,21 +63,28 @@ export interface JwtOptions {
    * `logout+jwt`, is not taken for an access token (RFC 8725 section 3.11). Default: none.
    */
   readonly typ?: string | undefined;
-  /** Further claims that must be there, as names or dotted paths. Default: none. */
+  /** Further claims that must be there, as names or paths as in `claims`. Default: none. */
   readonly requiredClaims?: readonly string[] | undefined;
   /**
-   * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`). Roles and
-   * permissions are an array of names or one text with spaces between the names; absent means none, another shape makes
-   * the token invalid.
+   * Where in the token to find what the principal needs: a claim's name or a dotted path (`realm_access.roles`). A claim of
+   * exactly that name goes first. In a path a backslash stands before a dot that belongs to a name, which is two of them in
+   * a string of JavaScript: `"resource_access.my\\.app.roles"`. Own members of objects only.
    */
   readonly claims?:
     | {
         /** Who the token is about. Default: `sub`. */
         readonly subject?: string | undefined;
-        /** The principal's roles. Default: `roles`. */
-        readonly roles?: string | undefined;
-        /** The principal's permissions. Default: `permissions`. */
-        readonly permissions?: string | undefined;
+        /**
+         * The principal's roles: an array of names or one text with spaces between the names. The names of several claims
+         * are joined. A claim that is not there has none; one of another shape makes the token invalid. Default: `roles`.
+         */
+        readonly roles?: string | readonly string[] | undefined;
+        /**
+         * The principal's permissions, likewise. The scopes of OAuth 2.0 stand in `scope`, a text (RFC 8693 section 4.2, RFC
+         * 9068 section 2.2.3), or in `scp`, a text or an array (Entra, Okta): give `"scope"`, `"scp"` or
+         * `["scope", "scp"]`. Default: `permissions`.
+         */
+        readonly permissions?: string | readonly string[] | undefined;
         /** The principal's tenant. Default: `tenant`. */
         readonly tenant?: string | undefined;
       }
@@ -105,7 +108,7 @@ export interface JwtOptions {
   /** Tokens whose signature need not be computed again. */
   readonly cache?:
     | {
-        /** How many tokens are kept. Default: 10,000. */
+        /** How many tokens are kept at most. Default: 10,000. */
         readonly maxEntries?: number | undefined;
         /** How long a token is kept, in seconds; never beyond its `exp`. Default: 60. */
         readonly maxAgeSec?: number | undefined;
@@ -125,7 +128,12 @@ interface JwtSettings {
   readonly maxTokenAgeSec?: number | undefined;
   readonly typ?: string | undefined;
   readonly requiredClaims: readonly string[];
-  readonly claims: ClaimRules["paths"];
+  readonly claims: {
+    readonly subject: string;
+    readonly roles: string | readonly string[];
+    readonly permissions: string | readonly string[];
+    readonly tenant: string;
+  };
   readonly certificateBound: CertificateBound;
   readonly isRevoked?: IsRevoked | undefined;
   readonly cache: { readonly maxEntries: number; readonly maxAgeSec: number };
@@ -133,28 +141,44 @@ interface JwtSettings {
 
 const text = z.string().min(1, "expected text that is not empty");
 
+const claimPath = text.refine(
+  (path) => parseClaimPath(path) !== undefined,
+  "a backslash stands before a dot or a backslash that belongs to a claim's name",
+);
+const claimPaths = z.union([claimPath, z.array(claimPath).min(1, "expected at least one claim")]);
+
+const sharedSecret = "whoever verifies with a shared secret can also sign with it";
+
 /** The shape of `jwt`'s options; the only place where its defaults stand. */
 export const jwtSchema: z.ZodType<JwtSettings> = z
   .strictObject({
     issuer: text,
-    audience: z.union([text, z.array(text).min(1, "expected at least one audience")]),
+    audience: z.union([text, z.array(text).min(1, "expected at least one audience")], {
+      error: ({ input }) =>
+        input === undefined
+          ? 'expected the name of this service, as it stands in the claim aud of its tokens, such as audience: "orders"; it is missing'
+          : undefined,
+    }),
     jwksUri: text.optional(),
     maxStaleSec: z.number().min(60).max(2_592_000).default(86_400),
     keys: z.unknown().optional(),
+    secret: refused(
+      `shared secrets (HMAC) never verify a token, because ${sharedSecret}; give the issuer's public keys as keys, or its jwksUri`,
+    ),
     algorithms: z
-      .array(z.enum(["RS256", "PS256", "ES256", "ES384", "EdDSA"]))
+      .array(z.enum(signatureAlgorithms, { error: ({ input }) => hmacAdvice(input) }))
       .min(1, "expected at least one algorithm")
       .default([...signatureAlgorithms]),
     clockToleranceSec: z.number().min(0).max(300).default(5),
     maxTokenAgeSec: z.number().positive().max(1e9).optional(),
     typ: text.optional(),
-    requiredClaims: z.array(text).default([]),
+    requiredClaims: z.array(claimPath).default([]),
     claims: z
       .strictObject({
-        subject: text.default("sub"),
-        roles: text.default("roles"),
-        permissions: text.default("permissions"),
-        tenant: text.default("tenant"),
+        subject: claimPath.default("sub"),
+        roles: claimPaths.default("roles"),
+        permissions: claimPaths.default("permissions"),
+        tenant: claimPath.default("tenant"),
       })
       .prefault({}),
     certificateBound: z.enum(["if-present", "require", "ignore"]).default("if-present"),
@@ -172,6 +196,11 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
     message: "expected exactly one of jwksUri and keys",
     path: ["keys"],
   });
+
+function hmacAdvice(algorithm: unknown): string | undefined {
+  if (typeof algorithm !== "string" || !/^HS\d+$/i.test(algorithm)) return undefined;
+  return `HMAC (HS256, HS384, HS512) is never accepted, because ${sharedSecret}; sign with a private key, and give the public ones as keys or jwksUri`;
+}
 
 const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
 
@@ -198,34 +227,45 @@ export function jwt(options: JwtOptions): Authenticator {
       ? fixedKeys(importKeys(parsed.keys))
       : remoteJwks(checkJwksUri(parsed.jwksUri), { maxStaleMs: parsed.maxStaleSec * 1000 });
   return new JwtAuthenticator({
+    issuer: parsed.issuer,
     keys,
-    algorithms: parsed.algorithms,
-    types: parsed.typ === undefined ? defaultTypes : new Set([mediaType(parsed.typ)]),
-    typeRequired: parsed.typ !== undefined,
+    header: {
+      types: parsed.typ === undefined ? defaultTypes : new Set([mediaType(parsed.typ)]),
+      typeRequired: parsed.typ !== undefined,
+    },
     cache: new TokenCache(parsed.cache),
     maxShared: parsed.cache.maxEntries,
     isRevoked: parsed.isRevoked,
-    claims: {
-      issuer: parsed.issuer,
-      audiences: new Set(typeof parsed.audience === "string" ? [parsed.audience] : parsed.audience),
-      clockToleranceSec: parsed.clockToleranceSec,
-      maxTokenAgeSec: parsed.maxTokenAgeSec,
-      requiredClaims: parsed.requiredClaims,
-      certificateBound: parsed.certificateBound,
-      paths: parsed.claims,
-    },
+    bindingRequired: parsed.certificateBound === "require",
+    verifier: new TokenVerifier({
+      algorithms: parsed.algorithms,
+      claims: {
+        issuer: parsed.issuer,
+        audiences: new Set(listOf(parsed.audience)),
+        clockToleranceSec: parsed.clockToleranceSec,
+        maxTokenAgeSec: parsed.maxTokenAgeSec,
+        requiredClaims: pathsOf(parsed.requiredClaims),
+        certificateBound: parsed.certificateBound,
+        paths: {
+          subject: pathOf(parsed.claims.subject),
+          roles: pathsOf(parsed.claims.roles),
+          permissions: pathsOf(parsed.claims.permissions),
+          tenant: pathOf(parsed.claims.tenant),
+        },
+      },
+    }),
   });
 }
 
 interface JwtRules {
+  readonly issuer: string;
   readonly keys: KeySource;
-  readonly algorithms: readonly SignatureAlgorithm[];
-  readonly types: ReadonlySet<string>;
-  readonly typeRequired: boolean;
+  readonly header: HeaderRules;
   readonly cache: TokenCache;
   readonly maxShared: number;
   readonly isRevoked: IsRevoked | undefined;
-  readonly claims: ClaimRules;
+  readonly bindingRequired: boolean;
+  readonly verifier: TokenVerifier;
 }
 
 class JwtAuthenticator implements Authenticator {
@@ -241,17 +281,14 @@ class JwtAuthenticator implements Authenticator {
 
   constructor(rules: JwtRules) {
     this.#rules = rules;
-    this[needsCertificates] =
-      rules.claims.certificateBound === "require" ? 'jwt({ certificateBound: "require" })' : undefined;
+    this[needsCertificates] = rules.bindingRequired ? 'jwt({ certificateBound: "require" })' : undefined;
   }
 
   /** A signed token that names our issuer. The unverified name chooses who verifies the token; it grants nothing. */
   presents(call: CallContext): boolean {
     const token = bearerToken(call);
     if (token === undefined) return false;
-    return (
-      this.#rules.cache.has(token.digest) || token.unverified?.payload["iss"] === this.#rules.claims.issuer
-    );
+    return this.#rules.cache.has(token.digest) || token.unverified?.payload["iss"] === this.#rules.issuer;
   }
 
   explain(call: CallContext): string | undefined {
@@ -259,7 +296,7 @@ class JwtAuthenticator implements Authenticator {
     // The redaction takes whatever stands behind the word Bearer for a token.
     if (token === undefined) return "it has no token of a fit length behind the scheme Bearer";
     if (token.unverified === undefined) return "the token is not a signed JSON Web Token";
-    return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.claims.issuer)}`;
+    return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.issuer)}`;
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
@@ -268,18 +305,17 @@ class JwtAuthenticator implements Authenticator {
     const { cache, keys } = this.#rules;
     const verified = cache.get(token.digest);
     if (verified === undefined) return this.#verify(token, call);
-    if (/* protection: key-still-there */ !keys.holds(verified.key, call)) {
+    if (/* protection: key-still-there */ keys.believed(call) !== verified.keys) {
       cache.delete(token.digest);
       return this.#verify(token, call);
     }
     return this.#admit(verified, call);
   }
 
-  #verify(token: BearerToken, call: CallContext): Identity | Promise<Identity> {
+  async #verify(token: BearerToken, call: CallContext): Promise<Identity> {
     const underWay = this.#pending.get(token.digest);
-    if (underWay !== undefined) return underWay.then((verified) => this.#admit(verified, call));
+    if (underWay !== undefined) return this.#admit(await underWay, call);
     const verification = this.#verifyAlone(token, call);
-    if (!isThenable(verification)) return this.#admit(verification, call);
     if (this.#pending.size < this.#rules.maxShared) {
       const forget = (): void => {
         this.#pending.delete(token.digest);
@@ -287,40 +323,31 @@ class JwtAuthenticator implements Authenticator {
       this.#pending.set(token.digest, verification);
       verification.then(forget, forget);
     }
-    return verification.then((verified) => this.#admit(verified, call));
+    return this.#admit(await verification, call);
   }
 
-  #verifyAlone(token: BearerToken, call: CallContext): VerifiedToken | Promise<VerifiedToken> {
-    const jws = token.unverified;
-    if (jws === undefined) throw invalid("the token is not a signed JSON Web Token");
-    const alg = this.#checkHeader(jws.header);
-    const kid = jws.header["kid"];
-    if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
-    const query = { alg, kid };
-    const keys = this.#rules.keys.find(query, call);
-    if (isThenable(keys)) return this.#verifyLater({ token, jws, query, keys, call });
-    const [only] = keys;
-    if (keys.length !== 1 || only?.verifiesQuickly !== true || kid === undefined)
-      return this.#verifyLater({ token, jws, query, keys, call });
-    if (/* protection: signature */ !isSignedBy(jws, alg, only.key)) throw invalid(notSigned);
-    return this.#remember(token, jws, only);
-  }
-
-  async #verifyLater({ token, jws, query, keys: found, call }: Search): Promise<VerifiedToken> {
-    const keys = await found;
-    if (keys.length === 0) throw invalid("the token's key (kid, alg) is not one of the issuer's");
-    let key = await signer(jws, query.alg, keys);
-    if (key === undefined && query.kid === undefined)
-      key = await signer(jws, query.alg, await this.#rules.keys.findOthers(query, keys, call));
-    if (key === undefined) throw invalid(notSigned);
-    return this.#remember(token, jws, key);
-  }
-
-  /** Only for a token whose signature verified with that key. */
-  #remember(token: BearerToken, jws: UnverifiedJws, key: VerificationKey): VerifiedToken {
-    const verified: VerifiedToken = { key, ...readClaims(jws.payload, this.#rules.claims) };
-    this.#rules.cache.set(token.digest, verified);
-    return verified;
+  /** Tries the keys at hand, and newer ones where the token's key may be among them. */
+  async #verifyAlone(token: BearerToken, call: CallContext): Promise<VerifiedToken> {
+    const { unverified } = token;
+    if (unverified === undefined) throw invalid("the token is not a signed JSON Web Token");
+    const { keys, header, verifier, cache } = this.#rules;
+    const kid = checkHeader(unverified.header, header);
+    const sentBefore = keys.requestsSent;
+    for (;;) {
+      const set = keys.believed(call);
+      const answered = keys.answeredRequest;
+      if (set !== undefined) {
+        const facts = await verifier.verify(token.text, set, kid);
+        if (typeof facts !== "string") {
+          const verified: VerifiedToken = { keys: set, ...facts };
+          cache.set(token.digest, verified);
+          return verified;
+        }
+        // Requested after the token was here: the issuer itself says that it has no such key.
+        if (hasTheKey(set, kid, facts) || answered > sentBefore) throw invalid(reasons[facts]);
+      }
+      if (keys.answeredRequest === answered) await keys.renew(call);
+    }
   }
 
   /** What is asked on each call, whoever verified the signature and when. */
@@ -335,22 +362,17 @@ class JwtAuthenticator implements Authenticator {
     refuseRevoked(revoked);
     return verified.identity;
   }
-
-  #checkHeader(header: Readonly<Record<string, unknown>>): SignatureAlgorithm {
-    // RFC 7515 section 4.1.11: an extension marked critical must be understood, and none is.
-    if (Object.hasOwn(header, "crit")) throw invalid("the token's header has critical extensions (crit)");
-    const alg = this.#rules.algorithms.find(
-      (algorithm) => /* protection: algorithms */ algorithm === header["alg"],
-    );
-    if (alg === undefined) throw invalid(`alg is not one of ${this.#rules.algorithms.join(", ")}`);
-    const { typ } = header;
-    if (typ === undefined && !this.#rules.typeRequired) return alg;
-    if (typeof typ !== "string" || !this.#rules.types.has(mediaType(typ))) {
-      throw invalid("the token's typ is not one that is accepted; see the option typ");
-    }
-    return alg;
-  }
 }
+
+/** Would newer keys of the issuer change nothing? A key is for its own algorithms: one that is known says enough. */
+function hasTheKey(set: KeySet, kid: string | undefined, why: NotVerified): boolean {
+  return kid === undefined ? set.isNamed && why === "not signed" : set.kids.has(kid);
+}
+
+const reasons: Readonly<Record<NotVerified, string>> = {
+  "no key": "the token's key (kid, alg) is not one of the issuer's",
+  "not signed": "the token's signature does not verify",
+};
 
 /** Anything but a plain no refuses: a lookup that forgot to answer has not said that the token is good. */
 function refuseRevoked(revoked: boolean): void {
@@ -364,41 +386,26 @@ async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken
   return identity;
 }
 
-interface Search {
-  readonly token: BearerToken;
-  readonly jws: UnverifiedJws;
-  readonly query: KeyQuery;
-  readonly keys: readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
-  readonly call: CallContext;
+function listOf(value: string | readonly string[]): readonly string[] {
+  return typeof value === "string" ? [value] : value;
 }
 
-/** The first of the keys that signed it. */
-async function signer(
-  jws: UnverifiedJws,
-  alg: SignatureAlgorithm,
-  keys: readonly VerificationKey[],
-): Promise<VerificationKey | undefined> {
-  for (const key of keys)
-    if (/* protection: signature-elsewhere */ await isSignedByLater(jws, alg, key.key)) return key;
-  return undefined;
+function pathsOf(value: string | readonly string[]): readonly ClaimPath[] {
+  return listOf(value).map(pathOf);
 }
 
-const notSigned = "the token's signature does not verify";
-
-/** RFC 7515 section 4.1.9: a media type, whose `application/` may be left out. */
-function mediaType(typ: string): string {
-  const name = typ.toLowerCase();
-  return name.startsWith("application/") && name.indexOf("/", 12) < 0 ? name.slice(12) : name;
+function pathOf(value: string): ClaimPath {
+  return parseClaimPath(value) ?? { text: value, names: [value] };
 }
 
-function importKeys(given: unknown): readonly VerificationKey[] {
+function importKeys(given: unknown): readonly JWK[] {
   const several = Array.isArray(given);
   const values: readonly unknown[] = several ? given : [given];
   if (values.length === 0) throw new ConfigError("jwt.keys: expected at least one key");
   const problems: string[] = [];
   const keys = values.flatMap((value, index) => {
     try {
-      return keysFrom(value);
+      return publicJwksFrom(value);
     } catch (error) {
       if (!(error instanceof UnusableKey)) throw error;
       problems.push(`jwt.keys${several ? `.${index}` : ""}: ${error.message}`);

@@ -4,7 +4,7 @@
 import { Buffer } from "node:buffer";
 import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from "node:http";
 import { Agent as HttpsAgent, request as requestHttps } from "node:https";
-import { isObject } from "./compact-jws.ts";
+import { isObject } from "./json-object.ts";
 
 export interface JwksAnswer {
   readonly keys: readonly Readonly<Record<string, unknown>>[];

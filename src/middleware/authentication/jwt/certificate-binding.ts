@@ -1,9 +1,9 @@
 // Tokens that are bound to the client certificate they were issued to (RFC 8705 section 3): stolen, they are useless
 // without its private key, because the TLS handshake proves possession of it on each connection.
 import { Buffer } from "node:buffer";
-import type { CallContext } from "../../chain/context.ts";
-import { CredentialError } from "../../grpc/errors.ts";
-import { isObject } from "./compact-jws.ts";
+import type { CallContext } from "../../../chain/context.ts";
+import { CredentialError } from "../../../grpc/errors.ts";
+import { isObject } from "./json-object.ts";
 
 export type CertificateBound = "if-present" | "require" | "ignore";
 

@@ -1,5 +1,5 @@
 /**
- * The keys of one issuer: given directly, or fetched from its JWK Set URL (RFC 7517) and kept for a while.
+ * The keys of one issuer, fetched from its JWK Set URL (RFC 7517) and kept for a while.
  *
  * What a token gets whose key (`kid`) is not in the set at hand:
  *
@@ -22,44 +22,12 @@
  * half of that time on it is requested in the background, so that on a busy server nobody waits. Only while the issuer is
  * away, which is when a request failed within `awayMs`, older keys are believed, until `maxStaleMs`.
  */
-import type { CallContext } from "../../chain/context.ts";
-import { describeError } from "../../observability/error-description.ts";
-import { LogThrottle } from "../../observability/log-throttle.ts";
+import type { CallContext } from "../../../chain/context.ts";
+import { describeError } from "../../../observability/error-description.ts";
+import { LogThrottle } from "../../../observability/log-throttle.ts";
 import { type JwksAnswer, requestJwks } from "./jwks-request.ts";
-import {
-  keyFromJwk,
-  type SignatureAlgorithm,
-  UnusableKey,
-  type VerificationKey,
-} from "./verification-key.ts";
-
-/** Which key a token asks for. */
-export interface KeyQuery {
-  readonly alg: SignatureAlgorithm;
-  readonly kid: string | undefined;
-}
-
-export interface KeySource {
-  /**
-   * The keys that may have signed such a token: none where the issuer has none that fits, a promise only where keys must be
-   * fetched. A rejection means that nobody can tell now, not that the token is bad. `call` gives the logger.
-   */
-  find(query: KeyQuery, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
-  /**
-   * For a token without `kid` that was signed by none of the keys that `find` gave: others that may have signed it. An
-   * issuer whose keys have no `kid` may have rotated them, and nothing else tells.
-   */
-  findOthers(
-    query: KeyQuery,
-    tried: readonly VerificationKey[],
-    call: CallContext,
-  ): readonly VerificationKey[] | Promise<readonly VerificationKey[]>;
-  /** Is the key one of this issuer's, as far as can be told without waiting? */
-  holds(key: VerificationKey, call: CallContext): boolean;
-}
-
-/** A token without `kid` is tried against so many keys at most: each try is a signature to compute. */
-const maxCandidates = 10;
+import { type KeySet, type KeySource, keySet } from "./key-set.ts";
+import { publicJwkFrom, UnusableKey } from "./public-jwk.ts";
 
 /** How long a set is believed, unless the issuer says less. */
 const maxAgeMs = 600_000;
@@ -73,20 +41,6 @@ const awayMs = 60_000;
 /** What happens with each request is logged once in this time. */
 const logEveryMs = 60_000;
 
-/** Keys that never change. One without a `kid` (PEM, KeyObject) fits any `kid` of its algorithm. */
-export function fixedKeys(keys: readonly VerificationKey[]): KeySource {
-  return {
-    find: ({ alg, kid }) =>
-      candidates(
-        keys,
-        (key) =>
-          key.algorithms.includes(alg) && (kid === undefined || key.kid === undefined || key.kid === kid),
-      ),
-    findOthers: () => [],
-    holds: (key) => keys.includes(key),
-  };
-}
-
 export interface RemoteJwksOptions {
   /** How long keys are believed while the issuer is away, in milliseconds since they were requested. */
   readonly maxStaleMs: number;
@@ -98,33 +52,24 @@ export function remoteJwks(uri: URL, options: RemoteJwksOptions): KeySource {
 }
 
 /** Times are of the monotonic clock, in milliseconds: setting the wall clock back must not make keys young again. */
-interface KeySet {
-  /** By the text of each key: one that stays is imported once and stays the same object. */
-  readonly byText: ReadonlyMap<string, VerificationKey>;
-  readonly keys: ReadonlySet<VerificationKey>;
+interface Answer {
+  readonly keys: KeySet;
   /** When the request began: what the issuer changed later is not in the set. */
   readonly requestedAt: number;
   readonly maxAgeMs: number;
 }
-
-interface KeyRequest {
-  /** Not yet connected, so that the answer will be younger than every token that is here by now. */
-  joinable: boolean;
-  /** Never rejects: what came of it stands in the fields of `RemoteJwks`. */
-  readonly done: Promise<void>;
-}
-
-/** Looks into the set at hand. */
-type Look = () => readonly VerificationKey[];
 
 class RemoteJwks implements KeySource {
   readonly #uri: URL;
   /** For the log: a query may hold a secret. */
   readonly #place: string;
   readonly #maxStaleMs: number;
-  /** The last good set. */
-  #set: KeySet | undefined = undefined;
-  #request: KeyRequest | undefined = undefined;
+  /** The last good one. */
+  #answer: Answer | undefined = undefined;
+  /** The request under way. Never rejects: what came of it stands in `#answer` and `#failure`. */
+  #request: Promise<void> | undefined = undefined;
+  #requestsSent = 0;
+  #answeredRequest = 0;
   /** Of the last request; undefined after one that succeeded. */
   #failure: { readonly error: Error; readonly at: number } | undefined = undefined;
   readonly #unknownKeys = new TokenBucket(maxUnknownKeyRequests, unknownKeyRequestEveryMs);
@@ -137,78 +82,39 @@ class RemoteJwks implements KeySource {
     this.#maxStaleMs = maxStaleMs;
   }
 
-  find(query: KeyQuery, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
-    // A key is for its own algorithms: one that is known and named with another says enough.
-    if (this.#knows(query.kid, call)) return this.#fitting(query, call);
-    return this.#find(() => this.#fitting(query, call), call);
+  get requestsSent(): number {
+    return this.#requestsSent;
   }
 
-  #knows(kid: string | undefined, call: CallContext): boolean {
-    if (kid === undefined) return false;
-    for (const key of this.#believed(call)?.keys ?? []) if (key.kid === kid) return true;
-    return false;
+  get answeredRequest(): number {
+    return this.#answeredRequest;
   }
 
-  findOthers(
-    query: KeyQuery,
-    tried: readonly VerificationKey[],
-    call: CallContext,
-  ): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
-    const namesAll = [...(this.#set?.keys ?? [])].every(({ kid }) => kid !== undefined);
-    if (namesAll) return [];
-    return this.#find(() => this.#fitting(query, call).filter((key) => !tried.includes(key)), call);
-  }
-
-  #find(look: Look, call: CallContext): readonly VerificationKey[] | Promise<readonly VerificationKey[]> {
-    const found = look();
-    return found.length > 0 ? found : this.#findLater(look, call);
-  }
-
-  holds(key: VerificationKey, call: CallContext): boolean {
-    return this.#believed(call)?.keys.has(key) === true;
-  }
-
-  /** The set at hand, where it is believed. The next one is requested in good time; nobody waits for that. */
-  #believed(call: CallContext): KeySet | undefined {
-    const set = this.#set;
-    if (set === undefined) return undefined;
+  /** The next set is requested in good time; nobody waits for that. */
+  believed(call: CallContext): KeySet | undefined {
+    const answer = this.#answer;
+    if (answer === undefined) return undefined;
     const now = performance.now();
-    const age = now - set.requestedAt;
-    if (age >= set.maxAgeMs / 2 && this.#request === undefined && !this.#justFailed(now)) this.#begin(call);
-    if (age < set.maxAgeMs) return set;
-    return age < this.#maxStaleMs && this.#isAway(now) ? set : undefined;
+    const age = now - answer.requestedAt;
+    if (age >= answer.maxAgeMs / 2 && this.#request === undefined && !this.#justFailed(now))
+      this.#begin(call);
+    if (age < answer.maxAgeMs) return answer.keys;
+    return age < this.#maxStaleMs && this.#isAway(now) ? answer.keys : undefined;
   }
 
-  #fitting({ alg, kid }: KeyQuery, call: CallContext): readonly VerificationKey[] {
-    return candidates(
-      this.#believed(call)?.keys ?? [],
-      (key) => key.algorithms.includes(alg) && (kid === undefined || key.kid === kid),
-    );
-  }
-
-  /** Waits for a request that began after the token arrived: the second one at the latest. */
-  async #findLater(look: Look, call: CallContext): Promise<readonly VerificationKey[]> {
-    let request = this.#request ?? this.#beginFor(call);
-    const { joinable } = request;
-    await request.done;
-    let found = look();
-    if (found.length > 0 || joinable) return this.#answer(found);
-    request = this.#request ?? this.#beginFor(call);
-    await request.done;
-    found = look();
-    return this.#answer(found);
-  }
-
-  #answer(found: readonly VerificationKey[]): readonly VerificationKey[] {
-    if (found.length === 0 && this.#failure !== undefined) throw this.#outOfReach(this.#failure.error);
-    return found;
+  async renew(call: CallContext): Promise<void> {
+    const before = this.believed(call);
+    await (this.#request ?? this.#beginFor(call));
+    if (this.#failure === undefined) return;
+    // Older keys are believed again while the issuer is away, and nobody has looked at them yet.
+    if (this.believed(call) === before) throw this.#outOfReach(this.#failure.error);
   }
 
   /** For a token that no believed key fits. Throws where no request can be made now. */
-  #beginFor(call: CallContext): KeyRequest {
+  #beginFor(call: CallContext): Promise<void> {
     const now = performance.now();
     if (this.#failure !== undefined && this.#justFailed(now)) throw this.#outOfReach(this.#failure.error);
-    const isDue = this.#set === undefined || now - this.#set.requestedAt >= this.#set.maxAgeMs;
+    const isDue = this.#answer === undefined || now - this.#answer.requestedAt >= this.#answer.maxAgeMs;
     if (!isDue && !this.#unknownKeys.take(now)) {
       this.#log(call, "warn", {}, "tokens name unknown keys more often than the issuer's keys are fetched");
       throw new Error(
@@ -230,21 +136,21 @@ class RemoteJwks implements KeySource {
     return new Error(`the keys at ${this.#uri.origin} are out of reach`, { cause });
   }
 
-  #begin(call: CallContext): KeyRequest {
-    const done = this.#load(call, () => {
-      request.joinable = false;
-    }).then(() => {
+  #begin(call: CallContext): Promise<void> {
+    const request = this.#load(call).finally(() => {
       this.#request = undefined;
     });
-    const request: KeyRequest = { joinable: true, done };
     this.#request = request;
     return request;
   }
 
-  async #load(call: CallContext, onConnect: () => void): Promise<void> {
+  async #load(call: CallContext): Promise<void> {
     const requestedAt = performance.now();
     try {
-      this.#replace(await requestJwks(this.#uri, onConnect), requestedAt, call);
+      const answer = await requestJwks(this.#uri, () => {
+        this.#requestsSent += 1;
+      });
+      this.#accept(answer, requestedAt, call);
       if (this.#failure !== undefined)
         this.#log(call, "info", {}, "the issuer's keys could be fetched again");
       this.#failure = undefined;
@@ -256,31 +162,29 @@ class RemoteJwks implements KeySource {
   }
 
   #consequence(now: number): string {
-    if (this.#set === undefined) return "the issuer's keys could not be fetched, and none are cached";
-    return now - this.#set.requestedAt < this.#maxStaleMs
+    if (this.#answer === undefined) return "the issuer's keys could not be fetched, and none are cached";
+    return now - this.#answer.requestedAt < this.#maxStaleMs
       ? "the issuer's keys could not be fetched; the last good ones serve until maxStaleSec"
       : "the issuer's keys could not be fetched, and the last good ones are older than maxStaleSec";
   }
 
-  #replace({ keys: jwks, maxAgeMs: said }: JwksAnswer, requestedAt: number, call: CallContext): void {
-    const byText = new Map<string, VerificationKey>();
+  #accept({ keys: published, maxAgeMs: said }: JwksAnswer, requestedAt: number, call: CallContext): void {
     const ignored: string[] = [];
-    for (const [index, jwk] of jwks.entries()) {
-      const { kty, kid, alg, use, key_ops, n, e, crv, x, y } = jwk;
-      const text = JSON.stringify([kty, kid, alg, use, key_ops, n, e, crv, x, y, "d" in jwk, "k" in jwk]);
+    const usable = published.flatMap((jwk, index) => {
       try {
-        byText.set(text, this.#set?.byText.get(text) ?? keyFromJwk(jwk));
+        return [publicJwkFrom(jwk)];
       } catch (error) {
         if (!(error instanceof UnusableKey)) throw error;
         ignored.push(`key ${index} ${error.message}`);
+        return [];
       }
-    }
-    this.#set = {
-      byText,
-      keys: new Set(byText.values()),
-      requestedAt,
-      maxAgeMs: Math.min(boundedAge(said), this.#maxStaleMs),
-    };
+    });
+    const next = keySet(usable);
+    const last = this.#answer?.keys;
+    // Tokens that the same keys verified before stay verified.
+    const keys = last?.text === next.text ? last : next;
+    this.#answer = { keys, requestedAt, maxAgeMs: Math.min(boundedAge(said), this.#maxStaleMs) };
+    this.#answeredRequest = this.#requestsSent;
     this.#reportIgnored(ignored, call);
   }
 
@@ -321,17 +225,4 @@ class TokenBucket {
     this.#fullAt = fullAt;
     return true;
   }
-}
-
-function candidates(
-  keys: Iterable<VerificationKey>,
-  fits: (key: VerificationKey) => boolean,
-): VerificationKey[] {
-  const found: VerificationKey[] = [];
-  for (const key of keys) {
-    if (!fits(key)) continue;
-    found.push(key);
-    if (found.length === maxCandidates) break;
-  }
-  return found;
 }
