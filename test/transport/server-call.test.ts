@@ -266,6 +266,41 @@ describe.each(kinds)("a %s request", (kind) => {
   });
 });
 
+/** What makes the rest of a request unreadable where it comes in the same frame as good messages. */
+const badRests: readonly (readonly [string, Buffer, string])[] = [
+  ["a message that is cut", half, "INTERNAL malformed request message"],
+  ["a flag that nobody knows", grpcFrame("{}", 2), "INTERNAL malformed request message"],
+  ["a compressed message", grpcFrame(gzipSync("{}"), 1), "INTERNAL malformed request message"],
+  ["what the service cannot read", grpcFrame("no JSON"), "INTERNAL malformed request message"],
+  [
+    "a message beyond the limit",
+    Buffer.from([0, 0xff, 0xff, 0xff, 0xff]),
+    "RESOURCE_EXHAUSTED message too large",
+  ],
+];
+
+describe.each(["client_stream", "bidi_stream"] as const)("the messages of a %s request", (kind) => {
+  it.each(badRests)("N4 reach the handler before the call fails for %s", async (_name, rest, told) => {
+    const { heard, handlers } = listening();
+    await using wall = await secured({ handlers });
+    await using connection = await RawConnection.open(wall);
+    const body = Buffer.concat([helloFrame, helloFrame, helloFrame, rest]);
+    const { name, details } = await connection.call(paths[kind], {
+      headers: await wall.authorized(),
+      body,
+    }).answer;
+    expect(`${name} ${details}`).toBe(told);
+    await eventually(() => heard.includes("cancelled"), "the cancellation");
+    expect(heard.filter((each) => each !== "aborted")).toEqual([
+      "started",
+      "data",
+      "data",
+      "data",
+      "cancelled",
+    ]);
+  });
+});
+
 /** What left, as raw HTTP/2 has it. */
 async function rawAnswer(wall: Secured, kind: (typeof kinds)[number]) {
   await using connection = await RawConnection.open(wall);
