@@ -173,27 +173,4 @@ describe.each(kinds)("the grpc-timeout of a %s call", (kind) => {
     const probe = await raw.call("/grpc.health.v1.Health/Check", { body: Buffer.alloc(5) }).answer;
     expect(probe.name).toBe("OK");
   });
-
-  it("L6 is not shown to the handler as metadata", async () => {
-    let seen: unknown;
-    const look = (
-      call: { metadata: { getMap(): unknown }; end(): void },
-      callback?: (e: null, v: unknown) => void,
-    ): void => {
-      seen = call.metadata.getMap();
-      if (callback === undefined) call.end();
-      else callback(null, { text: "" });
-    };
-    await using wall = await secured({
-      handlers: {
-        unary: look,
-        clientStream: look,
-        serverStream: (call: never) => look(call),
-        bidiStream: (call: never) => look(call),
-      } as unknown as Handlers,
-    });
-    await invoke(wall.client(), kind, { metadata: await wall.authorized() });
-    expect(seen).toHaveProperty("user-agent");
-    expect(seen).not.toHaveProperty("grpc-timeout");
-  });
 });

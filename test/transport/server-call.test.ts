@@ -301,6 +301,34 @@ describe.each(["client_stream", "bidi_stream"] as const)("the messages of a %s r
   });
 });
 
+/** The document's Call-Definition: what the caller says to the transport. */
+const callDefinition = {
+  te: "trailers",
+  "content-type": "application/grpc+json",
+  "grpc-timeout": "30S",
+  "grpc-encoding": "identity",
+  "grpc-accept-encoding": "identity,gzip",
+  "accept-encoding": "identity",
+};
+
+describe.each(kinds)("the metadata of a %s call", (kind) => {
+  it("N1 L6 shows its handler what the caller added, and nothing of the transport's", async () => {
+    let seen: Metadata | undefined;
+    const look = (call: { metadata: Metadata; end(): void }, callback?: (e: null, v: unknown) => void) => {
+      seen = call.metadata;
+      if (callback === undefined) call.end();
+      else callback(null, { text: "" });
+    };
+    const handlers = { unary: look, clientStream: look, serverStream: look, bidiStream: look };
+    await using wall = await secured({ handlers: handlers as unknown as UntypedServiceImplementation });
+    await using connection = await RawConnection.open(wall);
+    const own = { "x-own": "1", "user-agent": "test", ...(await wall.authorized()) };
+    const call = connection.call(paths[kind], { headers: { ...callDefinition, ...own } });
+    expect((await call.answer).name).toBe("OK");
+    expect(seen?.getMap()).toEqual(own);
+  });
+});
+
 /** What left, as raw HTTP/2 has it. */
 async function rawAnswer(wall: Secured, kind: (typeof kinds)[number]) {
   await using connection = await RawConnection.open(wall);
