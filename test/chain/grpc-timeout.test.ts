@@ -3,6 +3,8 @@ import type { OutgoingHttpHeaders } from "node:http2";
 import { performance } from "node:perf_hooks";
 import { describe, expect, it } from "vitest";
 import { securityContext } from "../../src/chain/current-context.ts";
+import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
+import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { type SecuredOptions, secured } from "../harness/secured.ts";
@@ -123,13 +125,28 @@ describe.each(kinds)("the grpc-timeout of a %s call", (kind) => {
     await expectLeft(raw, expected, { ...(await wall.authorized()), "grpc-timeout": timeout });
   });
 
-  it.each(["0S", "0m", "1n", "99999999n"])("L6 is over at once, or nearly: %s", async (timeout) => {
+  it.each(["0S", "0m", "0n", "1n"])("L6 starts no handler where no time is left: %s", async (timeout) => {
+    // No check waits for anything: where one does, the call's timer ends it.
+    await using wall = await secured({
+      authentication: anonymous(),
+      authorization: rbac({ rules: Object.fromEntries(kinds.map((each) => [paths[each], "public"])) }),
+    });
+    await using raw = await RawConnection.open(wall);
+    expect(await raw.call(paths[kind], { headers: { "grpc-timeout": timeout } }).answer).toMatchObject({
+      name: "DEADLINE_EXCEEDED",
+      details: "deadline exceeded",
+    });
+    expect(wall.started).toEqual([]);
+  });
+
+  it("L6 is read to its last digit: 99999999n", async () => {
     await using wall = await secured({ handlers: neverAnswering });
     await using raw = await RawConnection.open(wall);
-    const answer = await raw.call(paths[kind], {
-      headers: { ...(await wall.authorized()), "grpc-timeout": timeout },
-    }).answer;
-    expect(answer).toMatchObject({ name: "DEADLINE_EXCEEDED", details: "deadline exceeded" });
+    const headers = { ...(await wall.authorized()), "grpc-timeout": "99999999n" };
+    expect(await raw.call(paths[kind], { headers }).answer).toMatchObject({
+      name: "DEADLINE_EXCEEDED",
+      details: "deadline exceeded",
+    });
   });
 
   it.each([

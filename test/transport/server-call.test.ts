@@ -241,16 +241,6 @@ describe.each(kinds)("a %s request", (kind) => {
     }
   });
 
-  it.each(["0S", "0n", "1n"])("L6 with no time left (%s) starts no handler", async (timeout) => {
-    const { heard, handlers } = listening();
-    await using wall = await secured({ handlers });
-    await using connection = await RawConnection.open(wall);
-    const headers = { ...(await wall.authorized()), "grpc-timeout": timeout };
-    const { name, details } = await connection.call(paths[kind], { headers }).answer;
-    expect(`${name} ${details}`).toBe("DEADLINE_EXCEEDED deadline exceeded");
-    expect(heard).toEqual([]);
-  });
-
   it("N4 in frames of a byte is read as one", async () => {
     await using wall = await secured();
     await using connection = await RawConnection.open(wall);
