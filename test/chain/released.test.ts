@@ -132,6 +132,37 @@ describe.each(streams)("a refused %s call", (kind) => {
   });
 });
 
+describe.each(streams)("a %s handler that has answered and reads on", (kind) => {
+  it("C11 C4 hears of the end of its call", async () => {
+    let end: unknown;
+    const readOn = async (call: AsyncIterable<Note>): Promise<void> => {
+      try {
+        for await (const _note of call);
+        end = "the request ended";
+      } catch (error) {
+        end = error;
+      }
+    };
+    const handlers = {
+      clientStream(call: AsyncIterable<Note>, callback: (error: null, value: Note) => void) {
+        void readOn(call);
+        callback(null, { text: "done" });
+      },
+      bidiStream(call: AsyncIterable<Note> & { end(): void }) {
+        void readOn(call);
+        call.end();
+      },
+    } as unknown as Handlers;
+    await using wall = await secured({ handlers });
+    await using raw = await RawConnection.open(wall);
+    const call = raw.call(paths[kind], { headers: await wall.authorized(), keepOpen: true });
+    expect((await call.answer).name).toBe("OK");
+    expect(await eventually(() => end, "the end of the loop")).toMatchObject({
+      code: "ERR_STREAM_PREMATURE_CLOSE",
+    });
+  });
+});
+
 describe("a caller that does not read", () => {
   const talkative = {
     serverStream(call: { write(value: unknown): void; end(): void }) {
