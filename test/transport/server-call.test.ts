@@ -1,7 +1,7 @@
 // One call on one stream: what of a request reaches a handler, and what leaves.
 import { Buffer } from "node:buffer";
 import { constants } from "node:http2";
-import type { Duplex } from "node:stream";
+import type { Duplex, Writable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import type { Metadata, ServerInterceptingCallInterface, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
@@ -345,5 +345,27 @@ describe.each(kinds)("a %s answer", (kind) => {
     expect(trailers["x-tail-bin"]).toBe("AQI");
     const result = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
     expect(result.trailers.get("x-tail-bin")).toEqual([Buffer.from([1, 2])]);
+  });
+});
+
+describe.each(["server_stream", "bidi_stream"] as const)("the answers of a %s call", (kind) => {
+  it("C4 leave together while there is room, and not one by one", async () => {
+    const count = 100;
+    const write = (call: Writable): void => {
+      for (let i = 0; i < count; i++) call.write({ text: "" });
+      call.end();
+    };
+    const handlers = { serverStream: write, bidiStream: write } as unknown as UntypedServiceImplementation;
+    await using wall = await secured({ handlers });
+    let dataFrames = 0;
+    const inbound = (frame: Frame): Frame => {
+      if (frame.type === frameTypes.data) dataFrames += 1;
+      return frame;
+    };
+    await using wire = await openWire(wall, { inbound });
+    const headers = await wall.authorized();
+    const answer = await wire.call({ path: paths[kind], headers, messages: [hello] }).ended;
+    expect(answer).toMatchObject({ code: 0, bytes: count * grpcFrame(JSON.stringify({ text: "" })).length });
+    expect(dataFrames).toBeLessThan(count / 4);
   });
 });
