@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { describe, expect, it } from "vitest";
 import { securityContext } from "../../src/chain/current-context.ts";
 import type { MethodKind } from "../../src/grpc/method.ts";
+import { fullSocket } from "../harness/full-socket.ts";
 import { invoke, kinds, type Note, paths } from "../harness/kinds.ts";
 import { type RawAnswer, type RawCall, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
@@ -179,6 +180,17 @@ describe("a caller that does not read", () => {
     const entry = await eventually(() => wall.audit[0], "the audit entry");
     expect(entry).toMatchObject({ status: "DEADLINE_EXCEEDED", endedBy: "deadline", delivered: false });
     await wall.server.shutdown({ graceMs: 60_000 });
+  });
+
+  it("C11 gets its status once it reads on, however full its socket was", async () => {
+    await using full = await fullSocket();
+    full.endCall();
+    // By now the stream would be reset, and its status dropped, if nothing waited for it to leave.
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    full.wire.resume();
+    expect(await full.call.ended).toMatchObject({ code: 0, rstCode: 0 });
+    const entry = await full.wall.auditEntry(({ method }) => method === paths.bidi_stream);
+    expect(entry).not.toHaveProperty("delivered");
   });
 
   it("C11 holds up no counter once it has gone", async () => {

@@ -1,13 +1,12 @@
 // Graceful shutdown under load (C9): no call that was accepted is lost, and what comes too late is told so.
-import { Buffer } from "node:buffer";
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/grpc/method.ts";
+import { fullSocket } from "../harness/full-socket.ts";
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
 import { waitMs } from "../harness/time.ts";
-import { openWire } from "../harness/wire.ts";
 
 /** Handlers that note which calls they accepted, and take a moment. */
 function slowHandlers(accepted: Set<string>, moment: () => Promise<void>): UntypedServiceImplementation {
@@ -183,51 +182,12 @@ describe("shutdown", () => {
   });
 
   it("C9 C10 a status that shutdown cut off on its way is not told as delivered", async () => {
-    let started = 0;
-    let answered = 0;
-    let endStream = (): void => {};
-    let answer = (): void => {};
-    const answering = new Promise<void>((resolve) => {
-      answer = resolve;
-    });
-    await using wall = await secured({
-      handlers: {
-        async unary() {
-          started += 1;
-          await answering;
-          return { text: "x".repeat(3_000_000) };
-        },
-        bidiStream(call: { end(): void }) {
-          started += 1;
-          endStream = () => call.end();
-        },
-      } as unknown as UntypedServiceImplementation,
-      middleware: [
-        {
-          name: "answers",
-          onResponse() {
-            answered += 1;
-          },
-        },
-      ],
-    });
-    const headers = await wall.authorized();
-    const roomy = 64 * 1024 * 1024;
-    await using wire = await openWire(wall, { settings: { initialWindowSize: roomy } });
-    wire.session.setLocalWindowSize(roomy);
-    const call = wire.call({ path: paths.bidi_stream, headers, keepOpen: true });
-    // More than the sockets between us hold: what follows waits within the server.
-    const large = 8;
-    for (let i = 0; i < large; i++) wire.call({ path: paths.unary, headers, messages: [Buffer.from("{}")] });
-    await eventually(() => started === large + 1, "the handlers");
-    wire.pause();
-    answer();
-    await eventually(() => answered === large, "the answers");
-    endStream();
-    await wall.server.shutdown({ graceMs: 0 });
-    wire.resume();
-    expect(await call.ended).toMatchObject({ headers: undefined, code: undefined });
-    expect(await wall.auditEntry(({ method }) => method === paths.bidi_stream)).toMatchObject({
+    await using full = await fullSocket();
+    full.endCall();
+    await full.wall.server.shutdown({ graceMs: 0 });
+    full.wire.resume();
+    expect(await full.call.ended).toMatchObject({ headers: undefined, code: undefined });
+    expect(await full.wall.auditEntry(({ method }) => method === paths.bidi_stream)).toMatchObject({
       status: "OK",
       delivered: false,
     });
