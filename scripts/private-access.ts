@@ -6,10 +6,13 @@
  *   `X["_y"]` as a type, a string `"_y"` as in `Reflect.get(x, "_y")`. grpc-js and Node name what they do not document
  *   that way (`_parent`, `_retrieveHandler`). Our own private members are `#y`, so none of ours is reported.
  * - `removeAllListeners`, which takes away the listeners that Node and grpc-js rely on.
- * - A member that a package's type declares `private` or `protected`, or does not declare: through `x["y"]`, `Reflect`, a
- *   cast, a type predicate, or a type that adds it as an optional member.
+ * - A member that a package's type declares `private` or `protected`, or does not declare: through `x.y`, `x["y"]`,
+ *   `"y" in x`, functions of `Reflect` and `Object`, a cast, a type predicate, or a type that adds it as an optional member.
+ *   A name may be a constant, or a sum of constants.
+ * - `constructor` and `getPrototypeOf` of a package's object, behind which nothing has a type.
  * - `Object.getOwnPropertySymbols`, which finds symbols that nobody exports.
  * - Modules inside of grpc-js.
+ * - `@ts-expect-error`, `@ts-ignore` and `@ts-nocheck`, in `src/transport/` too: TypeScript itself refuses most of the above.
  *
  * Casts are judged by their types and not by their spelling. `x as unknown as T` is also how an untyped handler gets the
  * type of its kind, while `x as T` is enough to read a private field behind an interface. A cast is reported where the
@@ -21,7 +24,9 @@
  * - members that are named by a symbol: it is our own, or its package exports it, as `pino.symbols`;
  * - values of TypeScript's own library: an `Error` may carry anything.
  *
- * Of a value that is typed `object` or `unknown` nobody knows where it comes from. There only the names with `_` are seen.
+ * Of a value that is typed `object`, `unknown` or `any` nobody knows where it comes from. There only the names with `_` are
+ * seen. Not seen either are names that are put together while the program runs, members that are reached by listing or
+ * copying all of them (`Object.entries(x)`, `{ ...x }`), and code that is a text (`eval`, `node:vm`).
  */
 import { readFileSync } from "node:fs";
 import { join, relative } from "node:path";
@@ -51,13 +56,28 @@ const advice = {
   listeners: `takes away listeners of Node and grpc-js: take away your own with off(), or move this into ${home}`,
   symbols: `finds symbols that nobody exports: use a public member, or move this into ${home}`,
   module: "is inside of grpc-js: import what @grpc/grpc-js exports",
+  prototype: `leads to what has no type: use a public member, or move this into ${home}`,
+  silenced: "hides what TypeScript refuses: write what it accepts",
 } as const;
 
 /** Not `_OTHER`, which OpenTelemetry defines, and not `__proto__`, which the language does. */
 const underscored = /^_[a-z]\w*$/;
 
 /** Functions of `Reflect` and `Object` whose second argument names a member. */
-const reflecting: ReadonlySet<string> = new Set(["get", "set", "defineProperty", "getOwnPropertyDescriptor"]);
+const naming: ReadonlySet<string> = new Set([
+  "get",
+  "set",
+  "has",
+  "hasOwn",
+  "deleteProperty",
+  "defineProperty",
+  "getOwnPropertyDescriptor",
+]);
+
+/** Functions of `Object` that give an object all members of others. */
+const giving: ReadonlySet<string> = new Set(["assign", "defineProperties"]);
+
+const silencing = /@ts-(?:expect-error|ignore|nocheck)\b/g;
 
 /**
  * @param root the folder with tsconfig.json and node_modules
@@ -96,13 +116,16 @@ class SourceReading {
   }
 
   findings(): readonly Finding[] {
+    this.#readComments();
     this.#visit(this.#source);
     return [...this.#found.values()];
   }
 
   #visit(node: ts.Node): void {
     if (ts.isIdentifier(node) && isMemberName(node)) this.#readName(node);
-    else if (ts.isStringLiteralLike(node)) this.#readText(node);
+    else if (ts.isStringLiteralLike(node)) this.#readText(node, node.text);
+    else if (ts.isPropertyAccessExpression(node)) this.#readAccess(node);
+    else if (ts.isBinaryExpression(node)) this.#readBinary(node);
     else if (ts.isElementAccessExpression(node)) this.#readElement(node);
     else if (ts.isCallExpression(node)) this.#readCall(node);
     else if (ts.isAssertionExpression(node)) this.#readCast(node);
@@ -112,7 +135,11 @@ class SourceReading {
   }
 
   #report(node: ts.Node, what: string, advice: string): void {
-    const line = this.#source.getLineAndCharacterOfPosition(node.getStart(this.#source)).line + 1;
+    this.#reportAt(node.getStart(this.#source), what, advice);
+  }
+
+  #reportAt(position: number, what: string, advice: string): void {
+    const line = this.#source.getLineAndCharacterOfPosition(position).line + 1;
     this.#found.set(`${line} ${what}`, { file: this.#file, line, what, advice });
   }
 
@@ -121,31 +148,81 @@ class SourceReading {
     else if (underscored.test(name.text)) this.#report(name, name.text, advice.underscore);
   }
 
-  #readText(literal: ts.StringLiteralLike): void {
-    if (literal.text === "removeAllListeners") this.#report(literal, literal.text, advice.listeners);
-    else if (underscored.test(literal.text)) this.#report(literal, literal.text, advice.underscore);
-    else if (literal.text.startsWith("@grpc/grpc-js/build/"))
-      this.#report(literal, literal.text, advice.module);
+  #readComments(): void {
+    for (const { 0: what, index } of this.#source.text.matchAll(silencing))
+      this.#reportAt(index, what, advice.silenced);
+  }
+
+  #readText(node: ts.Node, text: string): void {
+    if (text === "removeAllListeners") this.#report(node, text, advice.listeners);
+    else if (underscored.test(text)) this.#report(node, text, advice.underscore);
+    else if (text.startsWith("@grpc/grpc-js/build/")) this.#report(node, text, advice.module);
+  }
+
+  #readBinary(node: ts.BinaryExpression): void {
+    const { kind } = node.operatorToken;
+    if (kind === ts.SyntaxKind.InKeyword) this.#readMembers(node.left, node.right);
+    // Of `a + b + c` the whole.
+    if (kind !== ts.SyntaxKind.PlusToken || ts.isBinaryExpression(node.parent)) return;
+    for (const text of this.#textsOf(node)) this.#readText(node, text);
   }
 
   #readElement({ expression, argumentExpression: name }: ts.ElementAccessExpression): void {
-    if (ts.isStringLiteralLike(name)) this.#readMember(name, expression);
+    this.#readMembers(name, expression);
   }
 
-  #readCall({ expression: called, arguments: [on, name] }: ts.CallExpression): void {
+  #readAccess({ expression: on, name }: ts.PropertyAccessExpression): void {
+    const type = this.#checker.getNonNullableType(this.#checker.getTypeAtLocation(on));
+    const owner = this.#packageType(type);
+    if (owner === undefined || underscored.test(name.text)) return;
+    if (name.text === "constructor") this.#report(name, `${owner}.constructor`, advice.prototype);
+    // What a subclass may use TypeScript knows.
+    if (on.kind === ts.SyntaxKind.ThisKeyword || on.kind === ts.SyntaxKind.SuperKeyword) return;
+    const member = this.#checker.getSymbolAtLocation(name);
+    const hidden = member === undefined ? type.getStringIndexType() === undefined : isHidden(member);
+    if (hidden) this.#report(name, `${owner}.${name.text}`, advice.hidden);
+  }
+
+  #readCall(call: ts.CallExpression): void {
+    const {
+      expression: called,
+      arguments: [on, ...rest],
+    } = call;
     if (!ts.isPropertyAccessExpression(called) || !/^(?:Reflect|Object)$/.test(called.expression.getText()))
       return;
     const { text } = called.name;
     if (text === "getOwnPropertySymbols") this.#report(called, text, advice.symbols);
-    if (on === undefined || name === undefined || !ts.isStringLiteralLike(name)) return;
-    if (reflecting.has(text)) this.#readMember(name, on);
+    if (on === undefined) return;
+    const [name] = rest;
+    if (naming.has(text) && name !== undefined) this.#readMembers(name, on);
+    const type = this.#checker.getTypeAtLocation(on);
+    if (giving.has(text))
+      for (const given of rest) this.#compare(given, type, this.#checker.getTypeAtLocation(given));
+    const owner = text === "getPrototypeOf" ? this.#packageType(type) : undefined;
+    // Where a cast says at once what it is, what is used of it is read as of that.
+    const typed =
+      ts.isAssertionExpression(call.parent) &&
+      this.#packageType(this.#checker.getTypeAtLocation(call.parent)) !== undefined;
+    if (owner !== undefined && !typed) this.#report(called, `${text}(${owner})`, advice.prototype);
   }
 
-  #readMember(name: ts.StringLiteralLike, on: ts.Expression): void {
-    const type = this.#checker.getTypeAtLocation(on);
+  #readMembers(name: ts.Expression, on: ts.Expression): void {
+    const type = this.#checker.getNonNullableType(this.#checker.getTypeAtLocation(on));
     const owner = this.#packageType(type);
     if (owner === undefined || type.getStringIndexType() !== undefined) return;
-    if (!this.#isPublic(type, name.text)) this.#report(name, `${owner}.${name.text}`, advice.hidden);
+    for (const text of this.#textsOf(name))
+      if (!partsOf(type).some((part) => this.#isPublic(part, text)))
+        this.#report(name, `${owner}.${text}`, advice.hidden);
+  }
+
+  /** The texts that an expression may have, where they are constants. */
+  #textsOf(expression: ts.Expression): readonly string[] {
+    if (ts.isBinaryExpression(expression) && expression.operatorToken.kind === ts.SyntaxKind.PlusToken) {
+      const ends = this.#textsOf(expression.right);
+      return this.#textsOf(expression.left).flatMap((begin) => ends.map((end) => begin + end));
+    }
+    const type = this.#checker.getTypeAtLocation(expression);
+    return partsOf(type).flatMap((part) => (part.isStringLiteral() ? [part.value] : []));
   }
 
   #readCast(cast: ts.AssertionExpression): void {
@@ -201,18 +278,15 @@ class SourceReading {
 
   #isPublic(type: ts.Type, name: string): boolean {
     const member = this.#checker.getPropertyOfType(type, name);
-    const hidden = ts.ModifierFlags.Private | ts.ModifierFlags.Protected;
-    return (
-      member !== undefined &&
-      !member.declarations?.some((each) => (ts.getCombinedModifierFlags(each) & hidden) !== 0)
-    );
+    return member !== undefined && !isHidden(member);
   }
 
   /** The name of the package's type that this is, or is made of. Undefined where it has none. */
   #packageType(type: ts.Type): string | undefined {
     const known = this.#checker.getBaseConstraintOfType(type) ?? type;
     const symbol = known.aliasSymbol ?? known.getSymbol();
-    if (symbol?.declarations?.some(isInPackage)) return symbol.name;
+    if (symbol?.declarations?.some(isInPackage) && !symbol.declarations.some(isOfLanguage))
+      return symbol.name;
     const parts = known.isUnionOrIntersection() ? known.types : (known.getBaseTypes() ?? []);
     for (const part of parts) {
       const name = this.#packageType(part);
@@ -220,6 +294,10 @@ class SourceReading {
     }
     return undefined;
   }
+}
+
+function partsOf(type: ts.Type): readonly ts.Type[] {
+  return type.isUnion() ? type.types : [type];
 }
 
 function isMemberName(name: ts.Identifier): boolean {
@@ -236,6 +314,11 @@ function isMemberName(name: ts.Identifier): boolean {
     (ts.isClassElement(parent) || ts.isTypeElement(parent) || ts.isObjectLiteralElement(parent)) &&
     parent.name === name
   );
+}
+
+function isHidden({ declarations = [] }: ts.Symbol): boolean {
+  const hidden = ts.ModifierFlags.Private | ts.ModifierFlags.Protected;
+  return declarations.some((each) => (ts.getCombinedModifierFlags(each) & hidden) !== 0);
 }
 
 function isOptional(flags: ts.SymbolFlags): boolean {
@@ -256,14 +339,22 @@ function isForeign(node: ts.Node): boolean {
 }
 
 function isInPackage(node: ts.Node): boolean {
-  return isForeign(node) && !node.getSourceFile().fileName.includes("/node_modules/typescript/");
+  return isForeign(node) && !isOfLanguage(node);
+}
+
+/** Packages add to what is, as to `Array`. */
+function isOfLanguage(node: ts.Node): boolean {
+  return node.getSourceFile().fileName.includes("/node_modules/typescript/");
 }
 
 /** One line for each finding where it is not allowed, and for each entry of the list that is not needed. */
 export function problemsOf(findings: readonly Finding[], allowed: readonly string[]): readonly string[] {
   const isIn = (file: string, place: string): boolean =>
     place.endsWith("/") ? file.startsWith(place) : file === place;
-  const out = findings.filter(({ file }) => ![home, ...allowed].some((place) => isIn(file, place)));
+  const out = findings.filter(
+    ({ file, advice: given }) =>
+      given === advice.silenced || ![home, ...allowed].some((place) => isIn(file, place)),
+  );
   const done = allowed.filter((place) => !findings.some(({ file }) => isIn(file, place)));
   return [
     ...out.map(({ file, line, what, advice }) => `${file}:${line} ${what} ${advice}`),

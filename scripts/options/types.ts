@@ -23,9 +23,12 @@ export class PublicTypes {
   constructor(root: string) {
     const { config } = ts.readConfigFile(join(root, "tsconfig.json"), ts.sys.readFile);
     const { options } = ts.convertCompilerOptionsFromJson(config.compilerOptions, root);
-    const entries = ["src/index.ts", "src/testing/index.ts", "src/redis/index.ts"].map((file) =>
-      join(root, file),
-    );
+    const entries = [
+      "src/index.ts",
+      "src/middleware/index.ts",
+      "src/testing/index.ts",
+      "src/redis/index.ts",
+    ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();
     this.#checker = checker;

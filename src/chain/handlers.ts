@@ -16,7 +16,7 @@ import type { HandlerRun } from "./handler-run.ts";
 import { securedCallOf } from "./secured-call.ts";
 import { isThenable } from "./thenable.ts";
 
-type HandlerCall = EventEmitter & object;
+type HandlerCall = EventEmitter | Readable | Writable;
 type Callback = (error: unknown, value?: unknown, trailers?: unknown) => void;
 type Handler = (call: HandlerCall, callback?: Callback) => unknown;
 

@@ -78,11 +78,21 @@ export function watchConnections(events: ConnectionEvents): Connections {
     },
     async destroyAll() {
       const closed = [...servers].map((each) => new Promise((resolve) => each.once("close", resolve)));
-      for (const session of sessions) session.destroy();
+      for (const session of sessions) lose(session);
       for (const socket of sockets) socket.destroy();
       await Promise.all(closed);
     },
   };
+}
+
+/**
+ * Its streams end with CANCEL, as where the socket is lost. Without a code they end with none, and a status that still waits
+ * within HTTP/2 then looks like one that has left.
+ */
+function lose(session: ServerHttp2Session): void {
+  // Node overlooks the code behind `undefined`.
+  const noError = null as unknown as undefined;
+  session.destroy(noError, constants.NGHTTP2_CANCEL);
 }
 
 /** Every accepted socket, those still in their TLS handshake too: the server is not closed before all of them are. */
@@ -240,6 +250,6 @@ function watchPings(
     if (!session.destroyed)
       session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from("too_many_pings"));
     // What was queued in the turn of a read leaves after it.
-    setImmediate(() => session.destroy());
+    setImmediate(() => lose(session));
   });
 }

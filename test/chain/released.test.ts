@@ -5,6 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { describe, expect, it } from "vitest";
 import { securityContext } from "../../src/chain/current-context.ts";
 import type { MethodKind } from "../../src/grpc/method.ts";
+import { fullSocket } from "../harness/full-socket.ts";
 import { invoke, kinds, type Note, paths } from "../harness/kinds.ts";
 import { type RawAnswer, type RawCall, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
@@ -132,6 +133,37 @@ describe.each(streams)("a refused %s call", (kind) => {
   });
 });
 
+describe.each(streams)("a %s handler that has answered and reads on", (kind) => {
+  it("C11 C4 hears of the end of its call", async () => {
+    let end: unknown;
+    const readOn = async (call: AsyncIterable<Note>): Promise<void> => {
+      try {
+        for await (const _note of call);
+        end = "the request ended";
+      } catch (error) {
+        end = error;
+      }
+    };
+    const handlers = {
+      clientStream(call: AsyncIterable<Note>, callback: (error: null, value: Note) => void) {
+        void readOn(call);
+        callback(null, { text: "done" });
+      },
+      bidiStream(call: AsyncIterable<Note> & { end(): void }) {
+        void readOn(call);
+        call.end();
+      },
+    } as unknown as Handlers;
+    await using wall = await secured({ handlers });
+    await using raw = await RawConnection.open(wall);
+    const call = raw.call(paths[kind], { headers: await wall.authorized(), keepOpen: true });
+    expect((await call.answer).name).toBe("OK");
+    expect(await eventually(() => end, "the end of the loop")).toMatchObject({
+      code: "ERR_STREAM_PREMATURE_CLOSE",
+    });
+  });
+});
+
 describe("a caller that does not read", () => {
   const talkative = {
     serverStream(call: { write(value: unknown): void; end(): void }) {
@@ -148,6 +180,17 @@ describe("a caller that does not read", () => {
     const entry = await eventually(() => wall.audit[0], "the audit entry");
     expect(entry).toMatchObject({ status: "DEADLINE_EXCEEDED", endedBy: "deadline", delivered: false });
     await wall.server.shutdown({ graceMs: 60_000 });
+  });
+
+  it("C11 gets its status once it reads on, however full its socket was", async () => {
+    await using full = await fullSocket();
+    full.endCall();
+    // By now the stream would be reset, and its status dropped, if nothing waited for it to leave.
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    full.wire.resume();
+    expect(await full.call.ended).toMatchObject({ code: 0, rstCode: 0 });
+    const entry = await full.wall.auditEntry(({ method }) => method === paths.bidi_stream);
+    expect(entry).not.toHaveProperty("delivered");
   });
 
   it("C11 holds up no counter once it has gone", async () => {

@@ -62,7 +62,10 @@ export class RawConnection implements AsyncDisposable {
   }
 
   /** With the good client certificate. */
-  static async open(wall: Secured, settings: Settings = {}): Promise<RawConnection> {
+  static async open(
+    wall: Pick<Secured, "port" | "address" | "world">,
+    settings: Settings = {},
+  ): Promise<RawConnection> {
     const socket = tlsConnect({
       host: "127.0.0.1",
       port: wall.port,

@@ -7,6 +7,7 @@ import {
   connect,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
+  type Settings,
 } from "node:http2";
 import { Duplex } from "node:stream";
 import { type TLSSocket, connect as tlsConnect } from "node:tls";
@@ -33,6 +34,8 @@ export interface WireOptions {
   readonly outbound?: FrameFilter;
   /** Frames of the server, before the caller sees them. */
   readonly inbound?: FrameFilter;
+  /** What the caller tells the server of itself. */
+  readonly settings?: Settings;
 }
 
 export interface WireResult {
@@ -67,6 +70,9 @@ export interface Wire extends AsyncDisposable {
   /** Settles when the connection is gone. */
   readonly closed: Promise<void>;
   call(request: WireRequest): WireCall;
+  /** Reads nothing more of the connection, until `resume`: what the server writes fills its socket. */
+  pause(): void;
+  resume(): void;
 }
 
 /** The pseudo-header fields and `te`, `content-type`: what each call carries. */
@@ -102,6 +108,7 @@ export async function openWire(
   const socket = await tlsSocket(wall);
   const session = connect(`https://localhost:${wall.port}`, {
     createConnection: () => filtered(socket, options),
+    ...(options.settings === undefined ? {} : { settings: options.settings }),
   });
   session.on("error", () => {});
   const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
@@ -112,6 +119,8 @@ export async function openWire(
   return {
     session,
     closed,
+    pause: () => void socket.pause(),
+    resume: () => void socket.resume(),
     call(request) {
       const stream = session.request(
         { ...fixedHeaders(wall, request.path), ...request.headers },

@@ -68,10 +68,53 @@ const reported: readonly (readonly [what: string, code: string, found: readonly 
   ],
   ["a type that adds a field", "const a: Socket & { server?: unknown } = socket;", ["Socket.server"]],
   ["an interface that adds a field", "interface A extends Socket { server?: unknown }", ["Socket.server"]],
+  ["a private field by a constant", 'const n = "boundPorts";\nserver[n];', ["Server.boundPorts"]],
+  [
+    "one of several by Reflect",
+    'declare const n: "boundPorts" | "start";\nReflect.get(server, n);',
+    ["Server.boundPorts"],
+  ],
+  [
+    "a name that is put together",
+    'Reflect.get(server, "bound" + "Ports"); Reflect.get(lost, "_" + "parent");',
+    ["Server.boundPorts", "_parent"],
+  ],
+  ["a field that is asked for", 'Reflect.has(server, "boundPorts");', ["Server.boundPorts"]],
+  ["a field that is its own", 'Object.hasOwn(socket, "server");', ["Socket.server"]],
+  [
+    "a field that is taken away",
+    'Reflect.deleteProperty(server, "createHttp2Server");',
+    ["Server.createHttp2Server"],
+  ],
+  [
+    "a method that is given",
+    "Object.assign(server, { createHttp2Server: () => undefined });",
+    ["Server.createHttp2Server"],
+  ],
+  [
+    "fields that are defined",
+    "Object.defineProperties(server, { boundPorts: { value: 1 }, start: { value: 1 } });",
+    ["Server.boundPorts"],
+  ],
+  ["a field behind an in", 'const held = "server" in socket ? socket.server : undefined;', ["Socket.server"]],
+  [
+    "a private field past TypeScript",
+    "// @ts-expect-error\nserver.boundPorts;",
+    ["@ts-expect-error", "Server.boundPorts"],
+  ],
+  ["a field that nobody declares", "/* @ts-ignore */\nsocket?.server;", ["@ts-ignore", "Socket.server"]],
+  ["a file that is not checked", "// @ts-nocheck", ["@ts-nocheck"]],
+  ["a method by its class", "server.constructor.prototype.bind;", ["Server.constructor"]],
+  ["a method by its prototype", "Object.getPrototypeOf(server).bind;", ["getPrototypeOf(Server)"]],
   ["symbols that are looked for", "Object.getOwnPropertySymbols(lost);", ["getOwnPropertySymbols"]],
   [
     "a module inside of grpc-js",
     'import { Call } from "@grpc/grpc-js/build/src/call-interface.js";',
+    ["@grpc/grpc-js/build/src/call-interface.js"],
+  ],
+  [
+    "one whose name is put together",
+    'await import("@grpc/grpc-js/build" + "/src/" + "call-interface.js");',
     ["@grpc/grpc-js/build/src/call-interface.js"],
   ],
 ];
@@ -100,6 +143,15 @@ const passed: readonly (readonly [what: string, code: string])[] = [
     "class A extends (null as unknown as typeof Metadata) { size() { return this.internalRepr.size; } }",
   ],
   ["a member that a comment names", "// socket._parent"],
+  ["public members", 'socket?.remoteAddress; "remoteAddress" in socket; server.start; symbols.timeSym;'],
+  ["what one of several has", 'declare const one: EventEmitter | Writable;\n"write" in one;'],
+  ["a prototype that is cast at once", "(Object.getPrototypeOf(emitter) as Writable).write;"],
+  ["public members that are given", "Object.assign(socket, { allowHalfOpen: true });"],
+  [
+    "fields that are given to what is ours",
+    "Object.assign({}, { boundPorts: 1 }); Object.assign(error, { code: 1 });",
+  ],
+  ["a text that is put together", 'const a = "a" + "b" + lost;'],
 ];
 
 describe("access to what packages keep to themselves", () => {
@@ -144,6 +196,13 @@ describe("the places where it is allowed", () => {
   it("are the transport, and those of the list", () => {
     const findings = [at("src/transport/a.ts"), at("src/old/b.ts"), at("src/c.ts")];
     expect(problemsOf(findings, ["src/old/", "src/c.ts"])).toEqual([]);
+  });
+
+  it("are not where TypeScript is silenced", () => {
+    const sources = new Map([["src/transport/a.ts", "// @ts-ignore\nexport const a: string = 1;\n"]]);
+    expect(problemsOf(privateAccess(root, sources), [])).toEqual([
+      "src/transport/a.ts:1 @ts-ignore hides what TypeScript refuses: write what it accepts",
+    ]);
   });
 
   it("are no others", () => {

@@ -30,6 +30,7 @@ import type { SecureInterceptorsOptions } from "../../src/server/server-options.
 import { type Foreign, foreign } from "../harness/foreign.ts";
 import { check, list } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, type Note, paths } from "../harness/kinds.ts";
+import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";
 import { callerPolicy, eventually, keptLog, type LogLine, theWorld, type World } from "../harness/secured.ts";
 import { withTimeEnough } from "../harness/time.ts";
 
@@ -242,6 +243,43 @@ describe("the whole chain on a server of others", () => {
     const client = road.client();
     expect((await invoke(client, kind, { metadata: await road.authorized() })).name).toBe("OK");
     expect((await invoke(client, kind)).name).toBe("UNAUTHENTICATED");
+  });
+
+  it("C11 a status waits for the messages before it, which its caller has not read", async () => {
+    let wrote = false;
+    let cancelled = false;
+    const handlers = {
+      bidiStream(call: NodeJS.EventEmitter & { write(note: Note): void }) {
+        call.on("cancelled", () => {
+          cancelled = true;
+        });
+        call.on("data", () => {});
+        for (let i = 0; i < 20; i++) call.write({ text: "x".repeat(1_000) });
+        wrote = true;
+      },
+    } as unknown as UntypedServiceImplementation;
+    const refusing: Middleware = {
+      name: "own",
+      onRequest(message) {
+        if ((message as Note).text === "refuse me") throw new Error("no");
+      },
+    };
+    const { interceptors, audit } = whole({ middleware: [refusing] });
+    await using server = await foreign(interceptors, { handlers });
+    await using raw = await RawConnection.open(
+      { ...server, address: `localhost:${server.port}` },
+      { initialWindowSize: 1_000 },
+    );
+    const headers = await server.authorized();
+    const { stream, answer } = raw.call(paths.bidi_stream, { headers, keepOpen: true, deaf: true });
+    await eventually(() => wrote, "the handler");
+    stream.write(grpcFrame(JSON.stringify({ text: "refuse me" })));
+    await eventually(() => cancelled, "the refusal");
+    // By now the stream would be closed, if nothing waited for the status to leave.
+    for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
+    stream.resume();
+    expect(await answer).toMatchObject({ name: "INTERNAL", rstCode: 0 });
+    expect(await eventually(() => audit[0], "the audit entry")).not.toHaveProperty("delivered");
   });
 
   it("Z2 a method that the policy was not checked against is refused, and said once", async () => {

@@ -2,10 +2,13 @@
 import { status, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { MethodKind } from "../../src/grpc/method.ts";
+
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { createSecureServer } from "../../src/server/secure-server.ts";
+import { fullSocket } from "../harness/full-socket.ts";
 import { check, watch } from "../harness/health.ts";
+
 import { type AnyClientCall, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, secured } from "../harness/secured.ts";
@@ -227,5 +230,17 @@ describe("shutdown", () => {
       "shutdown.drainDelayMs: ",
     );
     await wall.close();
+  });
+
+  it("C9 C10 a status that shutdown cut off on its way is not told as delivered", async () => {
+    await using full = await fullSocket();
+    full.endCall();
+    await full.wall.server.shutdown({ graceMs: 0 });
+    full.wire.resume();
+    expect(await full.call.ended).toMatchObject({ headers: undefined, code: undefined });
+    expect(await full.wall.auditEntry(({ method }) => method === paths.bidi_stream)).toMatchObject({
+      status: "OK",
+      delivered: false,
+    });
   });
 });

@@ -9,7 +9,7 @@ import { describe, expect, it } from "vitest";
 import type { CallContext } from "../../src/chain/context.ts";
 import { CredentialError } from "../../src/grpc/errors.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
-import { jwt } from "../../src/middleware/authentication/jwt.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
 import { foreign } from "../harness/foreign.ts";
 import { invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import { randomBytes } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { framed, MessageFraming } from "../../src/transport/message-framing.ts";
+import { expectRelativeCost } from "../harness/relative-cost.ts";
 
 const limit = { maxReceivedBytes: 10_000 };
 
@@ -67,6 +68,20 @@ describe("length-prefixed messages", () => {
     for (const framing of begun) framing.take(begin, () => {});
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(maxReceivedBytes);
     for (const framing of begun) expect(framing.isWithinMessage).toBe(true);
+  });
+
+  it("L11 take linear time, in pieces of a byte", () => {
+    const reading = (size: number) => {
+      const bytes = framed(Buffer.alloc(size));
+      const pieces = Array.from(bytes, (byte) => Buffer.of(byte));
+      return () => {
+        const framing = new MessageFraming({ maxReceivedBytes: size });
+        for (const piece of pieces) framing.take(piece, () => {});
+        expect(framing.isWithinMessage).toBe(false);
+      };
+    };
+    // Four times the bytes: quadratic work is sixteen times as much.
+    expectRelativeCost(reading(64 * 1024), reading(16 * 1024), 8);
   });
 
   it.each([2, 3, 128, 255])("N4 have no flag %i", (flag) => {

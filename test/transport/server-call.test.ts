@@ -1,7 +1,7 @@
 // One call on one stream: what of a request reaches a handler, and what leaves.
 import { Buffer } from "node:buffer";
 import { constants } from "node:http2";
-import type { Duplex } from "node:stream";
+import type { Duplex, Writable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import type { Metadata, ServerInterceptingCallInterface, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
@@ -241,20 +241,10 @@ describe.each(kinds)("a %s request", (kind) => {
     }
   });
 
-  it.each(["0S", "0n", "1n"])("L6 with no time left (%s) starts no handler", async (timeout) => {
-    const { heard, handlers } = listening();
-    await using wall = await secured({ handlers });
-    await using connection = await RawConnection.open(wall);
-    const headers = { ...(await wall.authorized()), "grpc-timeout": timeout };
-    const { name, details } = await connection.call(paths[kind], { headers }).answer;
-    expect(`${name} ${details}`).toBe("DEADLINE_EXCEEDED deadline exceeded");
-    expect(heard).toEqual([]);
-  });
-
-  it("L11 of a megabyte in frames of a byte takes linear time", async () => {
+  it("N4 in frames of a byte is read as one", async () => {
     await using wall = await secured();
     await using connection = await RawConnection.open(wall);
-    const body = grpcFrame(JSON.stringify({ text: "x".repeat(100_000) }));
+    const body = grpcFrame(JSON.stringify({ text: "x".repeat(1_000) }));
     const call = connection.call(paths[kind], {
       headers: await wall.authorized(),
       body: Buffer.alloc(0),
@@ -263,6 +253,69 @@ describe.each(kinds)("a %s request", (kind) => {
     for (const byte of body) call.stream.write(Buffer.of(byte));
     call.stream.end();
     expect((await call.answer).name).toBe("OK");
+  });
+});
+
+/** What makes the rest of a request unreadable where it comes in the same frame as good messages. */
+const badRests: readonly (readonly [string, Buffer, string])[] = [
+  ["a message that is cut", half, "INTERNAL malformed request message"],
+  ["a flag that nobody knows", grpcFrame("{}", 2), "INTERNAL malformed request message"],
+  ["a compressed message", grpcFrame(gzipSync("{}"), 1), "INTERNAL malformed request message"],
+  ["what the service cannot read", grpcFrame("no JSON"), "INTERNAL malformed request message"],
+  [
+    "a message beyond the limit",
+    Buffer.from([0, 0xff, 0xff, 0xff, 0xff]),
+    "RESOURCE_EXHAUSTED message too large",
+  ],
+];
+
+describe.each(["client_stream", "bidi_stream"] as const)("the messages of a %s request", (kind) => {
+  it.each(badRests)("N4 reach the handler before the call fails for %s", async (_name, rest, told) => {
+    const { heard, handlers } = listening();
+    await using wall = await secured({ handlers });
+    await using connection = await RawConnection.open(wall);
+    const body = Buffer.concat([helloFrame, helloFrame, helloFrame, rest]);
+    const { name, details } = await connection.call(paths[kind], {
+      headers: await wall.authorized(),
+      body,
+    }).answer;
+    expect(`${name} ${details}`).toBe(told);
+    await eventually(() => heard.includes("cancelled"), "the cancellation");
+    expect(heard.filter((each) => each !== "aborted")).toEqual([
+      "started",
+      "data",
+      "data",
+      "data",
+      "cancelled",
+    ]);
+  });
+});
+
+/** The document's Call-Definition: what the caller says to the transport. */
+const callDefinition = {
+  te: "trailers",
+  "content-type": "application/grpc+json",
+  "grpc-timeout": "30S",
+  "grpc-encoding": "identity",
+  "grpc-accept-encoding": "identity,gzip",
+  "accept-encoding": "identity",
+};
+
+describe.each(kinds)("the metadata of a %s call", (kind) => {
+  it("N1 L6 shows its handler what the caller added, and nothing of the transport's", async () => {
+    let seen: Metadata | undefined;
+    const look = (call: { metadata: Metadata; end(): void }, callback?: (e: null, v: unknown) => void) => {
+      seen = call.metadata;
+      if (callback === undefined) call.end();
+      else callback(null, { text: "" });
+    };
+    const handlers = { unary: look, clientStream: look, serverStream: look, bidiStream: look };
+    await using wall = await secured({ handlers: handlers as unknown as UntypedServiceImplementation });
+    await using connection = await RawConnection.open(wall);
+    const own = { "x-own": "1", "user-agent": "test", ...(await wall.authorized()) };
+    const call = connection.call(paths[kind], { headers: { ...callDefinition, ...own } });
+    expect((await call.answer).name).toBe("OK");
+    expect(seen?.getMap()).toEqual(own);
   });
 });
 
@@ -292,5 +345,27 @@ describe.each(kinds)("a %s answer", (kind) => {
     expect(trailers["x-tail-bin"]).toBe("AQI");
     const result = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
     expect(result.trailers.get("x-tail-bin")).toEqual([Buffer.from([1, 2])]);
+  });
+});
+
+describe.each(["server_stream", "bidi_stream"] as const)("the answers of a %s call", (kind) => {
+  it("C4 leave together while there is room, and not one by one", async () => {
+    const count = 100;
+    const write = (call: Writable): void => {
+      for (let i = 0; i < count; i++) call.write({ text: "" });
+      call.end();
+    };
+    const handlers = { serverStream: write, bidiStream: write } as unknown as UntypedServiceImplementation;
+    await using wall = await secured({ handlers });
+    let dataFrames = 0;
+    const inbound = (frame: Frame): Frame => {
+      if (frame.type === frameTypes.data) dataFrames += 1;
+      return frame;
+    };
+    await using wire = await openWire(wall, { inbound });
+    const headers = await wall.authorized();
+    const answer = await wire.call({ path: paths[kind], headers, messages: [hello] }).ended;
+    expect(answer).toMatchObject({ code: 0, bytes: count * grpcFrame(JSON.stringify({ text: "" })).length });
+    expect(dataFrames).toBeLessThan(count / 4);
   });
 });

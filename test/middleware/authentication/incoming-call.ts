@@ -8,6 +8,7 @@ import type { Identity } from "../../../src/chain/principal.ts";
 import { CredentialError, StatusError } from "../../../src/grpc/errors.ts";
 import { methodInfo } from "../../../src/grpc/method.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
+import { header } from "../../harness/linear-time.ts";
 
 export interface IncomingCall {
   readonly path?: string;
@@ -31,6 +32,13 @@ export function incomingCall(
     timeoutMs: undefined,
     logger,
   });
+}
+
+/** One with a field of any text, also of such as HTTP/2 would not let through. */
+export function callWithField(name: string, text: string): Call {
+  const call = incomingCall();
+  call.metadata.get = header(name, text).get;
+  return call;
 }
 
 export function bearer(token: string, logger?: Logger): Call {
