@@ -2,9 +2,13 @@
 
 /** A set of names that cannot be changed: `add`, `delete` and `clear` throw a `TypeError`. */
 export class FrozenSet extends Set<string> {
-  constructor(names: Iterable<string> = []) {
+  /** Why it is empty, for the reason of a denial: `the token has no claim roles`. */
+  readonly absence: string | undefined;
+
+  constructor(names: Iterable<string> = [], absence?: string) {
     super();
     for (const name of names) super.add(name);
+    this.absence = absence;
     Object.freeze(this);
   }
 

@@ -6,6 +6,8 @@ import { Client } from "@grpc/grpc-js";
 import { describe, expect, it, vi } from "vitest";
 import { createSecureClient } from "../../src/client/secure-client.ts";
 import { ConfigError, PolicyError } from "../../src/grpc/errors.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
+import type { Requirement } from "../../src/middleware/authorization/method-rule.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
 import type { SecureServerOptions } from "../../src/server/server-options.ts";
@@ -155,6 +157,29 @@ describe("U6 a refusal that surprises", () => {
     expect(String((await wall.auditEntry(() => true)).reason)).toMatch(
       /^needs role editor; permissions, "\*" too, do not stand for roles/,
     );
+  });
+
+  it.each<[string, Requirement, string]>([
+    ["roles", { roles: ["admin"] }, "needs role admin; the token has no claim realm_access.roles or groups"],
+    [
+      "permissions",
+      { permissions: ["note:write"] },
+      "needs permission note:write; the token has no claim scp",
+    ],
+  ])("U6 a token without the claim for %s: the reason names the claim", async (_what, rule, reason) => {
+    const { issuer } = await theWorld();
+    await using wall = await secured({
+      authentication: jwt({
+        issuer: issuer.issuer,
+        audience: "kinds",
+        jwksUri: issuer.jwksUri,
+        claims: { roles: ["realm_access.roles", "groups"], permissions: "scp" },
+      }),
+      authorization: rbac({ roles: { admin: {} }, rules: { "/test.v1.Kinds/*": rule } }),
+    });
+    const told = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
+    expect(told.name).toBe("PERMISSION_DENIED");
+    expect((await wall.auditEntry(() => true)).reason).toBe(reason);
   });
 
   it("U6 a client whose certificate the server does not trust is told what to look at", async () => {

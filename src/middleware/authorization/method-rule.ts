@@ -1,5 +1,6 @@
 // One method's rule, worked out at start-up: nearly every answer it can give is made once.
 import type { CallContext } from "../../chain/context.ts";
+import { FrozenSet } from "../../chain/frozen-set.ts";
 import { everyPermission, wildcardOf } from "../../chain/permission.ts";
 import type { Principal } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
@@ -192,10 +193,11 @@ class PartyCheck {
     if (this.#schemes !== undefined && !this.#schemes.includes(party.scheme)) return this.#wrongScheme;
     if (this.#roles !== undefined && !hasAny(party.roles, this.#roles)) {
       const denial = this.#mayDoEverything(party) ? this.#wrongRoleOnly : this.#wrongRole;
-      return withUnknownRoles(denial, party, this.#known);
+      return withUnknownRoles(withAbsence(denial, party.roles), party, this.#known);
     }
     for (const needed of this.#permissions) {
-      if (!hasPermission(party, needed)) return withUnknownRoles(needed.denial, party, this.#known);
+      if (!hasPermission(party, needed))
+        return withUnknownRoles(withAbsence(needed.denial, party.permissions), party, this.#known);
     }
     return undefined;
   }
@@ -217,6 +219,12 @@ class PartyCheck {
       rolesWithPermissions: this.#roles === undefined ? [] : counting.filter((role) => !grantsAll(role)),
     };
   }
+}
+
+/** For log and audit: a claim that is looked for in the wrong place is a common mistake. */
+function withAbsence(denial: Denial, names: ReadonlySet<string>): Denial {
+  const absence = names instanceof FrozenSet ? names.absence : undefined;
+  return absence === undefined ? denial : { ...denial, reason: `${denial.reason}; ${absence}` };
 }
 
 const mostNamed = 3;

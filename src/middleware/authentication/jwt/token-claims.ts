@@ -163,13 +163,20 @@ const noNames = new FrozenSet();
 /** The names of all these claims. */
 function readNames(claims: Claims, paths: readonly ClaimPath[]): FrozenSet {
   const names: string[] = [];
-  for (const path of paths) names.push(...namesIn(readClaim(claims, path), path));
+  let present = false;
+  for (const path of paths) {
+    const value = readClaim(claims, path);
+    if (value === undefined) continue;
+    present = true;
+    names.push(...namesIn(value, path));
+  }
+  if (!present)
+    return new FrozenSet([], `the token has no claim ${paths.map(({ text }) => text).join(" or ")}`);
   return names.length === 0 ? noNames : new FrozenSet(names);
 }
 
 /** An array of names, or names separated by spaces as in OAuth 2.0's `scope` (RFC 6749 section 3.3). */
 function namesIn(value: unknown, path: ClaimPath): readonly string[] {
-  if (value === undefined) return [];
   const names: unknown = typeof value === "string" ? value.split(" ").filter((name) => name !== "") : value;
   if (!Array.isArray(names) || !names.every((name) => typeof name === "string" && name !== ""))
     throw invalid(`${path.text} is neither an array of names nor names separated by spaces`);
