@@ -77,22 +77,16 @@ export function watchConnections(events: ConnectionEvents): Connections {
         .map((each) => (typeof each === "string" ? "unix" : each.address));
     },
     async destroyAll() {
-      const closed = [...servers].map((each) => new Promise((resolve) => each.once("close", resolve)));
-      for (const session of sessions) lose(session);
+      const closed = [...servers, ...sessions].map((each) => closing(each));
+      // At their sockets: where a session is destroyed, a status that still waits within it counts as sent to its stream.
       for (const socket of sockets) socket.destroy();
       await Promise.all(closed);
     },
   };
 }
 
-/**
- * Its streams end with CANCEL, as where the socket is lost. Without a code they end with none, and a status that still waits
- * within HTTP/2 then looks like one that has left.
- */
-function lose(session: ServerHttp2Session): void {
-  // Node overlooks the code behind `undefined`.
-  const noError = null as unknown as undefined;
-  session.destroy(noError, constants.NGHTTP2_CANCEL);
+function closing(emitter: EventEmitter): Promise<unknown> {
+  return new Promise((resolve) => emitter.once("close", resolve));
 }
 
 /** Every accepted socket, those still in their TLS handshake too: the server is not closed before all of them are. */
@@ -250,6 +244,6 @@ function watchPings(
     if (!session.destroyed)
       session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM, 0, Buffer.from("too_many_pings"));
     // What was queued in the turn of a read leaves after it.
-    setImmediate(() => lose(session));
+    setImmediate(() => session.destroy());
   });
 }
