@@ -97,7 +97,7 @@ describe("npm start -- --serve", () => {
     const ended = await runScript(script, ["--serve", "--port", String(port)], { cwd: scratch });
     taken.close();
     expect(ended.stderr).toContain(`cannot bind 127.0.0.1:${port}`);
-    expect(ended.stderr).toContain("port free?");
+    expect(ended.stderr).toContain("another process uses the port");
     expect(ended.code).toBe(1);
   });
 });

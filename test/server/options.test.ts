@@ -1261,6 +1261,7 @@ describe("the options of a client", () => {
     "credentials",
     "deadlineMs",
     "tracing",
+    "metrics",
     "logger",
     "channelOptions",
     ...clientChannel.leaves,
@@ -1282,7 +1283,7 @@ describe("the options of a client", () => {
     ]);
   });
 
-  it.each([...clientTls.leaves, "credentials", "deadlineMs", "tracing", "logger"])(
+  it.each([...clientTls.leaves, "credentials", "deadlineMs", "tracing", "metrics", "logger"])(
     "%s with a wrong value is a ConfigError that names it",
     (path) => {
       expect(clientProblems(nested(path, -1.5)).join("\n")).toContain(`${path}: `);
@@ -1299,7 +1300,6 @@ describe("the options of a client", () => {
     "tls.surprise",
     "channelOptions.surprise",
     "retry",
-    "metrics",
     "tls.rejectUnauthorized",
     "tls.checkServerIdentity",
     "channelOptions.grpc.max_conection_age_ms",
