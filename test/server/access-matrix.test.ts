@@ -84,6 +84,7 @@ describe("Z3 accessMatrix()", () => {
           by_role: { caller: 2, other: 0 },
         },
       }),
+      expect.objectContaining({ level: 30, msg: "listening" }),
     ]);
     const access = lines[0]?.["access"];
     const { methods, by_role: _, ...byAccess } = access as AccessSummary;
