@@ -220,7 +220,12 @@ function peerOf(session: Http2Session | undefined, certificateOf: CertificateOf)
     // Node's stand-in for the socket: what only reads passes through it.
     const { socket } = session;
     const certificate = socket instanceof TLSSocket ? certificateOf(socket) : undefined;
-    marked[connectionKey] = { peer: new ConnectionPeer(socket, certificate), calls: 0, handedOver: false };
+    marked[connectionKey] = {
+      peer: new ConnectionPeer(socket, certificate),
+      calls: 0,
+      handedOver: false,
+      cut: false,
+    };
   }
   return marked[connectionKey].peer;
 }

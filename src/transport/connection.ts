@@ -11,6 +11,8 @@ export interface Connection {
   calls: number;
   /** Was anything of a call handed to HTTP/2 that was not seen leaving with a ping since? */
   handedOver: boolean;
+  /** Was it ended by us while calls were open on it? */
+  cut: boolean;
 }
 
 /** Kept on the session itself, as a call is on its stream. */
@@ -61,6 +63,7 @@ export const unknownConnection: Connection = {
   peer: new ConnectionPeer(undefined, undefined),
   calls: 0,
   handedOver: false,
+  cut: false,
 };
 
 /** What is known of the connection a stream runs on. */

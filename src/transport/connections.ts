@@ -77,16 +77,17 @@ export function watchConnections(events: ConnectionEvents): Connections {
         .map((each) => (typeof each === "string" ? "unix" : each.address));
     },
     async destroyAll() {
-      const closed = [...servers, ...sessions].map((each) => closing(each));
-      // At their sockets: where a session is destroyed, a status that still waits within it counts as sent to its stream.
+      const closed = [...servers].map((each) => new Promise((resolve) => each.once("close", resolve)));
+      for (const session of sessions) {
+        // A status that waits within a session counts as sent, for its stream.
+        const connection = (session as MarkedSession)[connectionKey];
+        if (connection !== undefined) connection.cut = true;
+        session.destroy();
+      }
       for (const socket of sockets) socket.destroy();
       await Promise.all(closed);
     },
   };
-}
-
-function closing(emitter: EventEmitter): Promise<unknown> {
-  return new Promise((resolve) => emitter.once("close", resolve));
 }
 
 /** Every accepted socket, those still in their TLS handshake too: the server is not closed before all of them are. */
@@ -133,7 +134,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
       socket,
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
-    const connection: Connection = { peer, calls: 0, handedOver: false };
+    const connection: Connection = { peer, calls: 0, handedOver: false, cut: false };
     (session as MarkedSession)[connectionKey] = connection;
     closeWhenCertificateEnds(session, peer);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));

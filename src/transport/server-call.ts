@@ -124,6 +124,7 @@ export class ServerCall implements TransportCall {
   }
 
   get delivered(): boolean {
+    if (this.#connection.cut) return false;
     const { rstCode, sentTrailers, sentHeaders } = this.#stream;
     return rstCode === 0 && (sentTrailers !== undefined || sentHeaders?.["grpc-status"] !== undefined);
   }
