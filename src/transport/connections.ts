@@ -16,6 +16,7 @@ import {
   underlying,
 } from "./connection.ts";
 import type { ConnectionGate } from "./connection-gate.ts";
+import { type KeepaliveTimes, keepAlive } from "./keepalive.ts";
 import type { PingPolicy } from "./ping-policy.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "./refused-below.ts";
 import { SentBetweenPings } from "./sent-between-pings.ts";
@@ -25,6 +26,8 @@ export interface ConnectionEvents {
   readonly gate?: ConnectionGate;
   /** How often a connection may ping (L3). */
   readonly pings?: PingPolicy;
+  /** When a connection is pinged that is silent. */
+  readonly keepalive: KeepaliveTimes;
   /** Reads the identity of a verified client certificate (T2, T5). */
   readonly certificateOf: (socket: TLSSocket) => PeerCertificate | undefined;
   /** Why the connection is refused before any HTTP/2 is spoken on it, or undefined. */
@@ -137,6 +140,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
     const connection: Connection = { peer, calls: 0, handedOver: false, cut: false };
     (session as MarkedSession)[connectionKey] = connection;
     closeWhenCertificateEnds(session, peer);
+    keepAlive(session, events.keepalive);
     session.on("error", (error: Error) => events.onRefusedBelow("http2_error", peer.address, error.message));
     const { gate, pings } = events;
     if (gate !== undefined && socket !== undefined) {

@@ -13,6 +13,7 @@ import type { TransportCall } from "./call.ts";
 import { connectionOf } from "./connection.ts";
 import { type ConnectionEvents, type Connections, watchConnections } from "./connections.ts";
 import { type GrpcHandlerType, type RegisteredHandler, serverMembers } from "./grpc-js.ts";
+import type { KeepaliveTimes } from "./keepalive.ts";
 import { answerNotGrpc, cutOffHeaders, notGrpc } from "./not-grpc.ts";
 import { headerListBytes, readHead } from "./request-head.ts";
 import { type MessageLimits, ServerCall, type TransportMethod } from "./server-call.ts";
@@ -21,7 +22,7 @@ export interface TransportOptions extends MessageLimits {
   readonly maxConcurrentStreams: number;
   /** What a call may carry; HTTP/2 cuts off at twice that, also a client that does not acknowledge settings. */
   readonly maxMetadataBytes: number;
-  readonly connections: ConnectionEvents;
+  readonly connections: Omit<ConnectionEvents, "keepalive">;
   /** What of grpc-js's own options nothing above covers. */
   readonly grpcOptions: ServerOptions;
   /** Puts the chain before a call of a method; `known`: somebody registered it. Where it throws, the call is refused. */
@@ -39,15 +40,16 @@ function hardCap(maxMetadataBytes: number): number {
   return 2 * maxMetadataBytes;
 }
 
-/**
- * Node's HTTP/2 session neither reads nor closes after some frames that break the protocol (DATA on an idle stream, say), and
- * does not notice that its client left: the connection, its place among `limits.maxConnections` and its calls would stay for
- * ever. A ping that is not answered ends it. `channelOptions` may say otherwise.
- */
-const keepalive: ServerOptions = {
-  "grpc.keepalive_time_ms": 20_000,
-  "grpc.keepalive_timeout_ms": 10_000,
-};
+/** `channelOptions` may say otherwise, by grpc-js's names for them. */
+function keepaliveTimes(options: ServerOptions): KeepaliveTimes {
+  return {
+    timeMs: options["grpc.keepalive_time_ms"] ?? 20_000,
+    timeoutMs: options["grpc.keepalive_timeout_ms"] ?? 10_000,
+  };
+}
+
+/** With the largest time grpc-js sends no pings of its own. */
+const noKeepalive: ServerOptions = { "grpc.keepalive_time_ms": 2_147_483_647 };
 
 const refused = { code: status.INTERNAL, details: "internal error" } as const;
 
@@ -59,8 +61,8 @@ export class TransportServer extends Server {
 
   constructor(options: TransportOptions) {
     super({
-      ...keepalive,
       ...options.grpcOptions,
+      ...noKeepalive,
       "grpc.max_concurrent_streams": options.maxConcurrentStreams,
       // Streams come by `_channelzHandler` otherwise.
       "grpc.enable_channelz": 0,
@@ -78,7 +80,10 @@ export class TransportServer extends Server {
       cutOffHeaders(stream);
     };
     const create = members.createHttp2Server;
-    this.connections = watchConnections(options.connections);
+    this.connections = watchConnections({
+      ...options.connections,
+      keepalive: keepaliveTimes(options.grpcOptions),
+    });
     members.createHttp2Server = (credentials) => {
       const http2Server = create.call(this, credentials);
       this.connections.watch(http2Server);
