@@ -139,7 +139,8 @@ export async function openWire(
   };
 }
 
-function tlsSocket(wall: Pick<Secured, "port" | "world">): Promise<TLSSocket> {
+/** Over mTLS, with the good client certificate. */
+export function tlsSocket(wall: Pick<Secured, "port" | "world">): Promise<TLSSocket> {
   const { ca, client } = wall.world;
   return new Promise((resolve, reject) => {
     const socket = tlsConnect(

@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer";
 import { once } from "node:events";
 import { constants } from "node:http2";
 import type { Duplex } from "node:stream";
-import { type TLSSocket, connect as tlsConnect } from "node:tls";
+import type { TLSSocket } from "node:tls";
 import { Metadata, type UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { CallContext } from "../../src/chain/context.ts";
@@ -21,9 +21,10 @@ import {
   type Secured,
   type SecuredOptions,
   secured,
+  theWorld,
 } from "../harness/secured.ts";
 import { waitMs } from "../harness/time.ts";
-import { type Frame, frameTypes, openWire } from "../harness/wire.ts";
+import { type Frame, frameTypes, openWire, tlsSocket } from "../harness/wire.ts";
 
 const hello = Buffer.from(JSON.stringify({ text: "hello" }));
 const windowUpdate = 8;
@@ -52,7 +53,6 @@ const servers: Readonly<Record<"own" | "attached", (options: Options) => Promise
   own: (options) => secured(options),
   async attached({ handlers = {}, ...options }) {
     const { logger, lines } = keptLog();
-    const { theWorld } = await import("../harness/secured.ts");
     const { issuer } = await theWorld();
     const interceptors = secureInterceptors({
       authentication: jwt({ issuer: issuer.issuer, audience: "kinds", jwksUri: issuer.jwksUri }),
@@ -228,19 +228,10 @@ const preface = Buffer.concat([
   frame(frameTypes.settings, 1, 0),
 ]);
 
-async function connected({ port, world }: Pick<Secured, "port" | "world">): Promise<TLSSocket> {
-  const socket = tlsConnect({
-    port,
-    host: "127.0.0.1",
-    servername: "localhost",
-    ALPNProtocols: ["h2"],
-    ca: world.ca.caPem,
-    cert: world.client.cert,
-    key: world.client.key,
-  });
-  socket.on("error", () => {}).resume();
-  await once(socket, "secureConnect");
-  return socket;
+/** Of a client that reads, and is not told what it did wrong. */
+async function connected(wall: Pick<Secured, "port" | "world">): Promise<TLSSocket> {
+  const socket = await tlsSocket(wall);
+  return socket.on("error", () => {}).resume();
 }
 
 describe("L9 a connection that breaks the protocol and leaves", () => {

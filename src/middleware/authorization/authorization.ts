@@ -58,8 +58,6 @@ interface CallState {
 
 type Ask = (call: CallContext, state: CallState) => void | Promise<void>;
 
-const noOpinion: Decision = Object.freeze({ effect: "none" });
-
 const undecided = -1;
 const noMessage: unique symbol = Symbol("no message");
 
@@ -203,14 +201,14 @@ class Authorization implements Middleware {
 
   readonly #askAboutCall: Ask = (call, state) => {
     const policy = this.#policyOf(call);
-    state.byMessage = policy.decideMessage !== undefined;
+    state.byMessage = readsMessages(policy);
     return enforce(call, () => policy.decide(call));
   };
 
   readonly #askAboutMessage: Ask = (call, { message }) => {
     const policy = this.#policyOf(call);
-    if (policy.decideMessage === undefined || message === noMessage) return;
-    return enforce(call, () => policy.decideMessage?.(call, message) ?? noOpinion);
+    if (readsMessages(policy) && message !== noMessage)
+      return enforce(call, () => policy.decideMessage(call, message));
   };
 
   /** The policy was replaced: what the last one said of the call counts no more. */
@@ -271,6 +269,12 @@ function noteRefusal(call: CallContext, before: RecordedDecision | undefined, er
   if (before?.effect === "deny") recordDecision(call, before);
   else if (code !== status.PERMISSION_DENIED) recordDecision(call, policyFailed);
   noteShadowRefusal(call, { layer: layerName, code, details });
+}
+
+function readsMessages(
+  policy: MethodPolicy,
+): policy is MethodPolicy & Required<Pick<MethodPolicy, "decideMessage">> {
+  return policy.decideMessage !== undefined;
 }
 
 function policyFor(holder: PolicyHolder, call: CallContext): MethodPolicy | undefined {

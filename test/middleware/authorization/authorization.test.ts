@@ -208,6 +208,18 @@ describe("C13 a policy that reads messages", () => {
     expect(call.decision).toEqual({ effect: "deny", rule: "own", reason: "not the owner" });
   });
 
+  it.each([undefined, null, true, "allow"])(
+    "C13 refuses a message of which it answers %j",
+    async (answer) => {
+      const layer = authorizationBy(new PolicyHolder(policyByMessage(() => answer as never)));
+      const call = callTo(watch);
+      await layer.onCall?.(call);
+      expect(await refusal(() => layer.onRequest?.("mine", call))).toMatchObject({
+        code: status.UNAVAILABLE,
+      });
+    },
+  );
+
   it("C13 asks once where the policy does not read messages", async () => {
     let asked = 0;
     const layer = authorizationBy(
