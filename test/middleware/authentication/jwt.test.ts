@@ -177,6 +177,28 @@ describe("jwt: good tokens", () => {
   });
 });
 
+describe("jwt: PSS signatures that begin with a zero", () => {
+  /** One signature in 256 does; the salt makes each a new one. */
+  function beginningWithZero(): { readonly input: string; readonly signature: Buffer } {
+    const input = `${encode({ alg: "PS256", kid: "pss" })}.${encode(claims())}`;
+    for (;;) {
+      const signature = signatureOf(pss, input);
+      if (signature[0] === 0) return { input, signature };
+    }
+  }
+
+  it("A1 accepts one that is whole, and refuses it without its zero", async () => {
+    const { input, signature } = beginningWithZero();
+    expect(await verdict(ours(), bearer(`${input}.${encode(signature.subarray(1))}`))).toMatch(/^invalid/);
+    expect(await verdict(ours(), bearer(`${input}.${encode(signature)}`))).toBe("good: ada");
+  });
+
+  it.each([2048, 2056, 3072, 4096])("A1 accepts a key of %i bits", async (modulusLength) => {
+    const key = rsaKey({ modulusLength });
+    expect(await verdict(ours({ keys: [key.jwk] }), bearer(token(key)))).toBe("good: ada");
+  });
+});
+
 describe("jwt: attacks", () => {
   const pem = rsa.publicKey.export({ type: "spki", format: "pem" });
   const der = rsa.publicKey.export({ type: "spki", format: "der" });

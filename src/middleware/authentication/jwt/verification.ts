@@ -49,8 +49,9 @@ export class TokenVerifier {
 
   async #verifyWith(token: string, resolve: JWTVerifyGetKey): Promise<TokenFacts | NotVerified> {
     try {
-      const { payload } = /* protection: signature */ await jose.jwtVerify(token, resolve, this.#options);
-      return readClaims(payload, this.#rules.claims);
+      const verified = /* protection: signature */ await jose.jwtVerify(token, resolve, this.#options);
+      if (!hasWholeSignature(token, verified.key)) return "not signed";
+      return readClaims(verified.payload, this.#rules.claims);
     } catch (error) {
       switch (codeOf(error)) {
         case "ERR_JWKS_NO_MATCHING_KEY":
@@ -110,6 +111,17 @@ export class TokenVerifier {
     }
     return invalid(`${claim} is not accepted`);
   }
+}
+
+/**
+ * Is an RSA signature as long as its key (RFC 8017, 8.1.2)? OpenSSL also accepts a PSS signature whose leading zeros are
+ * left out: one token would have two texts.
+ */
+function hasWholeSignature(token: string, key: CryptoKey | Uint8Array): boolean {
+  const modulusLength = "algorithm" in key && "modulusLength" in key.algorithm && key.algorithm.modulusLength;
+  if (typeof modulusLength !== "number") return true;
+  const characters = token.length - token.lastIndexOf(".") - 1;
+  return characters === Math.ceil((Math.ceil(modulusLength / 8) * 4) / 3);
 }
 
 function codeOf(error: unknown): unknown {
