@@ -59,7 +59,7 @@ const rows: readonly Row[] = [
   ["Z1", "only-allow-allows", "false", "middleware/authorization/authorization"],
   ["Z4", "when", "true", "server/owner-rules"],
   ["O2", "reflection-roles", "true", "server/reflection"],
-  ["O2", "built-in-rules", "false", "server/shadow"],
+  ["O2", "built-in-rules", "false", "server/dry-run"],
   // Connections.
   ["L1", "configured-proxies", "", "server/forwarded-peer"],
   ["L3", "pings", "false", "server/pings"],

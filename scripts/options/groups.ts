@@ -1,7 +1,7 @@
 // Which options there are: each schema that options are checked with, and the type that tells what they mean.
 import type { z } from "zod";
 import { clientSchema } from "../../src/client/secure-client.ts";
-import { auditLayerSchema } from "../../src/middleware/audit/audit.ts";
+import { auditMiddlewareSchema } from "../../src/middleware/audit/audit.ts";
 import { jsonLinesSinkSchema } from "../../src/middleware/audit/json-lines-sink.ts";
 import { allOfSchema } from "../../src/middleware/authentication/all-of.ts";
 import { apiKeySchema } from "../../src/middleware/authentication/api-key.ts";
@@ -50,7 +50,7 @@ export const chapters: readonly Chapter[] = [
     ],
   },
   {
-    title: "Other roads",
+    title: "Integrations",
     groups: [
       {
         of: "secureInterceptors",
@@ -101,7 +101,7 @@ export const chapters: readonly Chapter[] = [
     groups: [{ of: "jsonLinesSink", schema: jsonLinesSinkSchema, type: "JsonLinesSinkOptions" }],
   },
   {
-    title: "Single layers",
+    title: "Single middleware",
     groups: [
       {
         of: "rateLimit",
@@ -124,7 +124,7 @@ export const chapters: readonly Chapter[] = [
       { of: "authentication", schema: authenticationSchema, type: "AuthenticationOptions" },
       {
         of: "audit",
-        schema: auditLayerSchema,
+        schema: auditMiddlewareSchema,
         type: "AuditOptions",
         as: { of: "createSecureServer", under: "audit" },
       },

@@ -7,7 +7,7 @@
 import { isHealthProbe } from "../grpc/method.ts";
 import { peerKey } from "../grpc/peer-key.ts";
 import { texts } from "../grpc/status.ts";
-import { boundedText, longestText } from "../observability/redaction.ts";
+import { boundedText, maxTextLength } from "../observability/redaction.ts";
 import type { CallContext } from "./context.ts";
 import type { Outcome } from "./middleware.ts";
 import { type Principal, principalKey } from "./principal.ts";
@@ -194,7 +194,7 @@ function taken<Line>(
 const publicTexts: ReadonlySet<string> = new Set(Object.values(texts));
 
 /**
- * Who, what, and why: the method, where there is one, the layer, the code, one of our texts, and the rule that denied.
+ * Who, what, and why: the method, where there is one, the middleware, the code, one of our texts, and the rule that denied.
  * Nothing that a caller words.
  */
 function keyOf(call: CallContext, outcome: Outcome): string {
@@ -203,7 +203,7 @@ function keyOf(call: CallContext, outcome: Outcome): string {
     principal === undefined || principal.kind === "anonymous" ? peerKey(peer) : callerKey(principal);
   const who = actor === undefined ? caller : `${caller} for ${callerKey(actor)}`;
   const text = publicTexts.has(outcome.details) ? outcome.details : "";
-  const rule = decision?.effect === "deny" ? boundedText(decision.rule, longestText) : "";
+  const rule = decision?.effect === "deny" ? boundedText(decision.rule, maxTextLength) : "";
   return `${who} ${method.known ? method.path : ""} ${reasonOf(outcome)} ${text} ${rule}`;
 }
 
@@ -214,5 +214,5 @@ function reasonOf({ endedBy, layer, code }: Outcome): string {
 
 /** As long as a token may be, where it is not cut. Two that differ further on are counted together. */
 function callerKey(principal: Principal): string {
-  return boundedText(principalKey(principal), 2 * longestText);
+  return boundedText(principalKey(principal), 2 * maxTextLength);
 }

@@ -1,6 +1,6 @@
 // The one place that counts a call's time: its deadline, and how long its status may wait for a caller who does not read.
 import { performance } from "node:perf_hooks";
-import { longestTimerMs } from "../config/timer.ts";
+import { maxTimerMs } from "../config/timer.ts";
 import type { Call } from "./context.ts";
 
 /**
@@ -57,7 +57,7 @@ export class CallDeadline {
 
   #wait(msLeft: number): void {
     clearTimeout(this.#timer);
-    const ms = Math.min(Math.max(Math.ceil(msLeft), 0), longestTimerMs);
+    const ms = Math.min(Math.max(Math.ceil(msLeft), 0), maxTimerMs);
     this.#timer = setTimeout(timeUp, ms < sharedTimerMs ? ms : ms - (ms % sharedTimerMs), this);
   }
 

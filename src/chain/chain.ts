@@ -26,7 +26,7 @@ import { SecuredCall } from "./secured-call.ts";
 
 export interface ChainOptions {
   /** In the order in which they run. */
-  readonly layers: readonly Middleware[];
+  readonly middleware: readonly Middleware[];
   readonly recovery: Recovery;
   /** How long one hook may take to answer. */
   readonly checkTimeoutMs: number;
@@ -54,12 +54,12 @@ const reportEveryMs = 60_000;
 /** A path is printable ASCII (RFC 3986); what is not would reach logs and terminals. */
 const notPrintable = /[^ -~]/g;
 /** What of an unknown method's path is kept: a caller may send 8 KiB of it. */
-const longestUnknownPath = 256;
+const maxUnknownPathLength = 256;
 
 export class Chain implements ChainServices {
-  readonly #layers: readonly Middleware[];
+  readonly #middleware: readonly Middleware[];
   readonly #plans: Map<string, Plan> = new Map();
-  /** Callers choose the paths of unknown methods, and with them how many problems there are (L10). */
+  /** Callers choose the paths of unknown methods, and with them how many problems there are. */
   readonly #reports = new LogThrottle({ periodMs: reportEveryMs });
   readonly #joinedPlans: WeakMap<Plan, Plan> = new WeakMap();
   #cutsCalls = false;
@@ -70,7 +70,7 @@ export class Chain implements ChainServices {
   readonly #maxReceiveMessageBytes: ChainOptions["maxReceiveMessageBytes"];
 
   constructor(options: ChainOptions) {
-    this.#layers = options.layers;
+    this.#middleware = options.middleware;
     this.recovery = options.recovery;
     this.#checkTimeoutMs = options.checkTimeoutMs;
     this.logger = options.logger;
@@ -86,11 +86,11 @@ export class Chain implements ChainServices {
   /** A call was refused before there was anything of ours to refuse it. */
   reportRefused(path: string, error: unknown): void {
     const line = { method: path, err: describeError(error) };
-    this.#reportOnce("refused", line, "calls are refused: they could not be begun");
+    this.#reportOnce("refused", line, "calls are refused: the chain could not start them");
   }
 
   /**
-   * The chain as an interceptor for a server that somebody else made (C6).
+   * The chain as an interceptor for a server that somebody else made.
    *
    * @throws {ConfigError} for a grpc-js that this release does not work with.
    */
@@ -152,7 +152,7 @@ export class Chain implements ChainServices {
     this.#reportOnce(
       `attach ${path}`,
       { method: path },
-      "every call is refused: another interceptor stands before Palisade's; put Palisade's first in `interceptors`",
+      "every call is refused: another interceptor runs before Palisade's; put Palisade's first in `interceptors`",
     );
   }
 
@@ -170,7 +170,7 @@ export class Chain implements ChainServices {
     if (this.#dueNow(what)) say(() => this.logger.error(line, message));
   }
 
-  /** Looks up the layers of each method. A method that is not prepared is unknown. */
+  /** Looks up the middleware of each method. A method that is not prepared is unknown. */
   prepare(methods: Iterable<MethodInfo>): void {
     this.#plans.clear();
     for (const method of methods) this.#plans.set(method.path, this.#plan(method));
@@ -183,20 +183,22 @@ export class Chain implements ChainServices {
   #plan(method: MethodInfo): Plan {
     return this.#planOf(
       method,
-      this.#layers.filter((layer) => layer.appliesTo?.(method) ?? true),
+      this.#middleware.filter((middleware) => middleware.appliesTo?.(method) ?? true),
     );
   }
 
-  #planOf(method: MethodInfo, layers: readonly Middleware[]): Plan {
+  #planOf(method: MethodInfo, chain: readonly Middleware[]): Plan {
     return {
       method,
-      layers,
-      onRequest: layers.filter((layer) => layer.onRequest !== undefined),
-      onResponse: layers.filter((layer) => layer.onResponse !== undefined),
+      chain,
+      onRequest: chain.filter((middleware) => middleware.onRequest !== undefined),
+      onResponse: chain.filter((middleware) => middleware.onResponse !== undefined),
       maxReceiveMessageBytes: this.#maxReceiveMessageBytes?.(method),
       checkTimeoutMs: this.#checkTimeoutMs,
-      holding: streamsRequests(method.kind) ? layers.filter((layer) => layer.needsMessage !== undefined) : [],
-      confirming: layers.filter((layer) => layer.confirm !== undefined),
+      holding: streamsRequests(method.kind)
+        ? chain.filter((middleware) => middleware.needsMessage !== undefined)
+        : [],
+      confirming: chain.filter((middleware) => middleware.confirm !== undefined),
     };
   }
 
@@ -209,28 +211,28 @@ export class Chain implements ChainServices {
     this.#cutsCalls = true;
   }
 
-  /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
-  reportLayerFailure(layer: Middleware, error: unknown): void {
-    if (!this.#dueNow(`layer ${layer.name}`)) return;
+  /** An observing middleware failed, or any middleware in `onEnd`. The call does not notice. */
+  reportMiddlewareFailure(middleware: Middleware, error: unknown): void {
+    if (!this.#dueNow(`middleware ${middleware.name}`)) return;
     say(() =>
       this.logger.error(
-        { layer: layer.name, err: describeError(error) },
-        "a layer failed; calls are not affected",
+        { layer: middleware.name, err: describeError(error) },
+        "a middleware that only observes failed; calls are not affected",
       ),
     );
   }
 
   /** A handler failed after its call had ended: too late for the caller, not for the log. */
-  reportLateFailure(call: CallContext, error: unknown, unexpected: boolean): void {
+  reportFailureAfterEnd(call: CallContext, error: unknown, unexpected: boolean): void {
     say(() => {
       const line = { call_id: call.id, err: describeError(error) };
-      if (unexpected) call.log.warn(line, "the handler failed after it had answered");
+      if (unexpected) call.log.warn(line, "the handler failed after it sent its answer");
       else call.log.debug(line, "the handler failed after its call had ended");
     });
   }
 
   runListener(call: Call, listener: () => unknown): void {
-    const failed = (error: unknown): void => this.reportLateFailure(call, error, false);
+    const failed = (error: unknown): void => this.reportFailureAfterEnd(call, error, false);
     try {
       // A thenable may be anybody's: its `then` may throw.
       Promise.resolve(runInContext(call, listener)).catch(failed);
@@ -241,7 +243,7 @@ export class Chain implements ChainServices {
 
   reportDroppedMetadata(call: CallContext, key: string): void {
     if (!this.#dueNow(`metadata ${call.method.path}`)) return;
-    say(() => call.log.warn({ key }, "response metadata that HTTP/2 or gRPC does not allow was left out"));
+    say(() => call.log.warn({ key }, "removed response metadata that HTTP/2 or gRPC does not allow"));
   }
 
   #dueNow(what: string): boolean {
@@ -249,7 +251,7 @@ export class Chain implements ChainServices {
   }
 }
 
-/** What stands for a chain whose layers must not run behind another's. */
+/** What stands for a chain whose middleware must not run behind another's. */
 const notFirst: Middleware = {
   name: "interceptors",
   onCall() {
@@ -277,5 +279,5 @@ function guardRegistered(handler: RegisteredHandler, kind: MethodKind): void {
 
 /** A method that nobody registered; nothing is known of its kind, so it is taken for the most general one. */
 function unknownMethod(path: string): MethodInfo {
-  return methodInfo(path.slice(0, longestUnknownPath).replace(notPrintable, "?"), "bidi_stream", false);
+  return methodInfo(path.slice(0, maxUnknownPathLength).replace(notPrintable, "?"), "bidi_stream", false);
 }

@@ -16,15 +16,15 @@ export interface CheckedCall {
   readonly phase: Phase;
   readonly context: Call;
   /** A hook threw, rejected, or did not answer in time. */
-  refuse(layer: Middleware, error: unknown): void;
+  refuse(middleware: Middleware, error: unknown): void;
   /** A middleware that only observes failed. */
-  reportObserver(layer: Middleware, error: unknown): void;
+  reportObserver(middleware: Middleware, error: unknown): void;
   /** From now on the call waits for somebody else. */
   onWaiting(): void;
 }
 
 export interface Question {
-  hook(layer: Middleware, call: Call, message: unknown): void | Promise<void>;
+  hook(middleware: Middleware, call: Call, message: unknown): void | Promise<void>;
   /**
    * After one that was waited for all are asked anew: between their word and what it allows nothing may be waited for.
    * Otherwise the next one is asked.
@@ -32,12 +32,12 @@ export interface Question {
   readonly asksAnew: boolean;
 }
 
-export const onCall: Question = { hook: (layer, call) => layer.onCall?.(call), asksAnew: false };
+export const onCall: Question = { hook: (middleware, call) => middleware.onCall?.(call), asksAnew: false };
 export const onRequest: Question = {
-  hook: (layer, call, message) => layer.onRequest?.(message, call),
+  hook: (middleware, call, message) => middleware.onRequest?.(message, call),
   asksAnew: false,
 };
-export const confirm: Question = { hook: (layer, call) => layer.confirm?.(call), asksAnew: true };
+export const confirm: Question = { hook: (middleware, call) => middleware.confirm?.(call), asksAnew: true };
 
 export class Checks {
   readonly #call: CheckedCall;
@@ -52,35 +52,35 @@ export class Checks {
   /** `passed` is called once all have said yes, at once where none has to be waited for. */
   ask(
     question: Question,
-    layers: readonly Middleware[],
+    chain: readonly Middleware[],
     timeoutMs: number,
     passed: (message: unknown) => void,
     message?: unknown,
     from = 0,
   ): void {
     const call = this.#call;
-    for (let i = from; i < layers.length; i++) {
-      const layer = layers[i] as Middleware;
+    for (let i = from; i < chain.length; i++) {
+      const middleware = chain[i] as Middleware;
       if (question === onCall) this.entered = i + 1;
       let answer: void | Promise<void>;
       try {
-        answer = question.hook(layer, call.context, message);
+        answer = question.hook(middleware, call.context, message);
       } catch (error) {
-        if (layer.watches === true) {
-          call.reportObserver(layer, error);
+        if (middleware.observes === true) {
+          call.reportObserver(middleware, error);
           continue;
         }
-        call.refuse(layer, error);
+        call.refuse(middleware, error);
         return;
       }
       if (!isThenable(answer)) continue;
-      if (layer.watches === true) {
-        answer.then(undefined, (error: unknown) => call.reportObserver(layer, error));
+      if (middleware.observes === true) {
+        answer.then(undefined, (error: unknown) => call.reportObserver(middleware, error));
         continue;
       }
       const next = question.asksAnew ? 0 : i + 1;
-      this.#wait(answer, layer, timeoutMs, () =>
-        this.ask(question, layers, timeoutMs, passed, message, next),
+      this.#wait(answer, middleware, timeoutMs, () =>
+        this.ask(question, chain, timeoutMs, passed, message, next),
       );
       return;
     }
@@ -88,16 +88,16 @@ export class Checks {
   }
 
   /** Waits for a hook, at most `timeoutMs`. An answer that comes after the call ended is dropped. */
-  #wait(answer: Promise<void>, layer: Middleware, timeoutMs: number, goOn: () => void): void {
+  #wait(answer: Promise<void>, middleware: Middleware, timeoutMs: number, goOn: () => void): void {
     const call = this.#call;
     const { phase } = call;
     call.onWaiting();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       call.refuse(
-        layer,
+        middleware,
         new StatusError(status.UNAVAILABLE, texts.temporarilyUnavailable, {
-          cause: new Error(`${layer.name} did not answer within ${timeoutMs} ms`),
+          cause: new Error(`${middleware.name} did not answer within ${timeoutMs} ms`),
         }),
       );
     }, /* protection: check-timeout */ timeoutMs);
@@ -108,7 +108,7 @@ export class Checks {
         goOn();
       },
       (error: unknown) => {
-        if (call.phase === phase) call.refuse(layer, error);
+        if (call.phase === phase) call.refuse(middleware, error);
       },
     );
   }

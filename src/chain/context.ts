@@ -1,4 +1,4 @@
-// What one RPC is, for layers and handlers: the method, the peer, the verified principal, the time left.
+// What one RPC is, for middleware and handlers: the method, the peer, the verified principal, the time left.
 import { randomUUID } from "node:crypto";
 import { Metadata, type MetadataValue } from "@grpc/grpc-js";
 import type { Context } from "@opentelemetry/api";
@@ -31,7 +31,7 @@ export interface SecurityContext {
   readonly signal: AbortSignal;
   /** A child logger that carries the request's id and the method. */
   readonly log: Logger;
-  /** What a layer kept for this call under `key`; undefined where none did. */
+  /** What a middleware kept for this call under `key`; undefined where none did. */
   get<T>(key: ContextKey<T>): T | undefined;
 }
 
@@ -53,7 +53,7 @@ export interface RecordedDecision {
   readonly reason?: string;
 }
 
-/** What a layer sees of a call. */
+/** What a middleware sees of a call. */
 export interface CallContext extends SecurityContext {
   /** Unique for each call, ours alone: never taken from the caller. Error ids and audit records use it. */
   readonly id: string;
@@ -78,13 +78,13 @@ export interface CallContext extends SecurityContext {
   set<T>(key: ContextKey<T>, value: T): void;
 }
 
-/** What ends a call whose time is up, where that is not its deadline: the layer that said so, and what the caller is told. */
+/** What ends a call whose time is up, where that is not its deadline: the middleware that said so, and what the caller is told. */
 export interface TimeUp {
   readonly layer: string;
   readonly error: StatusError;
 }
 
-/** Runs what a handler hung on its call's signal, in the call's context, and keeps what it throws or rejects with (C3). */
+/** Runs what a handler hung on its call's signal, in the call's context, and keeps what it throws or rejects with. */
 export interface ListenerGuard {
   runListener(call: Call, listener: () => unknown): void;
 }
@@ -135,7 +135,7 @@ export class Call implements CallContext {
   #trailers: Metadata | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #abortReason: string | undefined = undefined;
-  /** A key, its value, the next key and so on: layers keep a handful, for which a map is slower and larger. */
+  /** A key, its value, the next key and so on: middleware keep a handful, for which a map is slower and larger. */
   #state: unknown[] | undefined = undefined;
 
   constructor(arrival: CallArrival) {
@@ -225,17 +225,17 @@ export class Call implements CallContext {
     state.push(key, value);
   }
 
-  /** For the chain: response headers that layers set, or undefined where none did. */
+  /** For the chain: response headers that middleware set, or undefined where none did. */
   takeResponseHeaders(): Metadata | undefined {
     return this.#responseHeaders;
   }
 
-  /** For the chain: trailers that layers set, or undefined where none did. */
+  /** For the chain: trailers that middleware set, or undefined where none did. */
   takeTrailers(): Metadata | undefined {
     return this.#trailers;
   }
 
-  /** For the tracing layer: what the handler runs in, and the id that log and audit show. */
+  /** For the tracing middleware: what the handler runs in, and the id that log and audit show. */
   traced(context: Context, traceId: string): void {
     this.traceContext = context;
     this.#traceId = traceId;
@@ -258,7 +258,7 @@ function abortError(reason: string): DOMException {
   return new DOMException(`the call ended: ${reason}`, "AbortError");
 }
 
-// What only our own layers may change. Not exported to users: a principal is set by the authentication layer alone.
+// What only our own middleware may change. Not exported to users: a principal is set by the authentication middleware alone.
 
 export function setIdentity(context: CallContext, identity: Identity): void {
   const call = own(context);
@@ -303,5 +303,5 @@ export function removeMetadata(context: CallContext, key: string): void {
 
 function own(context: CallContext): Call {
   if (context instanceof Call) return context;
-  throw new TypeError("this layer was given a call that the chain did not make");
+  throw new TypeError("this middleware was given a call that the chain did not make");
 }

@@ -1,5 +1,5 @@
 /**
- * The types of handlers (C4): what `call`, `callback` and the answer of each method are, read from the definition that a
+ * The types of handlers: what `call`, `callback` and the answer of each method are, read from the definition that a
  * generator wrote. A handler may answer by callback, by promise, or with an async generator; see handlers.ts for how
  * they run.
  */

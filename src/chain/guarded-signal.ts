@@ -1,5 +1,5 @@
 /**
- * An `AbortSignal` whose listeners cannot end the process (C3): Node throws what one of them throws, or rejects with, from
+ * An `AbortSignal` whose listeners cannot end the process: Node throws what one of them throws, or rejects with, from
  * a tick of its own, where only the process hears it. Nothing but the listeners is changed, so that the signal is still
  * one for everything that takes one.
  */

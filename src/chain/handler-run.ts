@@ -18,7 +18,7 @@ export interface HandledCall {
   endByHandler(sent: PublicStatus): void;
   sendMessage(message: unknown, callback: () => void): void;
   /** The handler failed when it was too late to tell the caller. */
-  reportLate(error: unknown): void;
+  reportAfterEnd(error: unknown): void;
 }
 
 export class HandlerRun {
@@ -55,7 +55,9 @@ export class HandlerRun {
   /** The handler's answer, whether by callback or by promise; only the first one counts. */
   reply(error: unknown, value: unknown, trailers: unknown): void {
     if (this.replied) {
-      this.#call.reportLate(new Error("the handler called its callback twice; the second call is ignored"));
+      this.#call.reportAfterEnd(
+        new Error("the handler called its callback twice; the second call is ignored"),
+      );
       return;
     }
     this.replied = true;
@@ -72,7 +74,7 @@ export class HandlerRun {
   fail(error: unknown, source: FailureSource, trailers?: unknown): void {
     // Where it answered first, the answer stands.
     if (this.#call.ended || (this.replied && source === "thrown")) {
-      this.#call.reportLate(error);
+      this.#call.reportAfterEnd(error);
       return;
     }
     this.replied = true;
@@ -95,7 +97,7 @@ export class HandlerRun {
 
   /** Its stream emitted an error; grpc-js ends it, after what was written has left, with the status noted here. */
   noteStreamFailure(error: unknown, source: FailureSource): void {
-    if (this.#call.ended) this.#call.reportLate(error);
+    if (this.#call.ended) this.#call.reportAfterEnd(error);
     else this.#streamFailure ??= this.#call.recover(error, source);
   }
 

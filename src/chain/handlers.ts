@@ -1,6 +1,6 @@
 /**
- * What a handler may be (a callback as in grpc-js, a promise, or for response streams an async generator; C4), and the
- * guard around it (C3). Whatever a handler, its listeners, its promise or its stream do,
+ * What a handler may be (a callback as in grpc-js, a promise, or for response streams an async generator), and the
+ * guard around it. Whatever a handler, its listeners, its promise or its stream do,
  * the process goes on and the caller gets a status.
  *
  * The guard gives the handler's call object its own `emit`: every listener runs inside it, so that a throw or a rejection
@@ -52,7 +52,7 @@ function guardAnswering(handler: Handler): Handler {
     const fail = (error: unknown): void => run.fail(error, "thrown");
     if (isGenerator(result)) {
       fail(
-        new Error("the handler returned a generator, but its method has one answer; return a promise of it"),
+        new Error("the handler returned a generator, but its method has a single response; return a promise"),
       );
       return;
     }
@@ -85,7 +85,7 @@ function guardStreaming(handler: Handler): Handler {
         run.settled();
         if (run.ended || !isAbandoned(stream)) return;
         run.fail(
-          new Error("the handler's promise settled, but it never ended its call: call.end() is missing"),
+          new Error("the handler's promise settled without ending the call: call.end() is missing"),
           "thrown",
         );
       },
@@ -149,7 +149,7 @@ function failAfterWrites(run: HandlerRun, stream: Duplex, error: unknown): void 
 /**
  * Sends what a generator yields, no faster than the caller reads: what waits is bounded by the high water marks of the stream
  * and of HTTP/2's below it.
- * When the call ends, the generator is returned, so that its `finally` runs once it waits for nothing of its own (C4).
+ * When the call ends, the generator is returned, so that its `finally` runs once it waits for nothing of its own.
  */
 async function sendAll(run: HandlerRun, stream: Duplex, responses: AsyncGenerator<unknown>): Promise<void> {
   const giveUp = (): void => {

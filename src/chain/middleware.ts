@@ -1,18 +1,18 @@
 /**
- * The contract of a layer.
+ * The contract of a middleware.
  *
- * The chain runs as an onion around the handler. For each call `onCall` hooks run in the order of the layers, then
+ * The chain runs as an onion around the handler. For each call `onCall` hooks run in the order of the middleware, then
  * each inbound message passes all `onRequest` hooks before the handler sees it, each outbound message passes
- * `onResponse`, and when the HTTP/2 stream is finished `onEnd` hooks run once, in reverse order, for every layer whose
+ * `onResponse`, and when the HTTP/2 stream is finished `onEnd` hooks run once, in reverse order, for every middleware whose
  * `onCall` was entered.
  *
  * - A hook that throws, or whose promise rejects, refuses the call: a `StatusError` says what the caller is told,
- *   anything else is a bug and becomes INTERNAL with an error id. In a layer with `watches: true` a failure is
+ *   anything else is a bug and becomes INTERNAL with an error id. In a middleware with `observes: true` a failure is
  *   reported once and affects nothing.
  * - A hook that returns nothing costs no promise and no microtask. Return a promise only where you must wait; the
  *   chain waits for it (at most `checkTimeoutMs` in `onCall` and `onRequest`), and drops its answer if the call ended
  *   in the meantime.
- * - One layer object serves every call at once: keep what belongs to a call in `call.set(key, value)`.
+ * - One middleware object serves every call at once: keep what belongs to a call in `call.set(key, value)`.
  */
 import type { status } from "@grpc/grpc-js";
 import type { MethodInfo } from "../grpc/method.ts";
@@ -24,11 +24,11 @@ export interface Outcome {
   /** What the caller was told. */
   readonly details: string;
   /**
-   * Who ended the call: the handler; a layer that refused; the caller who cancelled; the deadline; or `transport`:
+   * Who ended the call: the handler; a middleware that refused; the caller who cancelled; the deadline; or `transport`:
    * a lost connection, or a request that breaks the framing or a limit (a message too large, one that cannot be decoded).
    */
   readonly endedBy: "handler" | "layer" | "caller" | "deadline" | "transport";
-  /** The layer that refused. */
+  /** The middleware that refused. */
   readonly layer?: string;
   /** Did the status reach the caller's side of the stream? */
   readonly delivered: boolean;
@@ -38,7 +38,7 @@ export interface Outcome {
   readonly sentBytes: number;
   /** What went wrong, for the log; never for the caller. */
   readonly cause?: unknown;
-  /** Why the call ended, for the log, where `cause` does not tell: `the handler had not answered`. Never the caller's words. */
+  /** Why the call ended, for the log, where `cause` does not tell: `the handler did not answer`. Never the caller's words. */
   readonly reason?: string;
   /** What whoever wrote the handler can do about it, for the log. */
   readonly hint?: string;
@@ -48,13 +48,13 @@ export interface Outcome {
 
 export interface Middleware {
   readonly name: string;
-  /** `true` for a layer that only looks: its failures never affect a call. */
-  readonly watches?: boolean;
-  /** Asked once for each method when the chain is built: does this layer have a part in it? Default: yes. */
+  /** `true` for a middleware that only looks: its failures never affect a call. */
+  readonly observes?: boolean;
+  /** Asked once for each method when the chain is built: does this middleware have a part in it? Default: yes. */
   appliesTo?(method: MethodInfo): boolean;
   /**
    * Asked after `onCall`, for methods with a request stream: does `onRequest` decide on the first message whether this
-   * call may happen at all? The handler is then held until its first message has passed (C13).
+   * call may happen at all? The handler is then held until its first message has passed.
    */
   needsMessage?(call: CallContext): boolean;
   /** The metadata is here, no message yet. Throw to refuse. */

@@ -9,10 +9,10 @@ import type { Recovery } from "./public-status.ts";
 /** What a method's calls walk through. */
 export interface Plan {
   readonly method: MethodInfo;
-  readonly layers: readonly Middleware[];
+  readonly chain: readonly Middleware[];
   readonly onRequest: readonly Middleware[];
   readonly onResponse: readonly Middleware[];
-  /** The layers that may decide on the first message, where a stream handler would start without one (C13). */
+  /** The middleware that may decide on the first message, where a stream handler would start without one. */
   readonly holding: readonly Middleware[];
   /** Those that are asked again right before the handler starts or gets a message. */
   readonly confirming: readonly Middleware[];
@@ -25,7 +25,7 @@ export interface Plan {
 /**
  * The peer of one call from the connection's, the `x-forwarded-client-cert` that came with the call, and what else its
  * metadata says of who forwarded it. Must not throw: a
- * call whose peer cannot be told is refused by a layer.
+ * call whose peer cannot be told is refused by a middleware.
  */
 export type PeerOf = (
   connection: Peer,
@@ -40,21 +40,21 @@ export interface ChainServices extends ListenerGuard {
   readonly peerOf: PeerOf | undefined;
   /** Does the server's shutdown cut what is still open? */
   readonly cutsCalls: boolean;
-  /** A watching layer failed, or any layer in `onEnd`. The call does not notice. */
-  reportLayerFailure(layer: Middleware, error: unknown): void;
+  /** An observing middleware failed, or any middleware in `onEnd`. The call does not notice. */
+  reportMiddlewareFailure(middleware: Middleware, error: unknown): void;
   /** A handler failed after its call had ended: too late for the caller, not for the log. */
-  reportLateFailure(call: CallContext, error: unknown, unexpected: boolean): void;
+  reportFailureAfterEnd(call: CallContext, error: unknown, unexpected: boolean): void;
   reportDroppedMetadata(call: CallContext, key: string): void;
 }
 
 /**
- * The layers of both, one after the other: two interceptors of ours on one server. The method stays the first one's:
+ * The middleware of both, one after the other: two interceptors of ours on one server. The method stays the first one's:
  * whoever needs another to be taken for unknown must come first.
  */
 export function joinPlans(first: Plan, second: Plan): Plan {
   return {
     method: first.method,
-    layers: [...first.layers, ...second.layers],
+    chain: [...first.chain, ...second.chain],
     onRequest: [...first.onRequest, ...second.onRequest],
     onResponse: [...first.onResponse, ...second.onResponse],
     holding: [...first.holding, ...second.holding],

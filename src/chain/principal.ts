@@ -1,4 +1,4 @@
-// Who calls, as verified by the authentication layer.
+// Who calls, as verified by the authentication middleware.
 
 import { FrozenSet } from "./frozen-set.ts";
 
@@ -49,16 +49,16 @@ export function checkPrincipal(
   principal: unknown,
 ): asserts principal is Principal {
   if (typeof principal !== "object" || principal === null)
-    throw new TypeError(`the authenticator answered without a ${role}`);
+    throw new TypeError(`the authenticator returned no ${role}`);
   const fault = faultIn(principal);
-  if (fault !== undefined) throw new TypeError(`the authenticator answered with a ${role} whose ${fault}`);
+  if (fault !== undefined) throw new TypeError(`the authenticator returned a ${role} whose ${fault}`);
 }
 
 function faultIn(principal: { readonly [Field in keyof Principal]?: unknown }): string | undefined {
   const { subject, kind, scheme, issuer, tenant } = principal;
-  if (typeof subject !== "string" || subject === "") return "subject is not text, or empty";
-  if (!kinds.has(kind)) return "kind is none of user, service and anonymous";
-  if (typeof scheme !== "string" || scheme === "") return "scheme is not text, or empty";
+  if (typeof subject !== "string" || subject === "") return "subject is empty or not a string";
+  if (!kinds.has(kind)) return "kind is not user, service or anonymous";
+  if (typeof scheme !== "string" || scheme === "") return "scheme is empty or not a string";
   if (!isTextOrAbsent(issuer)) return "issuer is not text";
   return isTextOrAbsent(tenant) ? undefined : "tenant is not text";
 }
@@ -73,7 +73,7 @@ export function sealedPrincipal(principal: Principal): Principal {
 }
 
 /**
- * The principal as layers and handlers see it: nothing that one call does to its roles is there in the next. Ours are
+ * The principal as middleware and handlers see it: nothing that one call does to its roles is there in the next. Ours are
  * made so; another authenticator's is copied for each call, because nobody knows what it shares, or changes later.
  * Throws a `TypeError` for roles or permissions that are no set.
  */
@@ -100,10 +100,10 @@ export function sealed(principal: Principal): Principal {
 function frozenNames(field: "roles" | "permissions", names: ReadonlySet<string> | undefined): FrozenSet {
   if (names === undefined) return new FrozenSet();
   if (!(names instanceof Set))
-    throw new TypeError(`the authenticator answered with a principal whose ${field} are no Set`);
+    throw new TypeError(`the authenticator returned a principal whose ${field} are not a Set`);
   for (const name of names)
     if (typeof name !== "string")
-      throw new TypeError(`the authenticator answered with a principal whose ${field} are not all text`);
+      throw new TypeError(`the authenticator returned a principal whose ${field} are not all strings`);
   return new FrozenSet(names);
 }
 

@@ -1,5 +1,5 @@
 /**
- * The guard for work that a handler left behind (C3): a timer, or a promise that it neither returned nor awaited. The
+ * The guard for work that a handler left behind: a timer, or a promise that it neither returned nor awaited. The
  * guard around the handler cannot see these; what they throw reaches the process, which Node then ends.
  */
 
@@ -49,7 +49,7 @@ function onUncaught(error: unknown, origin: string): void {
   try {
     call.log.error(
       { call_id: call.id, origin, err: describeError(error) },
-      "work that a handler left behind failed; the process goes on",
+      "background work of a handler failed; the process continues",
     );
   } catch {
     // A logger that throws here would end the process after all.

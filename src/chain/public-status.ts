@@ -9,7 +9,7 @@ export type FailureSource =
   | "thrown"
   /** Given by the handler on purpose: `callback(error)` or `call.emit("error", error)`. */
   | "given"
-  /** Thrown by a layer. */
+  /** Thrown by a middleware. */
   | "layer";
 
 /** What leaves the server, and what stays for the log. */

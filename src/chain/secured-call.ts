@@ -1,7 +1,7 @@
 /**
  * One RPC behind the chain: all middleware fused into one intercepting call. It is *checking* until every `onCall` hook
  * said yes, then *open* while messages pass `onRequest` and `onResponse`, then *ended* by the first status, whoever sent
- * it. After it ended no hook and no handler starts, and it holds nothing (C10 to C13).
+ * it. After it ended no hook and no handler starts, and it holds nothing.
  *
  * - A call is refused in `refuse`.
  * - A status leaves in `#end`.
@@ -39,7 +39,7 @@ interface Ending {
 
 /** How much earlier than ours a caller's timer for the same deadline may end the call. */
 const timersApartMs = 100;
-/** A probe names a service. Strangers may send it, past every limit, so it holds no more than that. */
+/** A probe names a service. Unauthenticated callers may send it, past every limit, so its size is limited to this. */
 const maxProbeBytes = 1024;
 
 export class SecuredCall
@@ -111,7 +111,7 @@ export class SecuredCall
   onReceiveMetadata(metadata: Metadata): void {
     const { peerOf, logger } = this.#chain;
     const { head, peer } = this.#transport;
-    const { method, layers, checkTimeoutMs } = this.#plan;
+    const { method, chain, checkTimeoutMs } = this.#plan;
     this.#metadata = metadata;
     const context = new Call({
       method,
@@ -124,7 +124,7 @@ export class SecuredCall
     });
     this.#context = context;
     this.#deadline = new CallDeadline(this, context);
-    this.#checks.ask(onCall, layers, checkTimeoutMs, () => this.#admit());
+    this.#checks.ask(onCall, chain, checkTimeoutMs, () => this.#admit());
   }
 
   #admit(): void {
@@ -146,14 +146,14 @@ export class SecuredCall
   #open(): void {
     this.phase = "open";
     this.#deadline?.arm();
-    for (const layer of this.#plan.holding) {
+    for (const middleware of this.#plan.holding) {
       try {
-        if (/* protection: held-handler */ layer.needsMessage?.(this.context) !== true) continue;
+        if (/* protection: held-handler */ middleware.needsMessage?.(this.context) !== true) continue;
       } catch (error) {
-        this.refuse(layer, error);
+        this.refuse(middleware, error);
         return;
       }
-      this.#heldBy = layer;
+      this.#heldBy = middleware;
       this.#transport.startRead();
       return;
     }
@@ -170,12 +170,12 @@ export class SecuredCall
   }
 
   /** Where a call is refused. */
-  refuse(layer: Middleware, error: unknown): void {
-    if (!this.ended) this.#end(this.recover(error, "layer"), "layer", layer.name);
+  refuse(middleware: Middleware, error: unknown): void {
+    if (!this.ended) this.#end(this.recover(error, "layer"), "layer", middleware.name);
   }
 
-  reportObserver(layer: Middleware, error: unknown): void {
-    this.#chain.reportLayerFailure(layer, error);
+  reportObserver(middleware: Middleware, error: unknown): void {
+    this.#chain.reportMiddlewareFailure(middleware, error);
   }
 
   // --- messages of the caller --------------------------------------------------------------------------------------
@@ -192,10 +192,10 @@ export class SecuredCall
 
   onReceiveMessage(message: unknown): void {
     if (this.phase !== "open") return;
-    const { onRequest: layers, checkTimeoutMs, method } = this.#plan;
+    const { onRequest: chain, checkTimeoutMs, method } = this.#plan;
     this.#checks.ask(
       onRequest,
-      layers,
+      chain,
       checkTimeoutMs,
       (passed) => {
         if (/* protection: replaced-policy */ streamsRequests(method.kind))
@@ -222,7 +222,7 @@ export class SecuredCall
       this.refuse(
         this.#heldBy,
         new StatusError(status.PERMISSION_DENIED, texts.permissionDenied, {
-          cause: new Error("the stream ended before the first message that the rule decides on"),
+          cause: new Error("the stream ended before the first message, which the rule needs"),
         }),
       );
     } else if (streamsRequests(this.#plan.method.kind)) this.#listener?.onReceiveHalfClose();
@@ -248,12 +248,12 @@ export class SecuredCall
   readonly #reportDropped = (key: string): void => this.#chain.reportDroppedMetadata(this.context, key);
 
   sendMessage(message: unknown, callback: () => void): void {
-    for (const layer of this.ended ? [] : this.#plan.onResponse) {
+    for (const middleware of this.ended ? [] : this.#plan.onResponse) {
       try {
-        layer.onResponse?.(message, this.context);
+        middleware.onResponse?.(message, this.context);
       } catch (error) {
-        if (layer.watches === true) this.reportObserver(layer, error);
-        else this.refuse(layer, error);
+        if (middleware.observes === true) this.reportObserver(middleware, error);
+        else this.refuse(middleware, error);
       }
       if (this.ended) break;
     }
@@ -269,7 +269,7 @@ export class SecuredCall
 
   onResponseFailure(error: unknown): void {
     if (!this.ended) this.handler.unsendable(error);
-    else this.#chain.reportLateFailure(this.context, error, true);
+    else this.#chain.reportFailureAfterEnd(this.context, error, true);
   }
 
   sendStatus(sent: PartialStatus): void {
@@ -294,11 +294,11 @@ export class SecuredCall
     this.#end(sent, "handler", undefined);
   }
 
-  reportLate(error: unknown): void {
+  reportAfterEnd(error: unknown): void {
     if (this.#lateFailureReported) return;
     this.#lateFailureReported = true;
     const unexpected = this.#ending?.endedBy === "handler" || !this.ended;
-    this.#chain.reportLateFailure(this.context, error, unexpected);
+    this.#chain.reportFailureAfterEnd(this.context, error, unexpected);
   }
 
   // --- the end -----------------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ export class SecuredCall
       if (!this.#transport.closed) this.#deadline?.linger();
     } catch (error) {
       // Nothing known gets here: metadata and text are clean. If something does, the caller must not be left waiting.
-      this.#chain.reportLateFailure(this.context, error, true);
+      this.#chain.reportFailureAfterEnd(this.context, error, true);
       this.#transport.cut();
     }
     if (!this.#endedByHandler) process.nextTick(() => this.#cancelHandler());
@@ -390,8 +390,8 @@ export class SecuredCall
     const streams = streamsResponses(method.kind);
     const unread = streamsRequests(method.kind) && !this.#transport.requestEnded;
     const reason =
-      (streams ? "the handler had not ended its call" : "the handler had not answered") +
-      (unread ? ", nor read the caller's stream to its end" : "");
+      (streams ? "the handler did not end the call" : "the handler did not answer") +
+      (unread ? ", and did not read the caller's stream to its end" : "");
     // While its promise is pending it is at work, and may only be slow.
     if (this.handler.pending) return { reason };
     return { reason, hint: streams ? howToEnd : howToAnswer };
@@ -400,14 +400,14 @@ export class SecuredCall
   onClosed(): void {
     this.onCancel();
     this.#deadline?.clear();
-    const { layers } = this.#plan;
+    const { chain } = this.#plan;
     const outcome = this.#outcome(this.#ending as Ending);
     for (let i = this.#checks.entered - 1; i >= 0; i--) {
-      const layer = layers[i] as Middleware;
+      const middleware = chain[i] as Middleware;
       try {
-        layer.onEnd?.(this.context, outcome);
+        middleware.onEnd?.(this.context, outcome);
       } catch (error) {
-        this.reportObserver(layer, error);
+        this.reportObserver(middleware, error);
       }
     }
     // A handler that answered a request which was all there has nothing left to cancel. A stream may still be reading.
@@ -471,7 +471,7 @@ export function securedCallOf(handlerCall: unknown): SecuredCall | undefined {
 const cancelled: PublicStatus = Object.freeze({ code: status.CANCELLED, details: "cancelled" });
 const cutByShutdown: PublicStatus = Object.freeze({
   ...cancelled,
-  reason: "the server's shutdown cut it: it was still open after the grace time (graceMs)",
+  reason: "the server was shut down, and the call was still open after graceMs",
 });
 const timeIsUp: PublicStatus = Object.freeze({
   code: status.DEADLINE_EXCEEDED,
@@ -479,7 +479,7 @@ const timeIsUp: PublicStatus = Object.freeze({
 });
 
 const howToAnswer =
-  "if it was not only slow: its callback was not called, and what it returned was no promise of an answer; " +
+  "if the handler is not only slow: it neither called its callback nor returned a promise; " +
   "make it async and return the answer, or call callback(null, answer)";
 const howToEnd =
-  "if more was not to come: end the stream with call.end(), or write the handler as an async generator, which ends it";
+  "if there is nothing more to send: end the stream with call.end(), or use an async generator, which ends it";

@@ -62,7 +62,7 @@ function issue(args: string[]): number {
   }
   const { owner, id, role, permission, tenant, days } = values;
   if (owner === undefined) {
-    console.error("palisade api-key: --owner is missing: whom does the key speak for?");
+    console.error("palisade api-key: --owner is missing: give the name of the client that will use the key");
     return 2;
   }
   const { key, record } = issueApiKey({
@@ -105,7 +105,7 @@ async function certificates(args: string[]): Promise<number> {
 async function writeCertificates(directory: string, renew: "always" | "when-needed"): Promise<number> {
   const written = await writeDevelopmentCertificates(directory, { renew });
   if (written.length === 0) {
-    console.log(`${directory}: the certificates are all there and valid; --force makes them anew`);
+    console.log(`${directory}: all certificates exist and are valid; --force replaces them`);
   }
   for (const name of written) console.log(`wrote ${directory}/${name}`);
   return 0;

@@ -1,4 +1,4 @@
-// The trace of what is going on here travels on to the next service (K3), with a span for each call.
+// The trace of what is going on here travels on to the next service, with a span for each call.
 import { type CallInvocationTransformer, type Metadata, type StatusObject, status } from "@grpc/grpc-js";
 import {
   type Context,

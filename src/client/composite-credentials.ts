@@ -23,11 +23,11 @@ export function compositeCredentials(
 ): ChannelCredentials {
   checkChannelCredentials();
   if (typeof tls !== "object" || tls === null)
-    throw new ConfigError("tls: expected an object; {} is the system's roots");
+    throw new ConfigError("tls: expected an object; {} means the system's roots");
   if (isCredentialSource(tls))
-    throw new ConfigError("tls: comes before the sources; {} is the system's roots");
+    throw new ConfigError("tls: must be the first argument, before the sources; {} means the system's roots");
   if ("plaintext" in tls)
-    throw new ConfigError("tls.plaintext: credentials never travel unencrypted; use TLS");
+    throw new ConfigError("tls.plaintext: credentials are not sent without encryption; use TLS");
   if (tls.serverName !== undefined) {
     throw new ConfigError(
       "tls.serverName: channel credentials cannot carry it; use createSecureClient, or give the client " +
@@ -36,9 +36,7 @@ export function compositeCredentials(
   }
   for (const [index, source] of sources.entries()) {
     if (!isCredentialSource(source)) {
-      throw new ConfigError(
-        `sources.${index}: expected a credential source, as bearerToken and its kin return`,
-      );
+      throw new ConfigError(`sources.${index}: expected a credential source, such as bearerToken(…)`);
     }
   }
   return withSources(clientCredentials(tls), sources);

@@ -1,4 +1,4 @@
-// The contract of a credential source: what puts a caller's credentials on its calls (K2).
+// The contract of a credential source: what puts a caller's credentials on its calls.
 
 /** The call that needs credentials. */
 export interface CredentialRequest {

@@ -1,4 +1,4 @@
-// A deadline on every call that brings none (K4).
+// A deadline on every call that brings none.
 import type { CallInvocationTransformer } from "@grpc/grpc-js";
 
 /**

@@ -1,4 +1,4 @@
-// A channel without encryption that carries no credentials, whoever adds them to a call (K2).
+// A channel without encryption that carries no credentials, whoever adds them to a call.
 // grpc-js itself sends the call credentials of a single call over plaintext without complaint. The guard stands in the
 // channel because everything above it can be replaced for one call, interceptors included.
 import {
@@ -49,7 +49,7 @@ class CredentialFreeCall implements ChannelCall {
     // A call that was cancelled before it starts only delivers its status: it never asks for a connection.
     this.#call.cancelWithStatus(
       status.UNAUTHENTICATED,
-      `${found} on a plaintext channel: credentials never travel unencrypted; nothing was sent. Use TLS`,
+      `${found} on a plaintext channel: credentials are not sent without encryption; nothing was sent. Use TLS`,
     );
     this.#call.start(new Metadata(), listener);
   }

@@ -9,7 +9,7 @@ export function secretProblem(value: unknown): string | undefined {
   if (value === "") return "is empty";
   if (/^[Bb]earer\s/.test(value)) return 'starts with the word "Bearer"; give the token alone';
   if (/[\r\n]$/.test(value)) {
-    return "ends with a line break, as a text that was read from a file does; cut it with trim(): only printable ASCII can be sent";
+    return "ends with a line break, which text read from a file often has; remove it with trim(): only printable ASCII can be sent";
   }
   if (!/^[\x21-\x7e]+$/.test(value)) return "has characters other than printable ASCII without spaces";
   return undefined;

@@ -90,7 +90,7 @@ export const clientSchema: z.ZodType<SecureClientSettings> = z.strictObject({
   credentials: z
     .custom<CredentialSource | readonly CredentialSource[]>(
       (value) => (Array.isArray(value) ? value.every(isCredentialSource) : isCredentialSource(value)),
-      { error: "expected a credential source, as bearerToken and its kin return, or a list of them" },
+      { error: "expected a credential source, such as bearerToken(…), or a list of them" },
     )
     .transform((value) => (isCredentialSource(value) ? [value] : value))
     .default([]),
@@ -105,19 +105,19 @@ const targetSchema = z
   .string()
   .regex(/^[\x21-\x7e]+$/, { error: 'expected host and port, as in "orders.internal:50051"' })
   .refine((target) => !/^https?:/i.test(target), {
-    error: 'a gRPC target has no http scheme; expected host and port, as in "orders.internal:50051"',
+    error: 'a gRPC target has no http:// prefix; expected host and port, as in "orders.internal:50051"',
   });
 
 /**
  * Makes a client of `ClientConstructor`, a class that a generator made or that `loadPackageDefinition` loaded.
  *
  * - The server's certificate chain and host name are always verified; nothing turns that off, `NODE_TLS_REJECT_UNAUTHORIZED`
- *   neither (T3). With `{ plaintext: "loopback" }` the target must be this machine (T6).
- * - Credentials go over TLS alone (K2), or to a target that `{ plaintext: "mesh" }` names, with a warning. On a `"loopback"`
+ *   neither. With `{ plaintext: "loopback" }` the target must be this machine.
+ * - Credentials go over TLS alone, or to a target that `{ plaintext: "mesh" }` names, with a warning. On a `"loopback"`
  *   channel, `credentials` is an error here; a call that brings call
  *   credentials, or metadata that carries them (`authorization`, `proxy-authorization`, `x-api-key`, `cookie`), ends
  *   UNAUTHENTICATED before a byte is sent, whoever added them: the caller, an interceptor, a transformer.
- * - Every call has a deadline (K4).
+ * - Every call has a deadline.
  *
  * grpc-js reaches TLS targets through the proxy that `grpc_proxy`, `https_proxy` or `http_proxy` names, unless
  * `no_grpc_proxy` or `no_proxy` names the target: the proxy learns host and port, TLS ends at the server.
@@ -249,7 +249,7 @@ class EncryptedChannel extends Channel {
 function refuseProxy(asked: ClientChannelSettings): void {
   if (asked["grpc.enable_http_proxy"] !== 1) return;
   throw new ConfigError(
-    "channelOptions.grpc.enable_http_proxy: plaintext never goes to a proxy; leave it out",
+    "channelOptions.grpc.enable_http_proxy: plaintext is not sent to a proxy; remove this option",
   );
 }
 
@@ -259,7 +259,7 @@ function plaintextChannel(
   sources: readonly CredentialSource[],
 ): PlaintextChannel {
   if (sources.length > 0) {
-    throw new ConfigError("credentials: never travel unencrypted; use TLS, or leave them out");
+    throw new ConfigError("credentials: not sent without encryption; use TLS, or remove them");
   }
   return new PlaintextChannel(target, options);
 }

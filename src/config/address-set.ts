@@ -12,7 +12,7 @@ const unixSockets = "unix";
 /** What is wrong with an entry, or undefined: an IP address, a network in CIDR notation (RFC 4632), or `unix`. */
 export function addressProblem(entry: string): string | undefined {
   return parseEntry(entry) === undefined
-    ? `"${entry.slice(0, 64)}" is no IP address, no network in CIDR notation such as "10.0.0.0/8", and not "unix"`
+    ? `"${entry.slice(0, 64)}" is not an IP address, a network in CIDR notation such as "10.0.0.0/8", or "unix"`
     : undefined;
 }
 

@@ -1,4 +1,4 @@
-// Which targets stay on this machine, so that plaintext to them cannot be overheard (T6, K2).
+// Which targets stay on this machine, so that plaintext to them cannot be overheard.
 import { isIPv4, isIPv6 } from "node:net";
 
 /**

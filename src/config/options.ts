@@ -2,10 +2,10 @@
 import { z } from "zod";
 import { ConfigError } from "../grpc/errors.ts";
 import { didYouMean } from "./nearest-name.ts";
-import { longestTimerMs } from "./timer.ts";
+import { maxTimerMs } from "./timer.ts";
 
 /** A time for which a timer may wait. */
-export const milliseconds: z.ZodInt = z.int().min(1).max(longestTimerMs);
+export const milliseconds: z.ZodInt = z.int().min(1).max(maxTimerMs);
 
 /** An option that is known and not accepted, with what to do instead. */
 export function refused(advice: string): z.ZodOptional<z.ZodNever> {
@@ -119,7 +119,7 @@ type RawIssue<Code extends z.core.$ZodRawIssue["code"]> = Extract<
 >;
 
 function tooSmall({ origin, minimum, inclusive }: RawIssue<"too_small">): string {
-  if (origin === "string" && Number(minimum) === 1) return "expected text that is not empty";
+  if (origin === "string" && Number(minimum) === 1) return "expected a string that is not empty";
   const unit = unitOf(origin, minimum);
   if (unit !== undefined) return `expected at least ${minimum} ${unit}`;
   return inclusive === false ? `must be more than ${minimum}` : `must be at least ${minimum}`;

@@ -1,2 +1,2 @@
 /** Node's timers count in 31 bits: a longer delay would fire at once. */
-export const longestTimerMs: number = 2 ** 31 - 1;
+export const maxTimerMs: number = 2 ** 31 - 1;

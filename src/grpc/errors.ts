@@ -41,7 +41,7 @@ export class PolicyError extends Error {
   }
 }
 
-/** What a caller may learn about its credential (A11). The rest goes to the log. */
+/** What a caller may learn about its credential. The rest goes to the log. */
 export type CredentialProblem = "missing" | "invalid" | "expired";
 
 /**
@@ -68,7 +68,7 @@ export interface StatusErrorOptions extends ErrorOptions {
 
 /**
  * What a caller is told, said on purpose. `message` and `errorDetails` are public; `cause` is for the log only.
- * INTERNAL, UNKNOWN and DATA_LOSS are the exception: their text never leaves the server (C5).
+ * INTERNAL, UNKNOWN and DATA_LOSS are the exception: their text never leaves the server.
  *
  * @example
  * throw new StatusError(status.NOT_FOUND, "no such order");

@@ -10,7 +10,7 @@ export interface MethodInfo {
   /** `Method` */
   readonly name: string;
   readonly kind: MethodKind;
-  /** Is a handler registered for it? An unknown method passes the chain too (C8). */
+  /** Is a handler registered for it? An unknown method passes the chain too. */
   readonly known: boolean;
 }
 
@@ -20,10 +20,10 @@ export function methodInfo(path: string, kind: MethodKind, known: boolean): Meth
   return Object.freeze({ path, service, name, kind, known });
 }
 
-/** The standard health service, which brings its own rules (A10). */
+/** The standard health service, which brings its own rules. */
 export const healthServiceName = "grpc.health.v1.Health";
 
-/** The methods a health probe calls: exactly these need no credentials and skip the limits (A10). */
+/** The methods a health probe calls: exactly these need no credentials and skip the limits. */
 const probes: ReadonlySet<string> = new Set(["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"]);
 
 export function isHealthProbe(method: MethodInfo): boolean {

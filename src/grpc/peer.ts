@@ -1,7 +1,7 @@
 // The other end of the connection: its address, and the identity of its verified certificate.
 
 /**
- * A client certificate that verified: against the server's CA (T2, T5), or at a proxy that is trusted to say so (T8). A
+ * A client certificate that verified: against the server's CA, or at a proxy that is trusted to say so. A
  * proxy may leave out what is marked so.
  */
 export interface PeerCertificate {
@@ -34,7 +34,7 @@ export function inItsTime(certificate: PeerCertificate | undefined): PeerCertifi
 
 export interface Peer {
   /**
-   * The remote IP address, or `unix` for a Unix socket; behind a configured proxy, the address that it forwards (L1).
+   * The remote IP address, or `unix` for a Unix socket; behind a configured proxy, the address that it forwards.
    * Behind a sidecar this is the sidecar's.
    */
   readonly address: string;

@@ -1,10 +1,10 @@
 // `grpc-palisade/middleware`: single middleware, for servers that other code makes. `createSecureServer` is built of these.
 
-export { type AuditLayer, type AuditOptions, audit } from "./audit/audit.ts";
+export { type AuditMiddleware, type AuditOptions, audit } from "./audit/audit.ts";
 export { type AuthenticationOptions, authentication } from "./authentication/authentication.ts";
 export { authorization } from "./authorization/authorization.ts";
-export { type DeadlineLayer, type DeadlineOptions, deadline } from "./deadline/deadline.ts";
-export { type LoggingLayer, type LoggingOptions, logging } from "./logging/logging.ts";
+export { type DeadlineMiddleware, type DeadlineOptions, deadline } from "./deadline/deadline.ts";
+export { type LoggingMiddleware, type LoggingOptions, logging } from "./logging/logging.ts";
 export { type MetadataLimitOptions, metadataLimit } from "./metadata-limit/metadata-limit.ts";
 export { metrics } from "./metrics/metrics.ts";
 export {

@@ -1,5 +1,5 @@
 /**
- * What a controller, guard or pipe threw, and what becomes of it (C5). NestJS's last exception filter makes a plain object
+ * What a controller, guard or pipe threw, and what becomes of it. NestJS's last exception filter makes a plain object
  * of an `RpcException`, and the same "Internal server error" of everything else; neither says what it was. So each object
  * is remembered with its exception, which the log then shows.
  */
@@ -84,9 +84,12 @@ function refusal(told: object, cause: unknown): StatusError | undefined {
 function unexpected(told: object, exception: unknown): Error {
   const advice = adviceFor(told, exception);
   if (advice === undefined && exception instanceof Error && !isTakenForAnswer(exception)) return exception;
-  return new Error(advice ?? "what was thrown is not passed on: only a StatusError or an RpcException is", {
-    cause: exception,
-  });
+  return new Error(
+    advice ?? "what was thrown is not sent to the caller: only a StatusError or an RpcException is",
+    {
+      cause: exception,
+    },
+  );
 }
 
 /** A `code` with `details` that is given to the callback is taken for a word to the caller: what was thrown is none. */
@@ -98,16 +101,16 @@ const howTo = "throw new RpcException({ code: status.NOT_FOUND, message })";
 
 function adviceFor(told: object, exception: unknown): string | undefined {
   if (exception instanceof StatusError) {
-    return `a StatusError was not passed on, because NestJS does not know it; ${filterAdvice}`;
+    return `a StatusError was not sent to the caller, because NestJS does not know it; ${filterAdvice}`;
   }
   if (exception instanceof HttpException) {
-    return `${exception.name} is HTTP's and was not passed on; ${howTo}, or a StatusError`;
+    return `${exception.name} is an HTTP exception and was not sent to the caller; ${howTo}, or a StatusError`;
   }
   if (!(exception instanceof RpcException)) return undefined;
   const { code } = told as Said;
-  if (code === undefined) return `an RpcException without a gRPC status was not passed on; ${howTo}`;
+  if (code === undefined) return `an RpcException without a gRPC status was not sent to the caller; ${howTo}`;
   if (isFailure(code))
-    return `an RpcException with code ${code} and without a message was not passed on; ${howTo}`;
+    return `an RpcException with code ${code} and without a message was not sent to the caller; ${howTo}`;
   const shown =
     typeof code === "string" || typeof code === "number" ? JSON.stringify(code) : `a ${typeof code}`;
   return `an RpcException's code is a gRPC status, a number from 1 to 16, not ${shown}; ${howTo}`;

@@ -1,5 +1,5 @@
 /**
- * NestJS on the whole chain (C6). NestJS makes its own `grpc.Server` and binds it before a single service is registered:
+ * NestJS on the whole chain. NestJS makes its own `grpc.Server` and binds it before a single service is registered:
  * here the server is one of `createSecureServer`, which is bound after the controllers' handlers are in place and the
  * policy was checked against them.
  */
@@ -72,7 +72,7 @@ const ownSchema = z.looseObject({
  *
  * Errors: an `RpcException` with an object `{ code, message }`, `code` 1 to 16, is told to the caller; so is a
  * `StatusError` with `StatusErrorFilter`. A guard that says no is PERMISSION_DENIED, as is a `ForbiddenException`; an
- * `UnauthorizedException` is UNAUTHENTICATED. Everything else is INTERNAL with an error id (C5), and the log has the
+ * `UnauthorizedException` is UNAUTHENTICATED. Everything else is INTERNAL with an error id, and the log has the
  * exception. In a controller
  * `securityContext(call)` takes the third argument of a `@GrpcMethod`, and `currentContext()` works everywhere below,
  * guards and interceptors included.

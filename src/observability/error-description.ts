@@ -30,11 +30,11 @@ const sqlState = /^[0-9A-Z]{5}$/;
 /** A name that a schema gave, plain and no longer than databases allow; anything else may be data. */
 const schemaName = /^[A-Za-z_][\w$.-]{0,127}$/;
 
-const longestName = 128;
-const longestMessage = 1_024;
-const longestStack = 8_192;
+const maxNameLength = 128;
+const maxMessageLength = 1_024;
+const maxStackLength = 8_192;
 const deepestCause = 5;
-const mostAggregated = 3;
+const maxAggregated = 3;
 
 /**
  * Describes whatever was thrown as a plain object of bounded size: no own properties of the error beside those of
@@ -53,23 +53,26 @@ function describe(error: unknown, withStack: boolean, outer: readonly object[]):
   });
   if ((typeof error !== "object" && typeof error !== "function") || error === null) {
     if (error === null) description.type = "null";
-    description.message = redactSecrets(String(error), longestMessage);
+    description.message = redactSecrets(String(error), maxMessageLength);
     return description;
   }
 
-  description.type = redactSecrets(typeName(error), longestName);
-  description.message = redactSecrets(text(error, "message") ?? text(error, "details") ?? "", longestMessage);
+  description.type = redactSecrets(typeName(error), maxNameLength);
+  description.message = redactSecrets(
+    text(error, "message") ?? text(error, "details") ?? "",
+    maxMessageLength,
+  );
   const code = read(error, "code");
   if (typeof code === "number") description.code = code;
-  if (typeof code === "string") description.code = redactSecrets(code, longestName);
+  if (typeof code === "string") description.code = redactSecrets(code, maxNameLength);
   if (typeof code === "string" && sqlState.test(code)) {
     for (const key of ["constraint", "table"] as const) {
       const name = text(error, key);
-      if (name !== undefined && schemaName.test(name)) description[key] = redactSecrets(name, longestName);
+      if (name !== undefined && schemaName.test(name)) description[key] = redactSecrets(name, maxNameLength);
     }
   }
   const stack = withStack ? text(error, "stack") : undefined;
-  if (stack !== undefined) description.stack = redactSecrets(stack, longestStack);
+  if (stack !== undefined) description.stack = redactSecrets(stack, maxStackLength);
 
   if (outer.length >= deepestCause) return description;
   const path = [...outer, error];
@@ -80,7 +83,7 @@ function describe(error: unknown, withStack: boolean, outer: readonly object[]):
   const errors = read(error, "errors");
   if (outer.length === 0 && Array.isArray(errors)) {
     description.aggregateErrors = errors
-      .slice(0, mostAggregated)
+      .slice(0, maxAggregated)
       .map((each) => describe(each, withStack, path));
   }
   return description;

@@ -1,4 +1,4 @@
-// Says a repeated problem once per period, with the count of what was left out: what strangers cause must not fill a log.
+// Says a repeated problem once per period, with the count of what was left out: what unauthenticated callers cause must not fill a log.
 
 export interface LogThrottleOptions {
   /** How long a problem that was said stays unsaid, in milliseconds. Default: 10,000. */

@@ -4,7 +4,7 @@
 const removed = "[redacted]";
 
 /** The longest text that is searched for secrets: more would be cut away anyway. */
-const longestSearched = 16_384;
+const maxSearchedLength = 16_384;
 
 /** What may stand between a name and its value: `: `, `=`, `":"`, `\":\"`, ` => [ `, and `', '` of raw header lists. */
 const separator = String.raw`(?:\\{0,4}["']?\s{0,8}[:=]>?\s{0,8}[[({]?\s{0,8}|\\{0,4}["']\s{0,8},\s{0,8}(?=\\{0,4}["']))`;
@@ -46,7 +46,7 @@ const secrets: readonly (readonly [pattern: RegExp, replacement: string])[] = [
 ];
 
 /** The longest text in a log line, a span or a record that callers had a hand in: a method that does not exist, a subject. */
-export const longestText = 256;
+export const maxTextLength = 256;
 
 /**
  * Replaces what looks like a secret (tokens, keys, passwords, credentials in headers and URLs) by `[redacted]` and cuts
@@ -54,7 +54,7 @@ export const longestText = 256;
  * carries a secret in a form of its own passes.
  */
 export function redactSecrets(text: string, maxLength: number): string {
-  let result = text.length <= longestSearched ? text : withoutLastWord(text.slice(0, longestSearched));
+  let result = text.length <= maxSearchedLength ? text : withoutLastWord(text.slice(0, maxSearchedLength));
   // protection: redaction
   for (const [pattern, replacement] of secrets) result = result.replace(pattern, replacement);
   return boundedText(result, maxLength);

@@ -157,7 +157,7 @@ function wholeMs(seconds: number): number {
 function resultOf(counted: RateLimiterRes, { points }: RateLimit): RateLimitResult {
   const { consumedPoints, remainingPoints, msBeforeNext } = counted;
   if (!Number.isSafeInteger(consumedPoints) || !Number.isSafeInteger(msBeforeNext) || msBeforeNext < 0)
-    throw new TypeError("Redis answered with something that is no count");
+    throw new TypeError("Redis returned something other than a count");
   if (consumedPoints > points) return { allowed: false, remaining: 0, retryAfterMs: msBeforeNext };
   return { allowed: true, remaining: remainingPoints, retryAfterMs: 0 };
 }

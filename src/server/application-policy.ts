@@ -1,4 +1,4 @@
-// The application's policy, on every road: checked against its methods and callers, what looks like a mistake in it said.
+// The application's policy, checked against its methods and authenticators; what looks like a mistake is logged.
 import type { Logger } from "pino";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";

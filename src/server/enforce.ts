@@ -1,10 +1,10 @@
-// Shadow mode is said aloud (Z10): a server that refuses nothing must not look like one that does.
+// A dry run is logged as a warning at start: a server that refuses nothing must not look like one that does.
 import type { Logger } from "pino";
 import { z } from "zod";
 
 /**
- * Shadow mode, for putting a policy or limits on a service that is in use: what is `false` is decided, logged
- * (`shadow_refusal`) and audited (`shadow: true`), and refuses nothing. `listen()` warns of it.
+ * A dry run, for putting a policy or limits on a service that is in use: what is `false` is decided, logged
+ * (`dry_run_refusal`) and audited (`dryRun: true`), and refuses nothing. `listen()` warns of it.
  */
 export interface EnforceOptions {
   /**
@@ -27,11 +27,11 @@ export const enforceSchema: z.ZodType<EnforceSettings, EnforceOptions> = z.stric
   rateLimit: z.boolean().default(true),
 });
 
-export function warnOfShadow(logger: Logger, enforce: EnforceSettings): void {
+export function warnOfDryRun(logger: Logger, enforce: EnforceSettings): void {
   if (!enforce.authorization)
     logger.warn(
-      "enforce.authorization is false: the policy is decided and recorded, and REFUSES NOTHING; every authenticated caller may call every method",
+      "enforce.authorization is false: dry run: denials are logged, and NO CALL IS REFUSED; every authenticated caller may call every method",
     );
   if (!enforce.rateLimit)
-    logger.warn("enforce.rateLimit is false: rate limits are recorded, and REFUSE NOTHING");
+    logger.warn("enforce.rateLimit is false, dry run: exceeded limits are logged, and NO CALL IS REFUSED");
 }

@@ -31,7 +31,7 @@ export interface FloodingAddressesOptions {
 
 const farOver = 5;
 /** Fewer cost nothing, however low the limit. */
-const fewestRefused = 100;
+const minRefused = 100;
 const windowsInARow = 3;
 const refusedMs = 10_000;
 const trustedMs = 60_000;
@@ -41,7 +41,7 @@ const maxAddresses = 10_000;
 /** How often a connection's verified calls are noted. */
 const notedEveryMs = 1_000;
 
-/** The layers whose refusals say that the peer comes too often. */
+/** The middleware whose refusals say that the peer comes too often. */
 const throttles: ReadonlySet<string> = new Set(["peer-rate-limit", "failed-authentication"]);
 
 const detail = "five times over its limit, three times in a row: refused for 10 s";
@@ -55,7 +55,7 @@ interface Address {
 export class FloodingAddresses {
   readonly #options: FloodingAddressesOptions;
   readonly #windowMs: number;
-  readonly #mostRefused: number;
+  readonly #maxRefused: number;
   readonly #now: () => number;
   readonly #addresses: Map<string, Address> = new Map();
   /** Until when an address is not refused, because somebody was verified from it; the one noted last at the end. */
@@ -73,7 +73,7 @@ export class FloodingAddresses {
     // A long window says little of what is going on now, a short one of what stays.
     this.#windowMs = Math.min(Math.max(durationSec * 1000, 1000), 10_000);
     const pointsInWindow = points * Math.max(1, this.#windowMs / (durationSec * 1000));
-    this.#mostRefused = Math.max(farOver * pointsInWindow, fewestRefused);
+    this.#maxRefused = Math.max(farOver * pointsInWindow, minRefused);
   }
 
   /** How many addresses are counted. */
@@ -89,9 +89,9 @@ export class FloodingAddresses {
   }
 
   /** Counts for the addresses what happens to their calls. */
-  readonly layer: Middleware = Object.freeze<Middleware>({
+  readonly middleware: Middleware = Object.freeze<Middleware>({
     name: "flooding-addresses",
-    watches: true,
+    observes: true,
     // Before a handler starts, and with each message that comes later: a stream may be open for an hour.
     confirm: (call) => this.#noteVerified(call),
     onEnd: (call, outcome) => this.#noteEnd(call, outcome),
@@ -139,7 +139,7 @@ export class FloodingAddresses {
     }
     if (now < address.refusedUntil) this.#countOnConnection(peer, address.refusedUntil);
     address.refusedCalls += 1;
-    if (address.refusedCalls !== Math.ceil(this.#mostRefused)) return;
+    if (address.refusedCalls !== Math.ceil(this.#maxRefused)) return;
     address.windowsOver += 1;
     if (address.windowsOver < windowsInARow || now < (this.#trustedUntil.get(key) ?? 0)) return;
     address.windowsOver = 0;
@@ -162,7 +162,7 @@ export class FloodingAddresses {
     const inARow = now < this.#windowEnds + this.#windowMs;
     this.#windowEnds = now + this.#windowMs;
     for (const [key, address] of this.#addresses) {
-      if (!inARow || address.refusedCalls < this.#mostRefused) address.windowsOver = 0;
+      if (!inARow || address.refusedCalls < this.#maxRefused) address.windowsOver = 0;
       address.refusedCalls = 0;
       if (address.windowsOver === 0 && now >= address.refusedUntil) this.#addresses.delete(key);
     }

@@ -1,4 +1,4 @@
-// Refuses calls whose forwarded client certificate cannot be believed (T8): a credential that was presented is never
+// Refuses calls whose forwarded client certificate cannot be believed: a credential that was presented is never
 // passed over as if there were none.
 import { status } from "@grpc/grpc-js";
 import type { Middleware } from "../chain/middleware.ts";

@@ -1,5 +1,5 @@
 /**
- * Who calls, where the connection comes from a configured proxy (L1): the address that the proxy forwards. Nobody else
+ * Who calls, where the connection comes from a configured proxy: the address that the proxy forwards. Nobody else
  * is believed, whatever headers are sent.
  */
 import { isIP, isIPv6 } from "node:net";
@@ -64,7 +64,7 @@ export function peerOfCalls(
     return (connection, _certificate, metadata) => forwarded(connection, metadata);
   return (connection, certificate, metadata) => {
     const client = behindMesh(connection, certificate, metadata);
-    // As it is: a layer knows it by this object, and refuses the call.
+    // As it is: a middleware knows it by this object, and refuses the call.
     return hasUnreadableCertificate(client) ? client : forwarded(client, metadata);
   };
 }

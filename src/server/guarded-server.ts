@@ -57,7 +57,7 @@ export class GuardedServer extends TransportServer {
   ): boolean {
     if (this.#sealed) {
       throw new ConfigError(
-        `${path}: registered after listen(); add every service before, so that the policy covers it`,
+        `${path}: registered after listen(); add services before listen(), so that the policy is checked against them`,
       );
     }
     const kind = handlerKinds[type];
@@ -68,7 +68,7 @@ export class GuardedServer extends TransportServer {
   }
 
   override unregister(path: string): boolean {
-    if (this.#sealed) throw new ConfigError(`${path}: methods cannot be taken away after listen()`);
+    if (this.#sealed) throw new ConfigError(`${path}: methods cannot be removed after listen()`);
     this.#methods.delete(path);
     return super.unregister(path);
   }
@@ -112,7 +112,7 @@ const handlerKinds: Readonly<Record<string, MethodKind>> = {
 };
 
 function boundByHand(method: string): ConfigError {
-  return new ConfigError(`grpcServer.${method}: bound by hand; use listen(), which checks the policy first`);
+  return new ConfigError(`grpcServer.${method}: binds the server without the policy check; use listen()`);
 }
 
 function pathsOf(definition: ServiceDefinition): readonly string[] {

@@ -1,4 +1,4 @@
-// Who may ask the health service what: probes pass without credentials (A10); listing every service's status needs some.
+// Who may ask the health service what: probes pass without credentials; listing every service's status needs some.
 import { healthServiceName, type MethodInfo } from "../grpc/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
 
@@ -10,10 +10,10 @@ const denied: Decision = Object.freeze({ effect: "deny", rule: listPath, reason:
 const listPolicy: MethodPolicy = Object.freeze({
   access: "checked",
   decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
-  describe: () => ({ rule: listPath, roles: "every identified caller" }),
+  describe: () => ({ rule: listPath, roles: "every verified caller" }),
 } satisfies MethodPolicy);
 
-/** The policy speaks of the application's methods; the health service brings its own rules (A10). */
+/** The policy speaks of the application's methods; the health service brings its own rules. */
 export function isApplications({ service }: MethodInfo): boolean {
   return service !== healthServiceName;
 }

@@ -1,7 +1,7 @@
 /**
- * Health on ports of their own (O1): a plaintext one that serves Check and Watch of `grpc.health.v1.Health` and nothing
+ * Health on ports of their own: a plaintext one that serves Check and Watch of `grpc.health.v1.Health` and nothing
  * else, for Kubernetes' built-in gRPC probe, and `/healthz` over HTTP. Whoever reaches them may connect, so connections
- * are few and the newest always gets in: what a stranger holds makes room, first where one address holds most.
+ * are few and the newest always gets in: connections of unauthenticated callers make room, first where one address holds most.
  */
 import {
   createServer,
@@ -107,7 +107,7 @@ class PlaintextHealth {
 
   constructor({ health, logger, onRefusedBelow }: HealthPortsParts) {
     this.#chain = new Chain({
-      layers: [
+      middleware: [
         metadataLimit({ maxMetadataBytes }),
         deadline({ maxStreamMs: maxWatchMs }),
         // Probes are not limited; whatever else is asked here is.

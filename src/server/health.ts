@@ -1,6 +1,6 @@
 /**
- * The standard health service (O1): `grpc.health.v1.Health` with Check, Watch and List. Check and Watch are open to
- * probes without credentials (A10), so what a stranger can hold open is bounded; List needs credentials.
+ * The standard health service: `grpc.health.v1.Health` with Check, Watch and List. Check and Watch are open to
+ * probes without credentials, so what an unauthenticated caller can hold open is bounded; List needs credentials.
  * Source: the gRPC health checking protocol.
  */
 
@@ -75,7 +75,7 @@ export const healthSchema: z.ZodType<HealthSettings, HealthOptions> = z.strictOb
     .optional(),
 });
 
-const longestServiceName = 256;
+const maxServiceNameLength = 256;
 
 interface CheckRequest {
   readonly service: string;
@@ -158,8 +158,8 @@ export class HealthService implements Health {
 
   #watch(call: Watcher): void {
     const { service } = call.request;
-    // A stranger may ask, and the name is kept as long as the watch.
-    if (service.length > longestServiceName)
+    // An unauthenticated caller may ask, and the name is kept as long as the watch.
+    if (service.length > maxServiceNameLength)
       throw new StatusError(status.INVALID_ARGUMENT, texts.invalidRequest);
     const peer = peerKey(securityContext(call).peer);
     const fromPeer = this.#watches.countOf(peer);

@@ -1,5 +1,5 @@
 /**
- * The other roads in (C6): the whole chain, or single layers, as plain grpc-js interceptors for a `grpc.Server` that
+ * Integrations: the whole chain, or single middleware, as plain grpc-js interceptors for a `grpc.Server` that
  * somebody else made.
  */
 import type { ServerInterceptor, ServiceDefinition } from "@grpc/grpc-js";
@@ -18,46 +18,46 @@ import { closeRateLimitStore } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { compilePolicy } from "./application-policy.ts";
-import { warnOfShadow } from "./enforce.ts";
+import { warnOfDryRun } from "./enforce.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
-import { layersOf } from "./layers.ts";
 import { MethodOverrides } from "./method-overrides.ts";
-import { layersSchema } from "./own-layers.ts";
+import { middlewareInOrder } from "./middleware-order.ts";
+import { middlewareListSchema } from "./own-middleware.ts";
 import { interceptorsSchema, type SecureInterceptorsOptions } from "./server-options.ts";
 import { checkValidatedMethods } from "./validated-methods.ts";
 
 /**
- * Layers as one interceptor for anybody's `grpc.Server`, for all four call kinds, with the guard round every handler
- * (C3) and safe errors (C5). Give the layers in the order in which they run. It must be the first of the server's
+ * Middleware as one interceptor for anybody's `grpc.Server`, for all four call kinds, with the guard round every handler
+ * and safe errors. Give the middleware in the order in which they run. It must be the first of the server's
  * `interceptors`, or follow `secureInterceptors(…)`; another `toInterceptor(…)` may follow it, an interceptor of other code
  * only after those. The shortest `checkTimeoutMs` of them holds.
  *
- * What `secureInterceptors` cannot have on a server of others, this cannot have either. Failures of layers are logged by
+ * What `secureInterceptors` cannot have on a server of others, this cannot have either. Failures of middleware are logged by
  * pino to standard output.
  *
- * @throws {ConfigError} for what is no layer, and for two of one name.
+ * @throws {ConfigError} for what is no middleware, and for two of one name.
  * @example
  * const server = new Server({
  *   interceptors: [toInterceptor(logging({ logger }), authentication(jwt({ … })))],
  * });
  */
-export function toInterceptor(...layers: readonly Middleware[]): ServerInterceptor {
-  const parsed = parseOptions(layersSchema, layers, "toInterceptor");
-  if (parsed.length === 0) throw new ConfigError("toInterceptor: expected at least one layer");
+export function toInterceptor(...middleware: readonly Middleware[]): ServerInterceptor {
+  const parsed = parseOptions(middlewareListSchema, middleware, "toInterceptor");
+  if (parsed.length === 0) throw new ConfigError("toInterceptor: expected at least one middleware");
   const chain = new Chain({
-    // As they were handed in: a layer is an object with a life of its own.
-    layers,
+    // As it was handed in: a middleware may be an object with state.
+    middleware,
     recovery: recover,
-    checkTimeoutMs: checkTimeoutOf(layers),
+    checkTimeoutMs: checkTimeoutOf(middleware),
     logger: pino(),
   });
   return chain.attached({ certificateOf: peerCertificateOf, unprepared: "known" });
 }
 
-function checkTimeoutOf(layers: readonly Middleware[]): number {
-  for (const layer of layers) {
-    const own: unknown = Reflect.get(layer, "checkTimeoutMs");
+function checkTimeoutOf(middleware: readonly Middleware[]): number {
+  for (const one of middleware) {
+    const own: unknown = Reflect.get(one, "checkTimeoutMs");
     if (typeof own === "number") return own;
   }
   return deadline().checkTimeoutMs;
@@ -73,15 +73,15 @@ export interface SecureInterceptors extends Array<ServerInterceptor> {
 }
 
 /** What is said once at start: it holds on `createSecureServer` and not here. */
-const notOnThisRoad = [
-  "unknown methods are answered by grpc-js, before authentication",
+const notAvailable = [
+  "unknown methods: grpc-js answers them, before authentication",
   "TLS, HTTP/2 and content-type refusals are not seen",
-  "requests that are no POST, and any content type that begins with application/grpc, are calls for grpc-js",
-  "HTTP/2 limits (streams, header size, connections) and message sizes are the server's own",
+  "requests other than POST, and every content type that begins with application/grpc, are calls for grpc-js",
+  "limits of HTTP/2 (streams, header size, connections) and message sizes: set them on your server",
   "grpc-timeout is read by grpc-js, which counts it in 32 bits",
   "messages are framed and decompressed by grpc-js, all that arrive at once; before 1.14.4 one malformed compressed message ends the process",
-  "what grpc-js answers by itself (its limits, its deadline) has grpc-js's own text",
-  "of two authorization headers grpc-js shows the first alone",
+  "statuses of grpc-js (its limits, its deadline) have the text of grpc-js",
+  "of two authorization headers grpc-js shows only the first",
   "a header field whose value begins or ends with white space is dropped by Node, a credential too",
   "a connection whose client certificate does not verify is kept, without an identity",
   "shutdown is the server's own",
@@ -92,9 +92,9 @@ const notOnThisRoad = [
  * The policy is checked here, against `services`. Put them first in the server's `interceptors`; with anything before
  * them, `toInterceptor(…)` too, every call is refused, and logged.
  *
- * Layers, guard, safe errors, audit and the four call kinds are as on `createSecureServer`. What an interceptor cannot
- * have, this road cannot have, and a line in the log says so at start:
- * - calls of unknown methods, which grpc-js answers UNIMPLEMENTED to strangers too (C8), and whatever TLS, HTTP/2 or the
+ * Middleware, guard, safe errors, audit and the four call kinds are as on `createSecureServer`. What an interceptor cannot
+ * have does not hold here, and a line in the log says so at start:
+ * - calls of unknown methods, which grpc-js answers UNIMPLEMENTED to unauthenticated callers too, and whatever TLS, HTTP/2 or the
  *   content type refuse;
  * - the refusal of what is no gRPC call: for grpc-js a GET, or `application/grpc-web`, is a call, and passes the chain;
  * - limits of HTTP/2, connections and message sizes: options of your server (`grpc.max_concurrent_streams`,
@@ -139,7 +139,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const lines = ownLogger === undefined ? undefined : logging({ logger: ownLogger });
   const chain = new Chain({
-    layers: layersOf({
+    middleware: middlewareInOrder({
       settings,
       logging: lines,
       audit: auditing,
@@ -154,11 +154,11 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
     peerOf: peerOfCalls(undefined, settings.peer),
     maxReceiveMessageBytes: (method) => overrides.valueOf(method, "maxReceiveMessageBytes"),
   });
-  warnOfShadow(logger, settings.enforce);
+  warnOfDryRun(logger, settings.enforce);
   chain.prepare(methods);
   logger.warn(
-    { not_on_this_road: notOnThisRoad },
-    "secureInterceptors: this server was made elsewhere; some protections hold only on createSecureServer",
+    { not_available: notAvailable },
+    "secureInterceptors: these protections are not available on a server that other code made; createSecureServer has them",
   );
   return Object.assign([chain.attached({ certificateOf: peerCertificateOf, unprepared: "unknown" })], {
     close: async () => {

@@ -19,8 +19,11 @@ export function hostAndPortOf(address: string): { readonly host: string; readonl
 
 const advice: ReadonlyMap<string, string> = new Map([
   ["EADDRINUSE", "another process uses the port; stop it, or choose another port"],
-  ["EACCES", "this process may not use the port; choose one above 1023, or allow it"],
-  ["EADDRNOTAVAIL", "the address is none of this machine's; use one that is, or 0.0.0.0 for all of them"],
+  ["EACCES", "this process is not allowed to use the port; choose one above 1023, or allow it"],
+  [
+    "EADDRNOTAVAIL",
+    "this machine does not have the address; use one that it has, or 0.0.0.0 for all of them",
+  ],
 ]);
 
 /**

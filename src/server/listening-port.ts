@@ -1,4 +1,4 @@
-// What a port of the server is: encrypted, for this machine alone, or behind a mesh (T1, T6, T8); and so who may connect.
+// What a port of the server is: encrypted, for this machine alone, or behind a mesh; and so who may connect.
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
 import { ServerCredentials } from "@grpc/grpc-js";
@@ -62,7 +62,7 @@ function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): Lis
       /* protection: unverified-certificate */ clientCertificateVerdict(socket) === "unverified"
         ? {
             reason: "certificate",
-            detail: String(socket.authorizationError ?? "the certificate is outside of its time"),
+            detail: String(socket.authorizationError ?? "the certificate is expired or not valid yet"),
             certificate: socket.getPeerX509Certificate(),
           }
         : undefined,
@@ -80,7 +80,7 @@ const loopbackOnly: ListeningPort = {
       ? undefined
       : {
           reason: "untrusted_peer",
-          detail: `the connection reached ${localAddress}, which is no loopback address`,
+          detail: `the connection reached ${localAddress}, which is not a loopback address`,
         },
   mayListen: /* protection: loopback-only */ isLoopbackTarget,
   mayBeBound: (address) => address === "unix" || isLoopbackAddress(address),

@@ -1,4 +1,4 @@
-// What single methods have of their own (L6, L1, L4): `methods` of the server's options. The most specific entry wins, for
+// What single methods have of their own: `methods` of the server's options. The most specific entry wins, for
 // each setting by itself; which one that is, is looked up once for each method.
 import { z } from "zod";
 import type { Middleware } from "../chain/middleware.ts";
@@ -93,25 +93,25 @@ export class MethodOverrides {
   }
 
   /**
-   * The layer of a setting, once for all methods that have no value of their own and once for each entry that has one.
+   * The middleware of a setting, once for all methods that have no value of their own and once for each entry that has one.
    * For each method one of them applies, so that a call pays nothing for the choice. `make` gets the entry's path, `""`
    * for the server's own setting.
    */
-  layersFor<S extends Setting>(
+  middlewareFor<S extends Setting>(
     setting: S,
     make: (own: NonNullable<MethodOptions[S]> | undefined, path: string) => Middleware,
   ): readonly Middleware[] {
-    const layers = [only(make(undefined, ""), (method) => this.#pathOf(method, setting) === undefined)];
+    const chain = [only(make(undefined, ""), (method) => this.#pathOf(method, setting) === undefined)];
     for (const [path, { [setting]: own }] of this.#entries) {
       if (own !== undefined)
-        layers.push(
+        chain.push(
           only(
             make(own as NonNullable<MethodOptions[S]>, path),
             (method) => this.#pathOf(method, setting) === path,
           ),
         );
     }
-    return layers;
+    return chain;
   }
 
   /** Unknown methods are nobody's: they have the server's settings. */
@@ -121,11 +121,11 @@ export class MethodOverrides {
   }
 }
 
-/** The same layer, for some methods. */
-function only(layer: Middleware, applies: (method: MethodInfo) => boolean): Middleware {
+/** The same middleware, for some methods. */
+function only(middleware: Middleware, applies: (method: MethodInfo) => boolean): Middleware {
   return Object.freeze<Middleware>({
-    ...layer,
-    appliesTo: (method) => applies(method) && (layer.appliesTo?.(method) ?? true),
+    ...middleware,
+    appliesTo: (method) => applies(method) && (middleware.appliesTo?.(method) ?? true),
   });
 }
 

@@ -1,5 +1,5 @@
 /**
- * Server reflection (O2): off by default, because it tells a stranger everything that can be called; on only for verified
+ * Server reflection: off by default, because it tells an unauthenticated caller everything that can be called; on only for verified
  * callers with one of the named roles. The protocol itself is `@grpc/reflection`'s, an optional peer dependency.
  * Source: the gRPC server reflection protocol.
  */

@@ -1,31 +1,31 @@
 // What TLS, HTTP/2 or grpc-js refused before there was a call: counted, and logged once per peer, reason, detail and
-// period, because strangers cause it (C8).
+// period, because unauthenticated callers cause it.
 import type { Logger } from "pino";
 import { countConnectionRefusal } from "../middleware/metrics/metrics.ts";
 import { LogThrottle } from "../observability/log-throttle.ts";
-import { longestText, redactSecrets } from "../observability/redaction.ts";
+import { maxTextLength, redactSecrets } from "../observability/redaction.ts";
 import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "../transport/refused-below.ts";
 
 const messages: Readonly<Record<RefusedBelow, string>> = {
-  connection_limit: "refused a connection: as many as limits.maxConnections are open",
+  connection_limit: "refused a connection: limits.maxConnections connections are open",
   peer_connection_limit:
-    "refused a connection: as many as limits.maxConnectionsPerPeer are open from its address",
+    "refused a connection: limits.maxConnectionsPerPeer connections are open from its address",
   address_over_limit:
     "refused or ended a connection: its address stays far over its rate limit (rateLimit.perPeer)",
   health_connection_limit:
-    "ended a connection of a health port, the oldest of its address: a newer one took its place",
+    "closed the oldest connection of this address to a health port, to accept a newer one",
   handshake_timeout: "ended a connection: it did not speak HTTP/2 in time",
   too_many_pings: "ended a connection: too many pings",
   tls_handshake: "refused a connection: the TLS handshake failed",
   certificate: "refused a connection: its client certificate is missing or does not verify",
-  untrusted_peer: "refused a plaintext connection: its peer is not one that may connect",
+  untrusted_peer: "refused a plaintext connection: this peer is not allowed to connect",
   unknown_protocol: "refused a connection: it does not speak HTTP/2",
   http2_error: "ended a connection: it broke HTTP/2 or its limits",
-  content_type: "refused a request: it is no gRPC call",
+  content_type: "refused a request: it is not a gRPC call",
 };
 
 /** Said where more were refused than were logged, and nobody came who could be told with the next one. */
-const andMore = "refused or ended more like one that was logged before: left_out says how many";
+const andMore = "more refusals like one logged before; left_out is their number";
 
 /** How long one is not repeated, and how long the count of what was left out may wait. */
 const periodMs = 10_000;
@@ -66,7 +66,7 @@ export function refusedBelowReporter(
       }
       const names = certificate === undefined ? {} : namesOf(certificate);
       say(
-        { peer: address, reason, detail: detail.slice(0, longestText), ...names, left_out: leftOut },
+        { peer: address, reason, detail: detail.slice(0, maxTextLength), ...names, left_out: leftOut },
         messages[reason],
       );
     },
@@ -75,11 +75,11 @@ export function refusedBelowReporter(
 }
 
 /**
- * What is told apart (L10): one misconfigured client must not hide another's mistake, and no stranger may make up what is
+ * What is told apart: one misconfigured client must not hide another's mistake, and no unauthenticated caller may make up what is
  * told apart. Every detail is one of a few, but that of a broken HTTP/2 has an error code in it, which the client chooses.
  */
 function keyOf(reason: RefusedBelow, address: string, detail: string): string {
-  return JSON.stringify([reason, address, reason === "http2_error" ? "" : detail.slice(0, longestText)]);
+  return JSON.stringify([reason, address, reason === "http2_error" ? "" : detail.slice(0, maxTextLength)]);
 }
 
 function fieldsOf(key: string): Readonly<Record<string, unknown>> {
@@ -93,5 +93,5 @@ function namesOf({ subject, issuer }: CertificateNames): Readonly<Record<string,
 
 /** Node puts each part of a name on a line of its own. */
 function oneLine(name: string | undefined): string {
-  return redactSecrets((name ?? "").replaceAll("\n", ", "), longestText);
+  return redactSecrets((name ?? "").replaceAll("\n", ", "), maxTextLength);
 }

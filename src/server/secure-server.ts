@@ -1,4 +1,4 @@
-// createSecureServer: options become layers, layers a chain, the chain the only way into a grpc.Server.
+// createSecureServer: options become middleware, middleware a chain, the chain the only way into a grpc.Server.
 import { isIP } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Server, ServerOptions, ServiceDefinition, UntypedServiceImplementation } from "@grpc/grpc-js";
@@ -8,16 +8,16 @@ import { Chain } from "../chain/chain.ts";
 import { checkHandlers } from "../chain/define-handlers.ts";
 import { addressSet } from "../config/address-set.ts";
 import { parseOptions } from "../config/options.ts";
-import { longestTimerMs } from "../config/timer.ts";
+import { maxTimerMs } from "../config/timer.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import { addressKey } from "../grpc/peer-key.ts";
-import { type AuditLayer, audit } from "../middleware/audit/audit.ts";
+import { type AuditMiddleware, audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
-import { type LoggingLayer, logging } from "../middleware/logging/logging.ts";
+import { type LoggingMiddleware, logging } from "../middleware/logging/logging.ts";
 import { closeRateLimitStore } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery/recovery.ts";
 import { describeError } from "../observability/error-description.ts";
@@ -25,17 +25,17 @@ import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { ConnectionGate } from "../transport/connection-gate.ts";
 import { PingPolicy } from "../transport/ping-policy.ts";
 import { compilePolicy } from "./application-policy.ts";
-import { warnOfShadow } from "./enforce.ts";
+import { warnOfDryRun } from "./enforce.ts";
 import { FloodingAddresses } from "./flooding-addresses.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { GuardedServer } from "./guarded-server.ts";
 import { type Health, HealthService, healthDefinition } from "./health.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
 import { HealthPorts } from "./health-ports.ts";
-import { layersOf } from "./layers.ts";
 import { checkFree, isListenAddress } from "./listen-address.ts";
 import { type ListeningPort, listeningPort } from "./listening-port.ts";
 import { MethodOverrides } from "./method-overrides.ts";
+import { middlewareInOrder } from "./middleware-order.ts";
 import { tellOfDroppedFields } from "./padded-fields.ts";
 import { Reflection } from "./reflection.ts";
 import { type RefusedBelowReporter, refusedBelowReporter } from "./refused-below-reporter.ts";
@@ -58,7 +58,7 @@ export interface ShutdownOptions {
   readonly drainDelayMs?: number | undefined;
 }
 
-/** A gRPC server behind the whole wall. */
+/** A gRPC server with the whole chain in front of its handlers. */
 export interface SecureServer {
   /**
    * Registers a service. Every method of the definition needs a handler.
@@ -81,7 +81,7 @@ export interface SecureServer {
   shutdown(options?: ShutdownOptions): Promise<void>;
   /**
    * The policy in force, to read: every registered method, who may call it, under which conditions; as data, text,
-   * Markdown or HTML (Z3).
+   * Markdown or HTML.
    * @throws {ConfigError} before `listen()`, which is when the policy is checked against the methods.
    * @example
    * await writeFile("access.html", server.accessMatrix().toHtml());
@@ -125,10 +125,10 @@ export function createSecureServer(options: SecureServerOptions): SecureServer {
 }
 
 /** How long calls in flight may go on. */
-export const graceMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(longestTimerMs).default(10_000);
+export const graceMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(maxTimerMs).default(10_000);
 
 /** How long calls are taken after health says NOT_SERVING. */
-export const drainDelayMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(longestTimerMs).default(0);
+export const drainDelayMsSchema: z.ZodDefault<z.ZodInt> = z.int().min(0).max(maxTimerMs).default(0);
 
 interface ShutdownSettings {
   readonly graceMs: number;
@@ -149,8 +149,8 @@ class PalisadeServer implements SecureServer {
   readonly #overrides: MethodOverrides;
   readonly #healthPorts: HealthPorts | undefined;
   #authorizer: Authorizer;
-  readonly #logging: LoggingLayer | undefined;
-  readonly #audit: AuditLayer | undefined;
+  readonly #logging: LoggingMiddleware | undefined;
+  readonly #audit: AuditMiddleware | undefined;
   readonly #chain: Chain;
   readonly #server: GuardedServer;
   readonly #refusedBelow: RefusedBelowReporter;
@@ -177,11 +177,11 @@ class PalisadeServer implements SecureServer {
     const gate = connectionGate(settings, (address) => flooding?.refuse(address));
     const flooding = floodingAddresses(settings, gate);
     this.#chain = new Chain({
-      layers: layersOf({
+      middleware: middlewareInOrder({
         settings,
         logging: this.#logging,
         audit: this.#audit,
-        flooding: flooding?.layer,
+        flooding: flooding?.middleware,
         policy: this.#policy,
         isApplications: (method) => this.#isApplications(method),
         overrides: this.#overrides,
@@ -231,9 +231,7 @@ class PalisadeServer implements SecureServer {
 
   get health(): Health {
     if (this.#health !== undefined) return this.#health;
-    throw new ConfigError(
-      "health: the health service is switched off (health: false), so it has no status to set",
-    );
+    throw new ConfigError("health: the health service is disabled (health: false), so no status can be set");
   }
 
   /** For whoever comes from grpc-js. Not in the interface: TypeScript says the same. */
@@ -251,7 +249,7 @@ class PalisadeServer implements SecureServer {
     checkHandlers(definition, handlers);
     const taken = this.#server.registered(definition);
     if (taken !== undefined)
-      throw new ConfigError(`${taken}: is registered already; call addService once for each service`);
+      throw new ConfigError(`${taken}: is already registered; call addService once for each service`);
     this.#server.addService(definition, handlers);
   }
 
@@ -273,7 +271,7 @@ class PalisadeServer implements SecureServer {
       throw new ConfigError(
         wrong.map(
           (each) =>
-            `listen: "${each}" is no address; expected host:port, [ipv6]:port or unix:path, with the port`,
+            `listen: "${each}" is not an address with a port; expected host:port, [ipv6]:port or unix:path, with the port`,
         ),
       );
     }
@@ -286,17 +284,17 @@ class PalisadeServer implements SecureServer {
     if (this.#shutdown !== undefined)
       throw new ConfigError("listen: this server was shut down; make a new one");
     if (this.#listening)
-      throw new ConfigError("listen: this server listens already; give all addresses at once");
+      throw new ConfigError("listen: this server already listens; give all addresses in one call");
     this.#reflection?.addTo(this.#server, this.#logger);
     const methods = this.#server.methods;
     checkValidatedMethods(this.#settings.validation, methods);
     this.#overrides.check(methods);
     this.#policy.replace(this.#compile(this.#authorizer));
     this.#chain.prepare(methods);
-    warnOfShadow(this.#logger, this.#settings.enforce);
+    warnOfDryRun(this.#logger, this.#settings.enforce);
     this.#listening = true;
     this.#server.seal();
-    this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy in force");
+    this.#logger.info({ access: summaryOf(this.accessMatrix()) }, "access policy");
     tellOfDroppedFields(this.#logger, process.version);
     this.#binding = this.#bindAll([first, ...others]);
     const port = await this.#binding.catch(async (error: unknown) => {
@@ -347,7 +345,7 @@ class PalisadeServer implements SecureServer {
     return withHealthPolicy(this.#reflection?.withPolicy(policy) ?? policy);
   }
 
-  /** The policy speaks of the application's methods; health (A10) and reflection (O2) bring rules of their own. */
+  /** The policy speaks of the application's methods; health and reflection bring rules of their own. */
   #isApplications(method: MethodInfo): boolean {
     return isApplications(method) && this.#reflection?.isOwn(method) !== true;
   }
@@ -409,10 +407,7 @@ class PalisadeServer implements SecureServer {
   #drain(graceMs: number): Promise<void> {
     return new Promise((resolve) => {
       const force = setTimeout(() => {
-        this.#logger.warn(
-          { graceMs },
-          "shutdown: calls were still in flight after the grace time; they are cut",
-        );
+        this.#logger.warn({ graceMs }, "shutdown: calls were still open after graceMs, and were ended");
         this.#chain.cutCalls();
         void this.#server.connections.destroyAll().then(resolve);
       }, graceMs);

@@ -33,7 +33,7 @@ const given: z.ZodType<OrUndefined<ServerChannelSettings>, ServerChannelOptions>
   "grpc.enable_channelz": refused("grpc-js does not see the calls of this server; use metrics"),
   "grpc.server_call_metric_recording": refused("metrics of single calls (ORCA) are not sent"),
   "grpc-node.tls_enable_trace": refused("it writes what TLS protects to standard error"),
-  interceptors: refused("the chain stands next to the wire; use the layers of the server"),
+  interceptors: refused("the chain must be the only interceptor; use the option middleware"),
 });
 
 export const serverChannelOptionsSchema: z.ZodType<ServerChannelSettings, ServerChannelOptions> =

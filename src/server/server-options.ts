@@ -1,6 +1,6 @@
 /**
- * The options of a secured server: their shapes, and where each default stands. A part that belongs to one layer has
- * its schema beside that layer; here they come together.
+ * The options of a secured server: their shapes, and where each default stands. A part that belongs to one middleware has
+ * its schema beside that middleware; here they come together.
  */
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import type { Logger } from "pino";
@@ -35,7 +35,7 @@ import { type EnforceOptions, type EnforceSettings, enforceSchema } from "./enfo
 import { type PeerOptions, type PeerSettings, peerSchema } from "./forwarded-peer.ts";
 import { type HealthOptions, type HealthSettings, healthSchema } from "./health.ts";
 import { type MethodsOptions, methodsSchema } from "./method-overrides.ts";
-import { ownLayersSchema } from "./own-layers.ts";
+import { ownMiddlewareSchema } from "./own-middleware.ts";
 import { type ReflectionOptions, reflectionSchema } from "./reflection.ts";
 import {
   type ServerChannelOptions,
@@ -96,11 +96,11 @@ export interface LimitsSettings {
 
 export interface SecureServerOptions {
   /**
-   * Certificates, and what is asked of clients (T1, T2, T4); or no encryption, for a reason that is named (T6, T8):
+   * Certificates, and what is asked of clients; or no encryption, for a reason that is named:
    * `{ plaintext: "loopback" }`, `{ plaintext: "mesh", trustForwardedClientCertFrom }`.
    */
   readonly tls: ServerTlsOptions | ServerPlaintext;
-  /** How callers are verified. `anonymous()` says aloud that they are not. */
+  /** How callers are verified. `anonymous()` disables authentication explicitly. */
   readonly authentication: Authenticator;
   /**
    * May a call go on when the credential that it was opened with has expired? Else it ends then, a stream like any call,
@@ -109,7 +109,7 @@ export interface SecureServerOptions {
   readonly callsOutliveCredentials?: boolean | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */
   readonly authorization: Authorizer;
-  /** What decides without refusing (Z10). */
+  /** What decides without refusing. */
   readonly enforce?: EnforceOptions | undefined;
   /** How often a peer and a principal may call, how many calls may be in flight, how many credentials may be bad. */
   readonly rateLimit?: RateLimitOptions | undefined;
@@ -143,12 +143,12 @@ export interface SecureServerOptions {
   /** The standard health service on the same port, or `false` for none. */
   readonly health?: HealthOptions | false | undefined;
   /**
-   * Server reflection (O2) for verified callers with one of `roles`, or `false`; needs the package `@grpc/reflection`. It
+   * Server reflection for verified callers with one of `roles`, or `false`; needs the package `@grpc/reflection`. It
    * describes the services that `@grpc/proto-loader` loaded. Default: false.
    */
   readonly reflection?: ReflectionOptions | false | undefined;
   /**
-   * Layers of your own, in this order (C7): their `onCall` runs after authorization, so that the principal is known and
+   * Middleware of your own, in this order: their `onCall` runs after authorization, so that the principal is known and
    * the call allowed, and their `onRequest` after validation. Each has a name of its own. Default: none.
    *
    * @example
@@ -160,8 +160,8 @@ export interface SecureServerOptions {
   readonly channelOptions?: ServerChannelOptions | undefined;
 }
 
-/** What the layers of a call need, on every road. */
-export interface LayerSettings {
+/** What the middleware of a call need, on every kind of server. */
+export interface ChainSettings {
   readonly authentication: Authenticator;
   readonly callsOutliveCredentials: boolean;
   readonly authorization: Authorizer;
@@ -179,7 +179,7 @@ export interface LayerSettings {
   readonly middleware: readonly Middleware[];
 }
 
-export interface SecureServerSettings extends LayerSettings {
+export interface SecureServerSettings extends ChainSettings {
   readonly tls: ServerTlsSettings | ServerPlaintextSettings;
   readonly limits: LimitsSettings;
   readonly health: HealthSettings | false;
@@ -212,7 +212,7 @@ export interface SecureInterceptorsOptions
   readonly services: readonly ServiceDefinition[];
 }
 
-export interface SecureInterceptorsSettings extends LayerSettings {
+export interface SecureInterceptorsSettings extends ChainSettings {
   readonly services: readonly ServiceDefinition[];
 }
 
@@ -257,15 +257,15 @@ function contract<T>(name: string, members: readonly string[], example: string):
 export const authorizerSchema: z.ZodType<Authorizer, Authorizer> = contract<Authorizer>(
   "an authorizer",
   ["compile"],
-  "rbac({ … }); allowAuthenticated() says aloud that every verified caller may do everything",
+  "rbac({ … }); allowAuthenticated() allows every verified caller every method",
 );
 
-/** What the layers of a call need, on every road. */
-const layerShape = {
+/** What the middleware of a call need, on every kind of server. */
+const chainShape = {
   authentication: contract<Authenticator>(
     "an authenticator",
     ["presents", "authenticate"],
-    "jwt({ … }); anonymous() says aloud that callers are not verified",
+    "jwt({ … }); anonymous() disables authentication explicitly",
   ),
   callsOutliveCredentials: callsOutliveCredentialsSchema,
   authorization: authorizerSchema,
@@ -279,14 +279,14 @@ const layerShape = {
   audit: auditSchema.optional(),
   metrics: z.boolean().default(true),
   tracing: z.boolean().default(true),
-  middleware: ownLayersSchema.default([]),
+  middleware: ownMiddlewareSchema.default([]),
 };
 
 /** The whole. Every option object is strict: an option that does not exist is an error. */
 export const serverSchema: z.ZodType<SecureServerSettings> = z
   .strictObject({
     tls: serverTlsSchema,
-    ...layerShape,
+    ...chainShape,
     limits: limitsSchema.prefault({}),
     health: z.union([healthSchema, z.literal(false)]).prefault({}),
     reflection: z
@@ -319,7 +319,7 @@ const ownServer = "that is your server's own";
 
 /** What a server that somebody else made can have of it. */
 export const interceptorsSchema: z.ZodType<SecureInterceptorsSettings> = z.strictObject({
-  ...layerShape,
+  ...chainShape,
   limits: z
     .strictObject({
       maxMetadataBytes: maxMetadataBytesSchema,

@@ -104,7 +104,7 @@ const clientSchema = z.strictObject({
  * @example
  * await using server = await startSecuredServer({ services: [[OrdersService, handlers]], authorization: policy });
  * const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
- * const stranger = server.client(OrdersClient);
+ * const anonymous = server.client(OrdersClient);
  */
 export async function startSecuredServer(options: SecuredServerOptions): Promise<SecuredServer> {
   parseOptions(optionsSchema, options, "startSecuredServer");

@@ -1,4 +1,4 @@
-// Certificates that are about to end (T9): a metric that shows the days left, and a warning a week ahead.
+// Certificates that are about to end: a metric that shows the days left, and a warning a week ahead.
 import type { X509Certificate } from "node:crypto";
 import { followMeterProvider, LazyInstruments } from "../observability/instruments.ts";
 import { type CertificateReporting, type CertificateRole, sayWarning } from "./certificate-reporting.ts";

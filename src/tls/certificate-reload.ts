@@ -1,4 +1,4 @@
-// Takes over certificates, keys and roots when their files change (T4). What cannot be used is refused and said once;
+// Takes over certificates, keys and roots when their files change. What cannot be used is refused and said once;
 // what was last good stays in use.
 
 import { FileWatch } from "../config/file-watch.ts";
@@ -114,7 +114,7 @@ export class CertificateReload<T> {
     sayInfo(
       this.#reporting,
       { role: this.#what.role },
-      "the certificate files are good again, and those in use already",
+      "the certificate files can be used again; they are the ones in use",
     );
   }
 

@@ -1,4 +1,4 @@
-// Channel credentials from the client's `tls` option (T1, T3). There is no way to ask for an unverified server.
+// Channel credentials from the client's `tls` option. There is no way to ask for an unverified server.
 import { ChannelCredentials, type ChannelOptions } from "@grpc/grpc-js";
 import { z } from "zod";
 import { isLoopbackTarget } from "../config/loopback.ts";

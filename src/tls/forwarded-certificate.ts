@@ -1,10 +1,10 @@
-// The client certificate that a sidecar verified and forwards in `x-forwarded-client-cert` (T8), in Envoy's format.
+// The client certificate that a sidecar verified and forwards in `x-forwarded-client-cert`, in Envoy's format.
 // Source: Envoy's documentation, "HTTP header manipulation", x-forwarded-client-cert.
 import { X509Certificate } from "node:crypto";
 import { inItsTime, type Peer, type PeerCertificate } from "../grpc/peer.ts";
 import { describeCertificate, identityFrom, onlyPlain } from "./peer-certificate.ts";
 
-/** The peers of calls whose header could not be understood: a layer refuses them. */
+/** The peers of calls whose header could not be understood: a middleware refuses them. */
 const unreadable: WeakSet<Peer> = new WeakSet();
 
 /** Did this call come with a forwarded certificate that must not be believed? */
@@ -13,8 +13,8 @@ export function hasUnreadableCertificate(peer: Peer): boolean {
 }
 
 /** Callers choose what is in the header, so what is remembered of it is bounded. */
-const mostRemembered = 256;
-const longestRemembered = 4_096;
+const maxRemembered = 256;
+const maxRememberedLength = 4_096;
 
 /**
  * The peer of each call of a connection that is trusted to forward certificates. A header is read once as long as it is
@@ -31,8 +31,8 @@ export function forwardedPeers(): (connection: Peer, header: string | undefined)
       unreadable.add(peer);
       return peer;
     }
-    if (known === undefined && header.length <= longestRemembered) {
-      if (remembered.size >= mostRemembered) remembered.clear();
+    if (known === undefined && header.length <= maxRememberedLength) {
+      if (remembered.size >= maxRemembered) remembered.clear();
       remembered.set(header, certificate);
     }
     return new PeerBehindSidecar(connection, certificate);

@@ -37,7 +37,7 @@ function pemSource(advice: string): z.ZodType<PemSource, PemSource> {
   return z
     .custom<PemSource>((value) => Buffer.isBuffer(value) || typeof value === "string", {
       error: ({ input }) =>
-        `${expectedPem}${input === undefined ? ", not undefined: is a variable not set?" : ""}${advice}`,
+        `${expectedPem}${input === undefined ? ", but it is undefined; set the variable, or remove the option" : ""}${advice}`,
       abort: true,
     })
     .refine((value) => typeof value !== "string" || value.trim() !== "", { error: "the path is empty" })
@@ -58,7 +58,7 @@ export function loadPem(source: PemSource, where: string): Buffer {
   const bytes = Buffer.isBuffer(source) ? source : readFile(source, where);
   if (blocks(bytes).length === 0) {
     throw new ConfigError(
-      `${where}: ${describe(source)} holds no PEM text; expected blocks between -----BEGIN …----- and -----END …-----`,
+      `${where}: ${describe(source)} contains no PEM text; expected blocks between -----BEGIN …----- and -----END …-----`,
     );
   }
   return bytes;
@@ -124,13 +124,13 @@ export function loadKeyPair(sources: KeyPairSources, where: string, use: KeyPair
       return readKeyPair(sources, where, use);
     } catch (error) {
       // Where a mount was swapped between the two files, both are there now, of one kind.
-      if (attempt === mostAttempts) throw error;
+      if (attempt === maxAttempts) throw error;
     }
   }
 }
 
 /** One more would do for a mount that is swapped once. */
-const mostAttempts = 5;
+const maxAttempts = 5;
 
 interface KeyPairSources {
   readonly cert: PemSource;
@@ -144,7 +144,7 @@ function readKeyPair(sources: KeyPairSources, where: string, use: KeyPairUse): K
   });
   if (holds(pem.cert, "PRIVATE KEY") && !holds(pem.cert, "CERTIFICATE") && holds(pem.key, "CERTIFICATE"))
     throw new ConfigError(
-      `${where}.cert and ${where}.key are swapped: ${describe(sources.cert)} holds the private key, and ` +
+      `${where}.cert and ${where}.key are swapped: ${describe(sources.cert)} contains the private key, and ` +
         `${describe(sources.key)} the certificate`,
     );
   const { chain, key } = loadAll({
@@ -212,7 +212,7 @@ function checkPurpose(certificate: X509Certificate, use: KeyPairUse, source: Pem
   const { oid, name } = purposes[use];
   if (usages === undefined || usages.includes(oid) || usages.includes(anyPurpose)) return;
   throw new ConfigError(
-    `${where}: ${describe(source)} is no certificate for a ${use}: its extended key usages (${usages.map(nameOf).join(", ")}) ` +
+    `${where}: ${describe(source)} is not a certificate for a ${use}: its extended key usages (${usages.map(nameOf).join(", ")}) ` +
       `lack ${name}; give one that was issued for a ${use}`,
   );
 }
@@ -235,7 +235,9 @@ function parseCertificates(
     .map(({ text }, index) => parseCertificate(text, index + 1, source, where));
   const [first, ...rest] = parsed;
   if (first === undefined) {
-    throw new ConfigError(`${where}: ${describe(source)} holds no certificate (found: ${labelsIn(bytes)})`);
+    throw new ConfigError(
+      `${where}: ${describe(source)} contains no certificate (found: ${labelsIn(bytes)})`,
+    );
   }
   return [first, ...rest];
 }
@@ -245,7 +247,7 @@ function parseCertificate(text: string, position: number, source: PemSource, whe
     return new X509Certificate(text);
   } catch (cause) {
     throw new ConfigError(
-      `${where}: certificate ${position} in ${describe(source)} cannot be parsed; is the file complete?`,
+      `${where}: certificate ${position} in ${describe(source)} cannot be parsed; check that the file is complete`,
       { cause },
     );
   }
@@ -260,11 +262,13 @@ function parsePrivateKey(bytes: Buffer, source: PemSource, where: string): Priva
   const keys = blocks(bytes).filter(({ label }) => label.endsWith("PRIVATE KEY"));
   const [only] = keys;
   if (only === undefined) {
-    throw new ConfigError(`${where}: ${describe(source)} holds no private key (found: ${labelsIn(bytes)})`);
+    throw new ConfigError(
+      `${where}: ${describe(source)} contains no private key (found: ${labelsIn(bytes)})`,
+    );
   }
   if (keys.length > 1) {
     throw new ConfigError(
-      `${where}: ${describe(source)} holds ${keys.length} private keys; leave the one in use`,
+      `${where}: ${describe(source)} contains ${keys.length} private keys; keep only the one in use`,
     );
   }
   if (only.label.startsWith("ENCRYPTED") || only.text.includes("Proc-Type: 4,ENCRYPTED")) {
@@ -277,7 +281,7 @@ function parsePrivateKey(bytes: Buffer, source: PemSource, where: string): Priva
   } catch {
     // The cause is left out: what a parser says about a key may quote the key.
     throw new ConfigError(
-      `${where}: the private key in ${describe(source)} cannot be parsed; is the file complete?`,
+      `${where}: the private key in ${describe(source)} cannot be parsed; check that the file is complete`,
     );
   }
 }

@@ -1,4 +1,4 @@
-// Channel credentials without encryption that carry call credentials, for a target that a sidecar encrypts (T6, K2).
+// Channel credentials without encryption that carry call credentials, for a target that a sidecar encrypts.
 // grpc-js lets insecure credentials compose with none; whoever asks for these has named the mesh.
 import { type CallCredentials, ChannelCredentials } from "@grpc/grpc-js";
 import { ForwardingCredentials } from "../transport/credentials.ts";

@@ -1,4 +1,4 @@
-// Who is at the other end of a TLS connection, by its certificate (T2, T5). Asked once for each connection.
+// Who is at the other end of a TLS connection, by its certificate. Asked once for each connection.
 import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import type { PeerCertificate } from "../grpc/peer.ts";

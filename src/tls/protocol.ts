@@ -8,7 +8,7 @@ export type TlsVersion = "TLSv1.3" | "TLSv1.2";
 
 export const minVersionSchema: z.ZodType<TlsVersion, TlsVersion> = z.enum(["TLSv1.3", "TLSv1.2"]);
 
-/** On both sides (T1). */
+/** On both sides. */
 export const defaultMinVersion: TlsVersion = "TLSv1.3";
 
 export const ciphersSchema: z.ZodType<string, string> = z
@@ -40,6 +40,6 @@ function openSslProblem(ciphers: string, minVersion: TlsVersion): string | undef
     createSecureContext({ ciphers, minVersion });
     return undefined;
   } catch (error) {
-    return `OpenSSL knows no such ciphers (${error instanceof Error ? error.message : String(error)})`;
+    return `OpenSSL does not know these ciphers (${error instanceof Error ? error.message : String(error)})`;
   }
 }

@@ -97,7 +97,7 @@ function contextOf(certificates: ClientCertificates, protocol: SecureContextOpti
 }
 
 function fromContext(context: SecureContext): ChannelCredentials {
-  // Said aloud: left out, the environment variable NODE_TLS_REJECT_UNAUTHORIZED decides.
+  // Set explicitly: left out, the environment variable NODE_TLS_REJECT_UNAUTHORIZED decides.
   return ChannelCredentials.createFromSecureContext(context, {
     rejectUnauthorized: /* protection: server-certificate */ true,
   });

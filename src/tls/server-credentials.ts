@@ -94,7 +94,7 @@ function inUse({ cert, clientCa }: ServerTls): readonly CertificateInUse[] {
 }
 
 /**
- * TLS credentials for a `grpc.Server` (T1, T2, T4): TLS 1.3 unless `minVersion` says otherwise, client certificates as
+ * TLS credentials for a `grpc.Server`: TLS 1.3 unless `minVersion` says otherwise, client certificates as
  * `clientAuth` says, files watched while a port is bound; problems with changed files become process warnings
  * (`PalisadeWarning`). `createSecureServer` makes its own; this is for servers that other code makes.
  *

@@ -66,7 +66,7 @@ export interface ServerPlaintextLoopback {
 }
 
 /**
- * No encryption here, because a sidecar or a mesh in front of this server encrypts and verifies (T6, T8). Only connections
+ * No encryption here, because a sidecar or a mesh in front of this server encrypts and verifies. Only connections
  * from the peers that are named get in; the client certificate that they forward is believed.
  *
  * @example
@@ -134,7 +134,7 @@ export const serverTlsSchema: z.ZodType<ServerTlsSettings | ServerPlaintextSetti
         .array(z.string({ error: "expected text" }), {
           error: 'expected a list of IP addresses, networks in CIDR notation, or "unix"',
         })
-        .min(1, { error: "expected at least one peer; without any nobody could connect" })
+        .min(1, { error: "expected at least one peer; without one, nobody could connect" })
         .exactOptional(),
       cert: neededPemSchema.exactOptional(),
       key: neededPemSchema.exactOptional(),
@@ -212,7 +212,7 @@ function* problemsOf(tls: ServerTlsInput): Generator<readonly [option: string, p
 }
 
 /** On both sides. */
-export const nothingToReload = "there is no file to watch, only Buffers; give paths, or leave it out";
+export const nothingToReload = "there is no file to watch, only Buffers; give paths, or remove reload";
 
 function* plaintextProblems(tls: ServerTlsInput): Generator<readonly [option: string, problem: string]> {
   const { plaintext, trustForwardedClientCertFrom: trusted, ...others } = tls;

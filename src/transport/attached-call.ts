@@ -110,7 +110,7 @@ export class AttachedCall implements TransportCall {
       },
       onReceiveMessage: (bytes: Buffer) => this.#receive(bytes, listener),
       onReceiveHalfClose: () => {
-        // A stream that was reset or lost ends too (N3).
+        // A stream that was reset or lost ends too.
         if (this.#stream.aborted) return;
         this.requestEnded = true;
         listener.onReceiveHalfClose();
@@ -148,7 +148,7 @@ export class AttachedCall implements TransportCall {
   #readHead(metadata: Metadata): RequestHead {
     const deadline = Number(this.#base.getDeadline());
     const metadataBytes = metadataSize(metadata);
-    // Nobody here knows who its sender is (T8).
+    // Nobody here knows who its sender is.
     metadata.remove("x-forwarded-client-cert");
     return {
       metadataBytes,

@@ -1,4 +1,4 @@
-// The gate before a server's connections (L9): how many there may be, in all and from one address, and how long each may
+// The gate before a server's connections: how many there may be, in all and from one address, and how long each may
 // take until it speaks HTTP/2.
 import type { Socket } from "node:net";
 import type { Peer } from "../grpc/peer.ts";
@@ -38,7 +38,7 @@ interface Place {
   readonly greeting: NodeJS.Timeout;
 }
 
-/** Counts open sockets. Its tables hold open connections alone, and so no more than `maxConnections` entries (L10). */
+/** Counts open sockets. Its tables hold open connections alone, and so no more than `maxConnections` entries. */
 export class ConnectionGate {
   readonly #options: ConnectionGateOptions;
   readonly #byKey: Holders<string | undefined, Socket> = new Holders();
@@ -98,7 +98,7 @@ export class ConnectionGate {
     if (key !== undefined && this.#byKey.countOf(key) >= maxConnectionsPerPeer)
       return {
         reason: "peer_connection_limit",
-        detail: `${maxConnectionsPerPeer} connections of it are open`,
+        detail: `${maxConnectionsPerPeer} connections from this address are open`,
       };
     if (this.#open.size >= maxConnections)
       return { reason: "connection_limit", detail: `${maxConnections} connections are open` };

@@ -4,7 +4,7 @@ import type { EventEmitter } from "node:events";
 import { constants, type Http2SecureServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import { TLSSocket } from "node:tls";
-import { longestTimerMs } from "../config/timer.ts";
+import { maxTimerMs } from "../config/timer.ts";
 import type { PeerCertificate } from "../grpc/peer.ts";
 import {
   addressOf,
@@ -22,17 +22,17 @@ import type { CertificateNames, OnRefusedBelow, RefusedBelow } from "./refused-b
 import { SentBetweenPings } from "./sent-between-pings.ts";
 
 export interface ConnectionEvents {
-  /** Which connections are let in, and for how long they may take to speak HTTP/2 (L9). */
+  /** Which connections are let in, and for how long they may take to speak HTTP/2. */
   readonly gate?: ConnectionGate;
-  /** How often a connection may ping (L3). */
+  /** How often a connection may ping. */
   readonly pings?: PingPolicy;
   /** When a connection is pinged that is silent. */
   readonly keepalive: KeepaliveTimes;
-  /** Reads the identity of a verified client certificate (T2, T5). */
+  /** Reads the identity of a verified client certificate. */
   readonly certificateOf: (socket: TLSSocket) => PeerCertificate | undefined;
   /** Why the connection is refused before any HTTP/2 is spoken on it, or undefined. */
   readonly refuse: (socket: Socket) => RefusedConnection | undefined;
-  /** Something was refused before a call existed: TLS, HTTP/2, content type (C8). */
+  /** Something was refused before a call existed: TLS, HTTP/2, content type. */
   readonly onRefusedBelow: OnRefusedBelow;
 }
 
@@ -175,7 +175,7 @@ function handshakeFailure(error: Error & { code?: string }, socket: TLSSocket): 
     return { reason: "certificate", detail: verdict instanceof Error ? verdict.message : String(verdict) };
   const detail = error.code ?? error.message;
   if (detail === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE")
-    return { reason: "certificate", detail: `the client showed none (${detail})` };
+    return { reason: "certificate", detail: `the client sent no certificate (${detail})` };
   return { reason: "tls_handshake", detail };
 }
 
@@ -184,7 +184,7 @@ interface RefusedHandshake {
   readonly detail: string;
 }
 
-/** A connection does not outlive its client certificate: it takes no new calls, and ends with those that it has (T7). */
+/** A connection does not outlive its client certificate: it takes no new calls, and ends with those that it has. */
 function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionPeer): void {
   const end = peer.certificate?.notAfter;
   if (end === undefined) return;
@@ -193,7 +193,7 @@ function closeWhenCertificateEnds(session: ServerHttp2Session, peer: ConnectionP
     const left = end - Date.now();
     if (left < 0) session.close();
     // A longer wait is taken in steps.
-    else timer = setTimeout(wait, Math.min(left + 1, longestTimerMs)).unref();
+    else timer = setTimeout(wait, Math.min(left + 1, maxTimerMs)).unref();
   };
   wait();
   session.once("close", () => clearTimeout(timer));

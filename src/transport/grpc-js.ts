@@ -36,25 +36,25 @@ type StreamHandler = (
 
 /** Members of `Server`. */
 export interface ServerMembers {
-  /** Streams are taken here, and nowhere else (C8, C13, N1 to N4). */
+  /** Streams are taken here, and nowhere else. */
   _streamHandler: StreamHandler;
   /** The same where channelz is on; it refuses. */
   _channelzHandler: StreamHandler;
   /** Runs the handler of a call that passed the chain, in grpc-js's own four ways. */
   _runHandlerForCall(call: ServerInterceptingCallInterface, handler: RegisteredHandler): boolean;
-  /** Counts streams for `limits.maxConnectionIdleMs` (L9). */
+  /** Counts streams for `limits.maxConnectionIdleMs`. */
   onStreamOpened(stream: ServerHttp2Stream): void;
-  /** Every port is made here (L2, L3, L5, L9, T2, T8). */
+  /** Every port is made here. */
   createHttp2Server(credentials: ServerCredentials): Http2Server | Http2SecureServer;
-  /** HTTP/2 options of every port, plaintext ones too, which ignore those of the credentials (L2, L5). */
+  /** HTTP/2 options of every port, plaintext ones too, which ignore those of the credentials. */
   commonServerOptions: Record<string, unknown>;
 }
 
 /** Members of the call that grpc-js makes, on a server that somebody else made. */
 export interface BaseCallMembers {
-  /** Was the certificate verified (T2)? Which status left (C10)? It is closed behind a refusal (C11). */
+  /** Was the certificate verified? Which status left? It is closed behind a refusal. */
   readonly stream: ServerHttp2Stream;
-  /** The guard goes round the handler and its codec (C3, L4). */
+  /** The guard goes round the handler and its codec. */
   readonly handler: RegisteredHandler;
 }
 
@@ -70,7 +70,7 @@ export const serverMemberTypes: MemberTypes<ServerMembers> = {
   commonServerOptions: "object",
 };
 
-/** `TlsServerCredentials` counts the ports that are bound with it, and gives them new files (T4). */
+/** `TlsServerCredentials` counts the ports that are bound with it, and gives them new files. */
 export const serverCredentialsMemberTypes: Readonly<Record<string, MemberType>> = {
   _addWatcher: "function",
   _removeWatcher: "function",
@@ -79,7 +79,7 @@ export const serverCredentialsMemberTypes: Readonly<Record<string, MemberType>> 
   updateSecureContextOptions: "function",
 };
 
-/** Channel credentials of ours stand in front of grpc-js's (T4, K2). */
+/** Channel credentials of ours stand in front of grpc-js's. */
 export const channelCredentialsMemberTypes: Readonly<Record<string, MemberType>> = {
   _createSecureConnector: "function",
   _equals: "function",

@@ -1,4 +1,4 @@
-// Ends connections whose other end is gone (L9). Node's HTTP/2 session neither reads nor closes after some frames that break
+// Ends connections whose other end is gone. Node's HTTP/2 session neither reads nor closes after some frames that break
 // the protocol (DATA on an idle stream, say), and does not notice that its client left: the connection, its place among
 // `limits.maxConnections` and its calls would stay for ever.
 import type { ServerHttp2Session } from "node:http2";

@@ -1,4 +1,4 @@
-// How often a connection may ping (L3). Source: gRFC A8 (client-side keepalive), "Server Enforcement".
+// How often a connection may ping. Source: gRFC A8 (client-side keepalive), "Server Enforcement".
 import { performance } from "node:perf_hooks";
 
 export interface PingPolicyOptions {

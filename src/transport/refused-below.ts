@@ -1,4 +1,4 @@
-/** Why something was refused before there was a call (C8). A fixed set: it is a metric's label. */
+/** Why something was refused before there was a call. A fixed set: it is a metric's label. */
 export const reasonsBelow = [
   /** Too many connections in all. */
   "connection_limit",
@@ -28,7 +28,7 @@ export const reasonsBelow = [
 
 export type RefusedBelow = (typeof reasonsBelow)[number];
 
-/** Whom a certificate is for, and who signed it, as Node tells it: of an untrusted one these are a stranger's words. */
+/** Whom a certificate is for, and who signed it, as Node tells it: of an untrusted one this is unverified. */
 export interface CertificateNames {
   readonly subject: string | undefined;
   readonly issuer: string | undefined;

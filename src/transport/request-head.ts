@@ -6,7 +6,7 @@ export interface RequestHead {
   readonly metadataBytes: number;
   /** Milliseconds; undefined: no `grpc-timeout`; "malformed": one that the gRPC specification does not allow. */
   readonly timeoutMs: number | undefined | "malformed";
-  /** `x-forwarded-client-cert`, taken out of what layers and handlers see: only whoever knows its sender may read it. */
+  /** `x-forwarded-client-cert`, taken out of what middleware and handlers see: only whoever knows its sender may read it. */
   readonly forwardedCertificate: string | undefined;
 }
 
@@ -16,12 +16,12 @@ const legalValue = /^[ -~]*$/;
 /** The name of the field that stood last in each place and was legal: most calls have the same ones in the same order. */
 const lastLegalKeys: string[] = [];
 /** Callers choose the others. */
-const longestKeptKey = 32;
+const maxKeptKeyLength = 32;
 
 function isLegalKey(name: string, place: number): boolean {
   if (name === lastLegalKeys[place]) return true;
   if (!legalKey.test(name)) return false;
-  if (name.length <= longestKeptKey) lastLegalKeys[place] = name;
+  if (name.length <= maxKeptKeyLength) lastLegalKeys[place] = name;
   return true;
 }
 
@@ -55,7 +55,7 @@ export function headerListBytes(rawHeaders: readonly string[]): number {
 
 export interface RequestHeadSize {
   readonly metadataBytes: number;
-  /** A layer will refuse the call for it: what takes time to parse is not. */
+  /** A middleware will refuse the call for it: what takes time to parse is not. */
   readonly tooLarge: boolean;
 }
 
@@ -93,7 +93,7 @@ export function readHead(
   };
 }
 
-/** Everybody can send one (T8). Node joins several with commas, as RFC 9110 section 5.3 does. */
+/** Everybody can send one. Node joins several with commas, as RFC 9110 section 5.3 does. */
 function takeForwardedCertificate(headers: IncomingHttpHeaders, tooLarge: boolean): string | undefined {
   const sent = headers["x-forwarded-client-cert"];
   if (sent === undefined) return undefined;

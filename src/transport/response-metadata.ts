@@ -41,14 +41,14 @@ const reservedHeaders: ReadonlySet<string> = new Set([
 
 /**
  * The most response metadata that is sent, counted as RFC 9113 section 10.5.1 counts. nghttp2 sends no header block
- * beyond 64 KiB: it drops the frame without a word, and the caller waits (C3). Two of these, from handler and layers,
+ * beyond 64 KiB: it drops the frame without a word, and the caller waits. Two of these, from handler and middleware,
  * and the status with its details have room below that.
  */
 export const maxMetadataBytes = 16_384;
 
 /**
  * Takes out of response metadata what HTTP/2 or Node would throw at: such a throw happens inside an event of the
- * stream, where it ends the process or leaves the caller waiting (C3, C5). `onDropped` hears each key.
+ * stream, where it ends the process or leaves the caller waiting. `onDropped` hears each key.
  */
 export function cleanMetadata(metadata: unknown, onDropped: (key: string) => void): Metadata | undefined {
   if (metadata === undefined || metadata === null) return undefined;

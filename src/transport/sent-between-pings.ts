@@ -30,7 +30,7 @@ export class SentBetweenPings {
     const written = bytesWritten - pingBytes * this.#pings - settingsAckBytes * settings;
     const before = this.#written ?? written;
     const grown = written - before;
-    const most = handedOver ? 0 : mostWindowUpdates(bytesRead - this.#read);
+    const most = handedOver ? 0 : maxWindowUpdates(bytesRead - this.#read);
     this.#pings += 1;
     this.#read = bytesRead;
     this.#written = Math.max(before, written);
@@ -39,6 +39,6 @@ export class SentBetweenPings {
 }
 
 /** Those of the connection and of its streams, each with one that was nearly due before. */
-function mostWindowUpdates(bytesRead: number): number {
+function maxWindowUpdates(bytesRead: number): number {
   return 2 * windowUpdateBytes * (1 + Math.floor(bytesRead / halfWindow));
 }

@@ -220,7 +220,7 @@ export class ServerCall implements TransportCall {
     try {
       this.#stream.sendTrailers(this.#trailers ?? {});
     } catch (error) {
-      // Nothing known gets here: trailers are clean. Thrown on, it would end the process (C3).
+      // Nothing known gets here: trailers are clean. Thrown on, it would end the process.
       this.#listener?.onResponseFailure(error);
       this.cut();
       return;
@@ -248,7 +248,7 @@ export class ServerCall implements TransportCall {
 
   /** For the stream's "aborted": it is over, and its response was not. */
   onAborted(): void {
-    // Before its "end", which a stream that was reset or lost has too (N3).
+    // Before its "end", which a stream that was reset or lost has too.
     // protection: unfinished-requests
     this.#messages.stop();
     // Where the connection was lost, the session is not yet told so.
@@ -317,7 +317,7 @@ const noMetrics = Object.freeze({
 
 function answeredNothing(cause: unknown): Error {
   return new Error(
-    "the handler answered with nothing; return its answer from an async handler, or give it to callback(null, answer)",
+    "the handler returned no answer; return it from an async handler, or call callback(null, answer)",
     { cause },
   );
 }

@@ -76,7 +76,10 @@ export class TransportServer extends Server {
     members._streamHandler = (_extra, stream, headers, _flags, rawHeaders) =>
       this.#take(stream, headers, rawHeaders);
     members._channelzHandler = (_extra, stream, headers) => {
-      options.onRefused(String(headers[":path"]), new Error("channelz is on, past grpc.enable_channelz"));
+      options.onRefused(
+        String(headers[":path"]),
+        new Error("channelz is enabled although grpc.enable_channelz is 0"),
+      );
       cutOffHeaders(stream);
     };
     const create = members.createHttp2Server;
@@ -100,7 +103,7 @@ export class TransportServer extends Server {
   ): boolean {
     if (!super.register(path, func, serialize, deserialize, type)) return false;
     // Ours runs, whatever wrapped it on its way into grpc-js: `@opentelemetry/instrumentation-grpc` patches the method that
-    // was called above, and its span would be a second one (U6).
+    // was called above, and its span would be a second one.
     this.#methods.set(path, {
       path,
       func,
@@ -144,7 +147,7 @@ export class TransportServer extends Server {
       const secured = this.#options.secure(call, method);
       this.#members._runHandlerForCall(secured, method);
     } catch (error) {
-      // Nothing known gets here. Thrown on, it would end the process (C3).
+      // Nothing known gets here. Thrown on, it would end the process.
       this.#options.onRefused(path, error);
       call.sendStatus(refused);
     }
@@ -170,7 +173,7 @@ function http2Options({
   };
 }
 
-/** Calls of methods that nobody registered pass the chain too, which answers for them (C8). */
+/** Calls of methods that nobody registered pass the chain too, which answers for them. */
 function unknownMethod(path: string): RegisteredMethod {
   return {
     path,

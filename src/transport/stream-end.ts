@@ -31,7 +31,7 @@ function dropForgotten(stream: ServerHttp2Stream): void {
 }
 
 const shortestRetryMs = 1;
-const longestRetryMs = 1000;
+const maxRetryMs = 1000;
 
 /**
  * Closes the stream without an error once its status has left, so that a caller who never half-closes frees it
@@ -52,5 +52,5 @@ function releaseWhenSent(stream: ServerHttp2Stream, retryMs: number): void {
   if (remoteClose === 1) return;
   // protection: refused-streams
   if (localClose === 1) stream.close(constants.NGHTTP2_NO_ERROR);
-  else setTimeout(releaseWhenSent, retryMs, stream, Math.min(2 * retryMs, longestRetryMs)).unref();
+  else setTimeout(releaseWhenSent, retryMs, stream, Math.min(2 * retryMs, maxRetryMs)).unref();
 }

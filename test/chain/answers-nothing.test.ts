@@ -105,7 +105,7 @@ describe("a handler that answers with nothing", () => {
     const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
     expect(result).toMatchObject({ name: "INTERNAL" });
     expect(JSON.stringify(await wall.callLine(() => true))).toContain(
-      "the handler answered with nothing; return its answer from an async handler, or give it to callback(null, answer)",
+      "the handler returned no answer; return it from an async handler, or call callback(null, answer)",
     );
   });
 });
@@ -187,13 +187,13 @@ describe("a handler that never answers", () => {
       expect(line).toMatchObject(
         answering.includes(kind)
           ? {
-              reason: expect.stringContaining("the handler had not answered"),
+              reason: expect.stringContaining("the handler did not answer"),
               hint: expect.stringContaining(
                 "make it async and return the answer, or call callback(null, answer)",
               ),
             }
           : {
-              reason: expect.stringContaining("the handler had not ended its call"),
+              reason: expect.stringContaining("the handler did not end the call"),
               hint: expect.stringContaining("call.end()"),
             },
       );
@@ -202,7 +202,7 @@ describe("a handler that never answers", () => {
 
   it.each(kinds)("C4 %s: one that is still waiting is told of, without advice", async (kind) => {
     const line = await lineOf(kind, () => new Promise(() => {}));
-    expect(line["reason"]).toContain("the handler had not");
+    expect(line["reason"]).toContain("the handler did not");
     expect(line["hint"]).toBeUndefined();
   });
 
@@ -222,7 +222,7 @@ describe("a handler that never answers", () => {
         expect(["CANCELLED", "DEADLINE_EXCEEDED"]).toContain(name);
         if (name === "CANCELLED") {
           const line = await wall.callLine(() => true);
-          expect(line["reason"]).toContain("the handler had not");
+          expect(line["reason"]).toContain("the handler did not");
         }
       }
     },
@@ -251,7 +251,7 @@ describe("a handler that never answers", () => {
       return answer;
     };
     expect(await lineOf("client_stream", reading, { keepOpen: true })).toMatchObject({
-      reason: "the handler had not answered, nor read the caller's stream to its end",
+      reason: "the handler did not answer, and did not read the caller's stream to its end",
     });
   });
 

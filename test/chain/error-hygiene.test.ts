@@ -421,7 +421,7 @@ describe.each(Object.entries(forbidden))("response metadata: %s", (_name, forbid
         expect(received?.get("retry-after").length).toBeLessThanOrEqual(1);
       }
     }
-    const said = sender.lines.filter(({ msg }) => msg?.startsWith("response metadata that") === true);
+    const said = sender.lines.filter(({ msg }) => msg?.startsWith("removed response metadata") === true);
     expect(said.length).toBeGreaterThan(0);
   });
 });

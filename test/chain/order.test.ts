@@ -15,8 +15,8 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import type { Authorizer, Decision } from "../../src/middleware/authorization/authorizer.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
-import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
+import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
 import { type InvokeOptions, invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
@@ -36,7 +36,7 @@ describe("the order of the layers", async () => {
     },
     "",
   );
-  const layers = layersOf({
+  const layers = middlewareInOrder({
     settings,
     logging: logging({ logger }),
     audit: audit({ sinks: [sink], logger }),
@@ -66,10 +66,10 @@ describe("the order of the layers", async () => {
   });
 
   it("C1 has all who watch before the first who may refuse", () => {
-    const watching = layers.map(({ watches }) => watches === true);
+    const watching = layers.map(({ observes }) => observes === true);
     expect(watching.lastIndexOf(true)).toBeLessThan(watching.indexOf(false));
     for (const name of ["logging", "metrics", "audit"]) {
-      expect(layers.find((layer) => layer.name === name)?.watches).toBe(true);
+      expect(layers.find((layer) => layer.name === name)?.observes).toBe(true);
     }
   });
 });

@@ -42,10 +42,10 @@ describe("palisade api-key", () => {
 
   it.each([
     [[], "--owner is missing"],
-    [["--owner", ""], "issueApiKey.owner: expected text"],
+    [["--owner", ""], "issueApiKey.owner: expected a string"],
     [
       ["--owner", "a", "--permission", "read"],
-      "issueApiKey.permissions.0: malformed permission, which meets no rule; write resource:action",
+      "issueApiKey.permissions.0: malformed permission, which matches no rule; write resource:action",
     ],
     [["--owner", "a", "--days", "soon"], "--days soon: expected a whole number"],
     [["--owner", "a", "--key", "x"], "--key"],

@@ -44,7 +44,7 @@ const unsendable: readonly [string, unknown, string][] = [
   [
     "a trailing line feed, as in a file",
     "s3cr3t\n",
-    "ends with a line break, as a text that was read from a file does",
+    "ends with a line break, which text read from a file often has",
   ],
   ["a trailing line break of Windows", "s3cr3t\r\n", "ends with a line break"],
   ["a space", "s3cr3t s3cr3t", "printable ASCII"],

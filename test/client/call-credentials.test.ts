@@ -210,7 +210,12 @@ describe("compositeCredentials", () => {
     ["a name it cannot carry", { serverName: "orders.internal" }, [], "tls.serverName"],
     ["an unknown option", { insecure: true }, [], "tls.insecure"],
     ["no TLS", undefined, [], "tls: "],
-    ["a source in its place", bearerToken("s3cr3t"), [], "tls: comes before the sources"],
+    [
+      "a source in its place",
+      bearerToken("s3cr3t"),
+      [],
+      "tls: must be the first argument, before the sources",
+    ],
     ["what is no source", {}, [bearerToken("s3cr3t"), "s3cr3t"], "sources.1: "],
   ];
 

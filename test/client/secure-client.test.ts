@@ -328,7 +328,7 @@ describe("createSecureClient on a plaintext channel", () => {
         tls: { plaintext: "loopback" },
         credentials: bearerToken(secret),
       });
-    expect(problemsOf(make)).toEqual([expect.stringContaining("credentials: never travel unencrypted")]);
+    expect(problemsOf(make)).toEqual([expect.stringContaining("credentials: not sent without encryption")]);
     expect(await counter.seen()).toEqual({ connections: 0, bytes: 0 });
   });
 

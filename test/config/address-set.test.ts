@@ -35,7 +35,7 @@ describe("T8 a list of addresses and networks", () => {
     "localhost",
     "fe80::1%eth0",
   ])('T8 "%s" is no entry', (entry) => {
-    expect(addressProblem(entry)).toContain("is no IP address");
+    expect(addressProblem(entry)).toContain("is not an IP address");
     expect(() => addressSet([entry])).toThrow(TypeError);
   });
 });

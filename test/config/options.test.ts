@@ -29,12 +29,12 @@ describe("a wrong option", () => {
     [
       "a certificate that is an unset variable",
       server({ tls: { cert: undefined, key: "server.key" } }),
-      "tls.cert: expected the path of a PEM file or a Buffer, not undefined: is a variable not set?",
+      "tls.cert: expected the path of a PEM file or a Buffer, but it is undefined; set the variable, or remove the option",
     ],
     [
       "a client CA that is an unset variable",
       server({ tls: { cert: "server.crt", key: "server.key", clientCa: undefined } }),
-      "tls.clientCa: expected the path of a PEM file or a Buffer, not undefined: is a variable not set?; leave the option out where there is none",
+      "tls.clientCa: expected the path of a PEM file or a Buffer, but it is undefined; set the variable, or remove the option; leave the option out where there is none",
     ],
     [
       "a client's tls that is none",

@@ -20,8 +20,8 @@ import { allowAuthenticated, anonymous, issueApiKey, memoryApiKeyStore } from ".
 import { audit } from "../../src/middleware/audit/audit.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
-import { layersOf } from "../../src/server/layers.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
+import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
 import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
 import { run as runProcess } from "../harness/child-process.ts";
@@ -152,7 +152,7 @@ function checkDrawing({ code }: Block): void {
     "",
   );
   const logger = pino({ enabled: false });
-  const layers = layersOf({
+  const layers = middlewareInOrder({
     settings,
     logging: logging({ logger }),
     audit: audit({ sinks: [{ write: async () => {} }], logger }),

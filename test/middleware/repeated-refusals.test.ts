@@ -155,7 +155,7 @@ describe("a flood of refused calls of one peer", () => {
     await windowEnds();
     const times = ["2026-11-01T00:00:00.110Z", "2026-11-01T00:00:01.000Z"];
     const { level, msg, ...rest } = lines.at(-1) ?? {};
-    expect({ level, msg }).toEqual({ level: 40, msg: "repeated calls are counted together" });
+    expect({ level, msg }).toEqual({ level: 40, msg: "repeated calls: one line with their count" });
     expect(rest).toMatchObject({
       method: "/orders.v1.Orders/GetOrder",
       grpc_code: "UNAUTHENTICATED",

@@ -468,9 +468,13 @@ describe("C6 NestJS behind the whole chain", () => {
       [
         "http-404",
         "secret page",
-        `NotFoundException is HTTP's and was not passed on; ${howTo}, or a StatusError`,
+        `NotFoundException is an HTTP exception and was not sent to the caller; ${howTo}, or a StatusError`,
       ],
-      ["rpc-text", "secret text", `an RpcException without a gRPC status was not passed on; ${howTo}`],
+      [
+        "rpc-text",
+        "secret text",
+        `an RpcException without a gRPC status was not sent to the caller; ${howTo}`,
+      ],
       [
         "rpc-far",
         "secret code",
@@ -484,12 +488,12 @@ describe("C6 NestJS behind the whole chain", () => {
       [
         "rpc-silent",
         "Rpc Exception",
-        `an RpcException with code 5 and without a message was not passed on; ${howTo}`,
+        `an RpcException with code 5 and without a message was not sent to the caller; ${howTo}`,
       ],
       [
         "shaped",
         "secret driver",
-        "what was thrown is not passed on: only a StatusError or an RpcException is",
+        "what was thrown is not sent to the caller: only a StatusError or an RpcException is",
       ],
     ])("has the exception and its stack, beside the caller's error id: %s", async (id, thrown, advice) => {
       const { address, log } = await serve();
@@ -513,7 +517,7 @@ describe("C6 NestJS behind the whole chain", () => {
         grpc_code: "INTERNAL",
         err: {
           message:
-            "a StatusError was not passed on, because NestJS does not know it; " +
+            "a StatusError was not sent to the caller, because NestJS does not know it; " +
             "app.useGlobalFilters(new StatusErrorFilter()) is missing: said by StatusError",
           stack: expect.stringMatching(/StatusError: said by StatusError\n +at fail /),
         },

@@ -10,7 +10,7 @@ import { eventually, type Secured, type SecuredOptions, secured } from "../harne
 import { type RedisServer, startRedis } from "./redis-server.ts";
 
 const over = "rate limit exceeded";
-const gone = "the rate limit store does not answer; until it does this process counts by itself";
+const gone = "the rate limit store does not answer; until it does, this process counts in its own memory";
 const back = "the rate limit store answers again";
 
 describe.skipIf(lacks("redis-server"))("L1 while Redis does not answer", () => {

@@ -177,7 +177,7 @@ describe("redisRateLimitStore's options", () => {
     [
       "no prefix",
       { client, keyPrefix: "" },
-      "redisRateLimitStore.keyPrefix: expected text that is not empty",
+      "redisRateLimitStore.keyPrefix: expected a string that is not empty",
     ],
     ["a misspelt one", { client, timeout: 1 }, "redisRateLimitStore.timeout: unknown option"],
   ])("%s is refused", (_, options, message) => {

@@ -72,7 +72,7 @@ describe("Z3 accessMatrix()", () => {
     expect(lines.filter(({ msg }) => msg?.startsWith("Node ") !== true)).toEqual([
       expect.objectContaining({
         level: 30,
-        msg: "access policy in force",
+        msg: "access policy",
         access: {
           methods: 7,
           probes: 2,

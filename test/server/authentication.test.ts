@@ -462,7 +462,7 @@ describe("A2 keys from a JWKS URL", () => {
     [
       "has keys of no use",
       (socket) => socket.end('HTTP/1.1 200 OK\r\ncontent-length: 24\r\n\r\n{"keys":[{"kty":"oct"}]}'),
-      "keys of the issuer's JWK Set are ignored",
+      "unusable keys of the issuer's JWK Set are ignored",
       undefined,
     ],
   ])(
@@ -926,7 +926,7 @@ describe("A10 health probes", () => {
     expect(await check(wall.client(), "", await wall.authorized())).toMatchObject({
       details: "unknown method",
     });
-    expect(() => wall.server.health).toThrow(/switched off/);
+    expect(() => wall.server.health).toThrow(/disabled/);
   });
 
   async function openWatches(client: Client, count: number): Promise<readonly ReturnType<typeof watch>[]> {

@@ -68,7 +68,7 @@ async function problemsOf(authentication: Authenticator, rule: Rule): Promise<re
   return [];
 }
 
-const noActor = `${path}: actor: no authenticator brings one; use allOf({ principal, actor }), or take the condition out`;
+const noActor = `${path}: actor: no authenticator of this server verifies an actor; use allOf({ principal, actor }), or remove the condition`;
 
 describe("listen()", () => {
   it.each<readonly [string, () => Authenticator, Rule, readonly string[]]>([
@@ -88,7 +88,9 @@ describe("listen()", () => {
       "a scheme where everybody is anonymous",
       anonymous,
       { schemes: ["anonymous"] },
-      [`${path}: no authenticator has the scheme anonymous; nobody is identified here`],
+      [
+        `${path}: no authenticator has the scheme anonymous; this server has no authenticator that verifies callers`,
+      ],
     ],
     [
       "a scheme that only an actor has",

@@ -180,8 +180,12 @@ describe("T4 what cannot be used is refused, and the last good one stays", () =>
     { what: "a certificate that disappears", spoil: ({ cert }) => rm(cert), because: /tls\.cert: .*ENOENT/ },
     { what: "a key that disappears", spoil: ({ key }) => rm(key), because: /tls\.key: .*ENOENT/ },
     { what: "a CA that disappears", spoil: ({ ca }) => rm(ca), because: /tls\.clientCa: .*ENOENT/ },
-    { what: "garbage", spoil: ({ cert }) => writeFile(cert, "<html>"), because: /holds no PEM text/ },
-    { what: "an empty CA", spoil: ({ ca }) => writeFile(ca, ""), because: /tls\.clientCa: .* holds no PEM/ },
+    { what: "garbage", spoil: ({ cert }) => writeFile(cert, "<html>"), because: /contains no PEM text/ },
+    {
+      what: "an empty CA",
+      spoil: ({ ca }) => writeFile(ca, ""),
+      because: /tls\.clientCa: .* contains no PEM/,
+    },
     {
       what: "an expired certificate",
       spoil: async (files) => {
@@ -200,7 +204,7 @@ describe("T4 what cannot be used is refused, and the last good one stays", () =>
         const forClient = await world.ca.issue({ ...forServer, usage: "client" });
         await renameOver(files, contents(forClient, world.ca.caPem));
       },
-      because: /is no certificate for a server: .* lack serverAuth/,
+      because: /is not a certificate for a server: .* lack serverAuth/,
     },
     {
       what: "all of them gone",
@@ -243,7 +247,7 @@ describe("T4 what cannot be used is refused, and the last good one stays", () =>
     await rm(files.key);
     await untilSaid(wall, refused);
     await writeFile(files.key, first.key);
-    await untilSaid(wall, "the certificate files are good again, and those in use already");
+    await untilSaid(wall, "the certificate files can be used again; they are the ones in use");
     expect(said(wall, taken)).toEqual([]);
   });
 });

@@ -67,8 +67,8 @@ function counting(limit = { points: 1_000, durationSec: 1 }, clock?: () => numbe
           ? outcomeOf()
           : outcomeOf({ endedBy: "layer", layer, code: status.RESOURCE_EXHAUSTED });
       for (let i = 0; i < many; i++) {
-        if (layer === "open") addresses.layer.confirm?.(call);
-        else addresses.layer.onEnd?.(call, outcome);
+        if (layer === "open") addresses.middleware.confirm?.(call);
+        else addresses.middleware.onEnd?.(call, outcome);
       }
     },
     refuses: (address = "192.0.2.7") => addresses.refuse(address) !== undefined,

@@ -194,7 +194,7 @@ describe("C9 shutdown", () => {
     await wall.server.shutdown({ graceMs: 20 });
     expect((await inFlight).name).toBe("UNAVAILABLE");
     expect(
-      wall.lines.some(({ msg }) => msg?.startsWith("shutdown: calls were still in flight") === true),
+      wall.lines.some(({ msg }) => msg?.startsWith("shutdown: calls were still open after graceMs") === true),
     ).toBe(true);
     expect(wall.audit).toHaveLength(1);
     expect(wall.audit[0]).toMatchObject({ status: "CANCELLED", endedBy: "transport", delivered: false });

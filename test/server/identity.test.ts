@@ -825,7 +825,7 @@ describe("A9 what a handler does to its principal", () => {
       const seen = await invoke(clientAs(wall, undefined), "unary", { metadata: { "x-api-key": "x" } });
       expect(told(seen)).toBe("UNAVAILABLE temporarily unavailable");
       const line = await wall.callLine(() => true);
-      expect(JSON.stringify(line["err"])).toContain("principal whose roles are no Set");
+      expect(JSON.stringify(line["err"])).toContain("principal whose roles are not a Set");
       await wall.close();
     },
   );

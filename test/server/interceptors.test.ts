@@ -351,7 +351,7 @@ describe("the whole chain on a server of others", () => {
     await using road = await foreign(interceptors);
     const client = road.client();
     for (let i = 0; i < 3; i++) await invoke(client, "unary", { metadata: await road.authorized() });
-    expect(lines.filter((line) => line["not_on_this_road"] !== undefined)).toHaveLength(1);
+    expect(lines.filter((line) => line["not_available"] !== undefined)).toHaveLength(1);
   });
 
   it("U2 close() flushes and closes the sinks", async () => {
@@ -413,7 +413,7 @@ describe("the whole chain on a server of others", () => {
     ["no services", { services: [] }, "services: name every service"],
     ["what is no service", { services: [{ unary() {} }] }, "services.0: must be a service definition"],
     ["no authentication", { authentication: undefined }, "authentication: must be an authenticator"],
-    ["what is no layer", { middleware: [1] }, "middleware.0: must be a layer"],
+    ["what is no layer", { middleware: [1] }, "middleware.0: must be a middleware"],
   ];
   it.each(wrong)("C6 %s is a ConfigError that says what to do", (_what, options, problem) => {
     let told: unknown;
@@ -568,7 +568,7 @@ describe("single layers on a server of others", () => {
   );
 
   const wrong: readonly [string, unknown[], string][] = [
-    ["none", [], "toInterceptor: expected at least one layer"],
+    ["none", [], "toInterceptor: expected at least one middleware"],
     ["what is no layer", [{}], "toInterceptor.0: name: must be"],
     ["a misspelt hook", [{ name: "x", oncall() {} }], "toInterceptor.0: oncall: no such hook"],
     ["a layer without hooks", [{ name: "x" }], "toInterceptor.0: has none of the hooks"],
@@ -578,7 +578,7 @@ describe("single layers on a server of others", () => {
         { name: "x", onCall() {} },
         { name: "x", onCall() {} },
       ],
-      'toInterceptor.1.name: "x" is there twice',
+      'toInterceptor.1.name: "x" is used twice',
     ],
   ];
   it.each(wrong)("C6 %s is a ConfigError", (_what, given, problem) => {

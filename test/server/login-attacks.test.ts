@@ -574,8 +574,8 @@ describe("L8 nobody innocent is locked out", () => {
     store.release();
     expect(new Set(await Promise.all(calls))).toEqual(new Set(["invalid credentials"]));
     expect(await told(connection, { "x-api-key": store.issue("insider") })).toBe("OK");
-    const line = await wall.callLine((each) => each["shadow_refusal"] !== undefined);
-    expect(line["shadow_refusal"]).toBe("failed-authentication: rate limit exceeded");
+    const line = await wall.callLine((each) => each["dry_run_refusal"] !== undefined);
+    expect(line["dry_run_refusal"]).toBe("failed-authentication: rate limit exceeded");
   });
 });
 

@@ -65,7 +65,7 @@ describe("a mistake at start", () => {
       "certificate and key swapped",
       { tls: { cert: key, key: cert } },
       [
-        "tls.cert and tls.key are swapped: the given Buffer holds the private key, and the given Buffer the certificate",
+        "tls.cert and tls.key are swapped: the given Buffer contains the private key, and the given Buffer the certificate",
       ],
     ],
     [
@@ -155,7 +155,7 @@ describe("U6 a refusal that surprises", () => {
     const told = await invoke(wall.client(), "unary", { metadata: await wall.authorized(claims) });
     expect(told.name).toBe("PERMISSION_DENIED");
     expect(String((await wall.auditEntry(() => true)).reason)).toMatch(
-      /^needs role editor; permissions, "\*" too, do not stand for roles/,
+      /^needs role editor; the rule demands a role, which permissions \("\*" included\) do not replace/,
     );
   });
 

@@ -162,7 +162,7 @@ describe("a denial", () => {
     const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized({ roles }) });
     expect(result).toMatchObject({ name: "PERMISSION_DENIED", details: "permission denied" });
     expect(JSON.stringify(result)).not.toContain("calller");
-    const reason = `needs role caller; roles that the policy does not know: "calller", "a\\u001b[2J\ufffdb", "${"x".repeat(63)}…" and others`;
+    const reason = `needs role caller; unknown roles: "calller", "a\\u001b[2J\ufffdb", "${"x".repeat(63)}…" and others`;
     expect(await wall.callLine(() => true)).toMatchObject({ reason });
     expect(await wall.auditEntry(() => true)).toMatchObject({ decision: "deny", reason });
   });

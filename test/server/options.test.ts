@@ -984,7 +984,7 @@ describe("the options of a server", () => {
   it.each<readonly [unknown, string]>([
     ["publik", '/*: expected "public" or "authenticated" or object'],
     [{ actor: "some" }, '/*.actor: expected "any" or object'],
-    [{ actor: { roles: [] } }, "/*.actor.roles: expected at least one; leave the key out to demand nothing"],
+    [{ actor: { roles: [] } }, "/*.actor.roles: expected at least one; remove the key to demand nothing"],
   ])("of a rule %j only the form that was meant is told", (rule, told) => {
     const rules = { "/*": rule } as Parameters<typeof rbac>[0]["rules"];
     expect(problems(() => rbac({ rules }))).toEqual([`rbac.rules.${told}`]);
@@ -1126,7 +1126,7 @@ describe("the files of a server", () => {
     const path = join(directory, `${name}.txt`);
     await writeFile(path, "not a certificate at all");
     expect(problemsOf({ tls: { ...tlsOptions(), [name]: path } })).toEqual([
-      expect.stringMatching(new RegExp(`^tls\\.${name}: .* holds no PEM text`)),
+      expect.stringMatching(new RegExp(`^tls\\.${name}: .* contains no PEM text`)),
     ]);
   });
 
@@ -1136,7 +1136,7 @@ describe("the files of a server", () => {
     const nowhere = join(directory, "nowhere.pem");
     expect(problemsOf({ tls: { cert: nowhere, key: noPem, clientCa: directory } })).toEqual([
       expect.stringMatching(/^tls\.cert: cannot read .*nowhere\.pem \(ENOENT\)/),
-      expect.stringMatching(/^tls\.key: .*several\.txt holds no PEM text/),
+      expect.stringMatching(/^tls\.key: .*several\.txt contains no PEM text/),
       expect.stringMatching(/^tls\.clientCa: cannot read .* \(EISDIR\)/),
     ]);
   });

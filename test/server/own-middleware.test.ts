@@ -83,21 +83,21 @@ describe("a layer of one's own", () => {
   const onCall = (): void => {};
   const wrong: readonly [string, unknown, string][] = [
     ["what is no list", { name: "x", onCall }, "middleware: "],
-    ["null", [null], "middleware.0: must be a layer"],
-    ["a function", [onCall], "middleware.0: must be a layer"],
+    ["null", [null], "middleware.0: must be a middleware"],
+    ["a function", [onCall], "middleware.0: must be a middleware"],
     ["a layer without a name", [{ onCall }], "middleware.0: name: must be"],
     ["a name that would break a log", [{ name: "a\nb", onCall }], "middleware.0: name: must be"],
     ["a hook that is no function", [{ name: "x", onCall: true }], "middleware.0: onCall: must be a function"],
     ["a misspelt hook", [{ name: "x", onCall, onrequest: onCall }], "middleware.0: onrequest: no such hook"],
     ["a layer that does nothing", [{ name: "x", appliesTo: onCall }], "middleware.0: has none of the hooks"],
-    ["watches that is no boolean", [{ name: "x", onCall, watches: 1 }], "middleware.0: watches: must be"],
+    ["observes that is no boolean", [{ name: "x", onCall, observes: 1 }], "middleware.0: observes: must be"],
     [
       "two of one name",
       [
         { name: "x", onCall },
         { name: "x", onCall },
       ],
-      'middleware.1.name: "x" is there twice',
+      'middleware.1.name: "x" is used twice',
     ],
     [
       "the name of our own",

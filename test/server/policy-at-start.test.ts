@@ -116,7 +116,7 @@ const mistakes: readonly Mistake[] = [
     options: { ...caller, rules: { ...everything, "test.v1.Kinds/Unary": { roles: ["caller"] } } },
     problems: [
       expect.stringMatching(
-        /^test\.v1\.Kinds\/Unary: not a rule path; .* did you mean "\/test\.v1\.Kinds\/Unary"\?$/,
+        /^test\.v1\.Kinds\/Unary: not a path; .* did you mean "\/test\.v1\.Kinds\/Unary"\?$/,
       ),
     ],
   },
@@ -188,7 +188,9 @@ describe("listen()", () => {
     "Z1 `public` on %s is refused at once",
     (path) => {
       expect(() => serverWith({ rules: { [path]: "public" } })).toThrow(ConfigError);
-      expect(() => serverWith({ rules: { [path]: "public" } })).toThrow(/public is never said of a wildcard/);
+      expect(() => serverWith({ rules: { [path]: "public" } })).toThrow(
+        /"public" is not allowed on a wildcard path/,
+      );
     },
   );
 
@@ -334,7 +336,7 @@ describe("listen()", () => {
     const server = serverWith({ ...caller, rules: everything });
     const error: unknown = await server.listen(["127.0.0.1:0", address]).catch((reason: unknown) => reason);
     expect(error).toBeInstanceOf(ConfigError);
-    expect(String(error)).toContain(`listen: "${address}" is no address`);
+    expect(String(error)).toContain(`listen: "${address}" is not an address`);
     const { port } = await server.listen("127.0.0.1:0");
     expect(port).toBeGreaterThan(0);
     await server.shutdown({ graceMs: 0 });
@@ -416,7 +418,7 @@ describe("after listen()", () => {
 
   it("listening twice, and after shutdown, is a ConfigError", async () => {
     await using wall = await secured();
-    await expect(wall.server.listen("127.0.0.1:0")).rejects.toThrow(/listens already/);
+    await expect(wall.server.listen("127.0.0.1:0")).rejects.toThrow(/already listens/);
     await wall.close();
     await expect(wall.server.listen("127.0.0.1:0")).rejects.toThrow(
       new ConfigError("listen: this server was shut down; make a new one"),
@@ -430,8 +432,10 @@ describe("binding grpcServer by hand", () => {
   it("Z2 throws before listen() and after it", async () => {
     const server = serverWith({ ...caller, rules: everything });
     const byHand = (): void => server.grpcServer.bindAsync("127.0.0.1:0", insecure, () => {});
-    expect(byHand).toThrow(/bound by hand/);
-    expect(() => server.grpcServer.createConnectionInjector(insecure)).toThrow(/bound by hand/);
+    expect(byHand).toThrow(/binds the server without the policy check/);
+    expect(() => server.grpcServer.createConnectionInjector(insecure)).toThrow(
+      /binds the server without the policy check/,
+    );
     await server.listen("127.0.0.1:0");
     expect(byHand).toThrow(ConfigError);
     await server.shutdown({ graceMs: 0 });
@@ -493,7 +497,7 @@ describe("addService()", () => {
       register(server) {
         expect(() => server.addService(kindsDefinition, goodHandlers())).toThrow(
           new ConfigError(
-            "/test.v1.Kinds/Unary: is registered already; call addService once for each service",
+            "/test.v1.Kinds/Unary: is already registered; call addService once for each service",
           ),
         );
       },

@@ -113,7 +113,7 @@ describe("reflection", () => {
     expect(await ask(client, version, request, await wall.authorized({ roles: ["caller"] }))).toBe(denied);
     const entry = await wall.auditEntry(({ rule }) => rule === "reflection");
     expect(entry).toMatchObject({ status: "PERMISSION_DENIED", decision: "deny" });
-    expect(entry).not.toHaveProperty("shadow");
+    expect(entry).not.toHaveProperty("dryRun");
     const inspector = await wall.authorized({ roles: ["inspector"] });
     expect(await ask(client, version, request, inspector)).toMatchObject({
       listServicesResponse: { service: [{ name: "shop.v1.Shop" }] },

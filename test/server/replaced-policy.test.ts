@@ -239,7 +239,7 @@ describe.each(kinds)("Z10 a policy that is replaced, %s calls", (kind) => {
     expect(await wall.auditEntry(() => true)).toMatchObject({
       status: "OK",
       decision: "deny",
-      shadow: true,
+      dryRun: true,
       rule: "new",
     });
   });
@@ -254,7 +254,7 @@ describe.each(kinds)("Z10 a policy that is replaced, %s calls", (kind) => {
       });
     wall.server.setAuthorization(again());
     expect((await invoke(wall.client(), kind, { metadata: await wall.authorized() })).name).toBe("OK");
-    expect(await wall.auditEntry(() => true)).toMatchObject({ shadow: true, rule: "policy failed" });
+    expect(await wall.auditEntry(() => true)).toMatchObject({ dryRun: true, rule: "policy failed" });
   });
 
   it.each([true, false])(

@@ -237,7 +237,7 @@ describe("wrong options of the client", () => {
     [
       "a certificate for servers",
       () => ({ cert: pem(server.cert), key: pem(server.key) }),
-      "tls.cert: the given Buffer is no certificate for a client: its extended key usages (serverAuth) lack clientAuth",
+      "tls.cert: the given Buffer is not a certificate for a client: its extended key usages (serverAuth) lack clientAuth",
     ],
     [
       "a CA that is undefined by mistake",

@@ -132,7 +132,7 @@ describe("wrong options of the server", () => {
     [
       "a mesh whose peers are no addresses",
       () => ({ plaintext: "mesh", trustForwardedClientCertFrom: ["10.0.0.0/8", "sidecar.internal"] }),
-      'tls.trustForwardedClientCertFrom: "sidecar.internal" is no IP address',
+      'tls.trustForwardedClientCertFrom: "sidecar.internal" is not an IP address',
     ],
     [
       "forwarded certificates on loopback",
@@ -165,18 +165,18 @@ describe("wrong options of the server", () => {
     [
       "an empty file",
       () => ({ ...good(), cert: join(directory, "empty") }),
-      /tls\.cert: .*empty holds no PEM text/,
+      /tls\.cert: .*empty contains no PEM text/,
     ],
-    ["no PEM", () => ({ ...good(), cert: pem("hello") }), "tls.cert: the given Buffer holds no PEM text"],
+    ["no PEM", () => ({ ...good(), cert: pem("hello") }), "tls.cert: the given Buffer contains no PEM text"],
     [
       "a key for a certificate",
       () => ({ ...good(), cert: pem(server.key) }),
-      "tls.cert: the given Buffer holds no certificate (found: PRIVATE KEY)",
+      "tls.cert: the given Buffer contains no certificate (found: PRIVATE KEY)",
     ],
     [
       "a certificate for a key",
       () => ({ ...good(), key: pem(server.cert) }),
-      "tls.key: the given Buffer holds no private key (found: CERTIFICATE)",
+      "tls.key: the given Buffer contains no private key (found: CERTIFICATE)",
     ],
     [
       "a certificate that is cut short",
@@ -204,7 +204,7 @@ describe("wrong options of the server", () => {
     [
       "two keys",
       () => ({ ...good(), key: pem(server.key + other.key) }),
-      "tls.key: the given Buffer holds 2 private keys",
+      "tls.key: the given Buffer contains 2 private keys",
     ],
     [
       "the key of another certificate",
@@ -229,7 +229,7 @@ describe("wrong options of the server", () => {
     [
       "a certificate for clients",
       () => ({ cert: pem(forClients.cert), key: pem(forClients.key) }),
-      "tls.cert: the given Buffer is no certificate for a server: its extended key usages (clientAuth) lack serverAuth; " +
+      "tls.cert: the given Buffer is not a certificate for a server: its extended key usages (clientAuth) lack serverAuth; " +
         "give one that was issued for a server",
     ],
     [
@@ -260,7 +260,7 @@ describe("wrong options of the server", () => {
     [
       "a key for a client CA",
       () => ({ ...good(), clientCa: pem(server.key) }),
-      "tls.clientCa: the given Buffer holds no certificate",
+      "tls.clientCa: the given Buffer contains no certificate",
     ],
     ["TLS 1.1", () => ({ ...good(), minVersion: "TLSv1.1" }), "tls.minVersion: "],
     ["empty ciphers", () => ({ ...good(), ciphers: "" }), "tls.ciphers: expected cipher names"],
@@ -272,7 +272,7 @@ describe("wrong options of the server", () => {
     [
       "an unknown cipher",
       () => ({ ...good(), minVersion: "TLSv1.2", ciphers: "FOO" }),
-      "tls.ciphers: OpenSSL knows no such ciphers",
+      "tls.ciphers: OpenSSL does not know these ciphers",
     ],
     [
       "a TLS 1.2 cipher for TLS 1.3",

@@ -185,7 +185,7 @@ describe("a switch of grpc-js that is flipped", () => {
     const client = wall.client();
     for (const kind of kinds) expect((await invoke(client, kind, { metadata })).name).not.toBe("OK");
     expect(wall.started).toEqual([]);
-    expect(wall.lines.map(({ msg }) => msg)).toContain("calls are refused: they could not be begun");
+    expect(wall.lines.map(({ msg }) => msg)).toContain("calls are refused: the chain could not start them");
   });
 
   it.each(["grpc.enable_channelz", "grpc.server_call_metric_recording"])("%s is no channelOption", (name) => {

@@ -174,7 +174,7 @@ it("C8 a client with a certificate of another CA does not hide one from the same
   await eventually(() => lines().length === 2, "both lines");
   expect(lines().map(({ detail }) => detail)).toEqual([
     expect.stringMatching(/^[A-Z_]+$/),
-    "the client showed none (ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE)",
+    "the client sent no certificate (ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE)",
   ]);
 });
 

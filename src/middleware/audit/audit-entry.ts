@@ -1,13 +1,13 @@
-// The audit record of one call (U1): who did what, what was decided, how it ended. Never a payload, never a secret.
+// The audit record of one call: who did what, what was decided, how it ended. Never a payload, never a secret.
 
 import type { LeftOut } from "../../chain/call-aggregation.ts";
 import type { CallContext } from "../../chain/context.ts";
+import { dryRunRefusalOf } from "../../chain/dry-run.ts";
 import type { Outcome } from "../../chain/middleware.ts";
 import type { Principal } from "../../chain/principal.ts";
-import { shadowRefusalOf } from "../../chain/shadow.ts";
 import { statusName, texts } from "../../grpc/status.ts";
 import { roundedMs } from "../../observability/milliseconds.ts";
-import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
+import { boundedText, maxTextLength, redactSecrets } from "../../observability/redaction.ts";
 
 /** A verified identity, without its claims, roles and permissions. */
 export interface AuditParty {
@@ -36,12 +36,12 @@ export interface AuditEntry {
   /** The gRPC status by name. */
   readonly status: string;
   readonly durationMs: number;
-  /** `deny` for every call that a layer refused; `none` where nobody decided (a health probe). */
+  /** `deny` for every call that a middleware refused; `none` where nobody decided (a health probe). */
   readonly decision: "allow" | "deny" | "none";
-  /** The authorization rule that decided, or the name of the layer that refused; null where nobody decided. */
+  /** The authorization rule that decided, or the name of the middleware that refused; null where nobody decided. */
   readonly rule: string | null;
   /** Present where the denial was not enforced (`enforce` of the server's options): `status` is what really happened. */
-  readonly shadow?: true;
+  readonly dryRun?: true;
   /** Why: the authorizer's reason, or what the caller was told where that is one of our fixed texts. */
   readonly reason?: string;
   readonly endedBy: Outcome["endedBy"];
@@ -73,7 +73,7 @@ export function auditEntry(call: CallContext, outcome: Outcome): AuditEntry {
     time: isoTime(call.startedAt),
     id: call.id,
     caller: principal === undefined ? null : party(principal),
-    method: method.known ? method.path : redactSecrets(method.path, longestText),
+    method: method.known ? method.path : redactSecrets(method.path, maxTextLength),
     peer: call.peer.address,
     status: statusName(outcome.code),
     durationMs: roundedMs(outcome.durationMs),
@@ -90,27 +90,27 @@ export function auditEntry(call: CallContext, outcome: Outcome): AuditEntry {
 
 function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome): void {
   const { decision } = call;
-  const shadow = outcome.endedBy === "layer" ? undefined : shadowRefusalOf(call);
-  if (shadow !== undefined) {
-    entry.shadow = true;
+  const refusal = outcome.endedBy === "layer" ? undefined : dryRunRefusalOf(call);
+  if (refusal !== undefined) {
+    entry.dryRun = true;
     if (decision?.effect !== "deny") {
       entry.decision = "deny";
-      entry.rule = shadow.layer;
-      entry.reason = shadow.details;
+      entry.rule = refusal.layer;
+      entry.reason = refusal.details;
       return;
     }
   }
   if (outcome.endedBy === "layer" && decision?.effect !== "deny") {
-    // Allowed or not yet decided, and then refused by a layer that keeps no rules.
+    // Allowed or not yet decided, and then refused by a middleware that keeps no rules.
     entry.decision = "deny";
-    entry.rule = boundedText(outcome.layer ?? "unknown", longestText);
+    entry.rule = boundedText(outcome.layer ?? "unknown", maxTextLength);
     if (publicTexts.has(outcome.details)) entry.reason = outcome.details;
     return;
   }
   if (decision === undefined) return;
   entry.decision = decision.effect;
-  entry.rule = boundedText(decision.rule, longestText);
-  if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, longestText);
+  entry.rule = boundedText(decision.rule, maxTextLength);
+  if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, maxTextLength);
 }
 
 function isoTime(epochMs: number): string {
@@ -119,12 +119,12 @@ function isoTime(epochMs: number): string {
 
 function party({ subject, kind, scheme, issuer, tenant }: Principal): AuditParty {
   const made: Writable<AuditParty> = {
-    subject: boundedText(subject, longestText),
+    subject: boundedText(subject, maxTextLength),
     kind,
-    scheme: boundedText(scheme, longestText),
+    scheme: boundedText(scheme, maxTextLength),
   };
-  if (issuer !== undefined) made.issuer = boundedText(issuer, longestText);
-  if (tenant !== undefined) made.tenant = boundedText(tenant, longestText);
+  if (issuer !== undefined) made.issuer = boundedText(issuer, maxTextLength);
+  if (tenant !== undefined) made.tenant = boundedText(tenant, maxTextLength);
   return Object.freeze(made);
 }
 

@@ -1,4 +1,4 @@
-// What goes wrong with the audit itself: counted one by one, reported at most once per period, never thrown (U2).
+// What goes wrong with the audit itself: counted one by one, reported at most once per period, never thrown.
 import type { Logger } from "pino";
 import { describeError } from "../../observability/error-description.ts";
 import { LazyInstruments } from "../../observability/instruments.ts";

@@ -1,4 +1,4 @@
-// Entries that wait for a sink, in two lanes of bounded length (U2). A flood of callers without identity is counted
+// Entries that wait for a sink, in two lanes of bounded length. A flood of callers without identity is counted
 // together instead of queued, and can neither fill the memory nor push out an entry about an identified caller.
 import { type AuditEntry, callsIn, laneOf } from "./audit-entry.ts";
 

@@ -1,4 +1,4 @@
-// The audit layer: one record for each call, refused ones included, handed to every sink without ever waiting for one.
+// The audit middleware: one record for each call, refused ones included, handed to every sink without ever waiting for one.
 import type { Logger } from "pino";
 import { z } from "zod";
 import { CallAggregation } from "../../chain/call-aggregation.ts";
@@ -24,8 +24,8 @@ export interface AuditOptions {
   readonly logger: Logger;
 }
 
-/** The audit layer, with what a shutdown needs. */
-export interface AuditLayer extends Middleware {
+/** The audit middleware, with what a shutdown needs. */
+export interface AuditMiddleware extends Middleware {
   /** Settles when every entry added so far was written or given up. Never rejects. */
   flush(): Promise<void>;
   /**
@@ -54,8 +54,8 @@ export type AuditSettings = AuditSettingsInput & { readonly queueLimit: number }
 /** The shape of a server's `audit` option; the only place where its defaults stand. */
 export const auditSchema: z.ZodType<AuditSettings> = z.strictObject(settings);
 
-/** The shape of the layer's options. */
-export const auditLayerSchema: z.ZodType<AuditSettings & Pick<AuditOptions, "logger">> = z.strictObject({
+/** The shape of the middleware's options. */
+export const auditMiddlewareSchema: z.ZodType<AuditSettings & Pick<AuditOptions, "logger">> = z.strictObject({
   ...settings,
   logger: loggerSchema,
 });
@@ -63,7 +63,7 @@ export const auditLayerSchema: z.ZodType<AuditSettings & Pick<AuditOptions, "log
 /**
  * Records every call, at its end: `AuditEntry` says what. Repeated refusals are counted together: in 10 s the first 10
  * calls of one peer that end for one reason have an entry each, and the first 100 that a verified caller is refused for
- * one reason; one entry at the end of the 10 s has the `count` of the others. It never fails or delays a call (U2): entries wait in two
+ * one reason; one entry at the end of the 10 s has the `count` of the others. It never fails or delays a call: entries wait in two
  * bounded lanes for each sink. Those of identified callers (verified, not anonymous) are lost only where their own lane
  * is full. The others share the second lane: it keeps entries up to half its limit, and while more come than the sink
  * takes it counts them together, by method, status, decision, rule and peer, in one entry with `count`, `firstTime` and
@@ -78,8 +78,8 @@ export const auditLayerSchema: z.ZodType<AuditSettings & Pick<AuditOptions, "log
  *
  * @throws ConfigError for options that are wrong.
  */
-export function audit(options: AuditOptions): AuditLayer {
-  const { sinks, queueLimit, onFailure, logger } = parseOptions(auditLayerSchema, options, "audit");
+export function audit(options: AuditOptions): AuditMiddleware {
+  const { sinks, queueLimit, onFailure, logger } = parseOptions(auditMiddlewareSchema, options, "audit");
   const writers = sinks.map(
     (sink, index) =>
       new SinkWriter(
@@ -97,7 +97,7 @@ export function audit(options: AuditOptions): AuditLayer {
   });
   return {
     name: "audit",
-    watches: true,
+    observes: true,
     onEnd(call, outcome) {
       if (aggregation.admits(call, outcome)) add(auditEntry(call, outcome));
     },

@@ -29,7 +29,7 @@ const pieceBytes = 64 * 1024;
 /** After so many lines calls get their turn: a batch of a thousand would keep all of them waiting for milliseconds. */
 const linesAtOnce = 32;
 /** For each of a text's UTF-16 units. */
-const mostUtf8Bytes = 3;
+const maxUtf8Bytes = 3;
 
 /**
  * Appends each entry as one line of JSON, a batch in a few writes. The file may be renamed away (logrotate): the next
@@ -75,7 +75,7 @@ class JsonLinesSink implements AuditSink {
   #mayBeTorn = true;
   /** What is written next. Always the same memory: of one piece as large as a batch hardly any is used again soon. */
   readonly #piece: Buffer = Buffer.allocUnsafe(pieceBytes);
-  /** One after the other, also where two audit layers share the sink. */
+  /** One after the other, also where two audit middleware share the sink. */
   #last: Promise<void> = Promise.resolve();
 
   constructor(path: string) {
@@ -106,7 +106,7 @@ class JsonLinesSink implements AuditSink {
     for (const [at, entry] of entries.entries()) {
       if (at > 0 && at % linesAtOnce === 0) await turn();
       const line = jsonLine(entry);
-      const most = mostUtf8Bytes * line.length;
+      const most = maxUtf8Bytes * line.length;
       if (filled > 0 && filled + most > pieceBytes) {
         await writeWhole(handle, this.#piece.subarray(0, filled));
         filled = 0;

@@ -1,4 +1,4 @@
-// Two credentials in one call (A6): the application's, and that of the user it speaks for.
+// Two credentials in one call: the application's, and that of the user it speaks for.
 import { z } from "zod";
 import type { CallContext } from "../../chain/context.ts";
 import { checkPrincipal, type Identity } from "../../chain/principal.ts";
@@ -21,7 +21,9 @@ export interface AllOfOptions {
 
 const authenticator = z
   .custom<Authenticator>(isAuthenticator, { error: "expected an authenticator", abort: true })
-  .refine((value) => !holdsAllOf(value), { error: "allOf cannot stand inside allOf: a call has one actor" });
+  .refine((value) => !holdsAllOf(value), {
+    error: "allOf cannot be used inside allOf: a call has one actor",
+  });
 
 /** The shape of `allOf`'s options. One credential that counted as both would make the other unnecessary. */
 export const allOfSchema: z.ZodType<AllOfOptions> = z
@@ -32,7 +34,7 @@ export const allOfSchema: z.ZodType<AllOfOptions> = z
       context.addIssue({
         code: "custom",
         path: ["actor"],
-        message: `reads ${shared}, as principal does: one credential would count as both`,
+        message: `reads ${shared}, and so does principal: one credential would count as both`,
       });
     }
   });
@@ -90,13 +92,13 @@ class AllOf implements Authenticator {
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
     const principal = answer(this.#principal, call);
-    if (isThenable(principal)) return this.#authenticateLater(principal, call);
+    if (isThenable(principal)) return this.#authenticateAsync(principal, call);
     const actor = answer(this.#actor, call);
     return isThenable(actor) ? actor.then((identity) => both(principal, identity)) : both(principal, actor);
   }
 
   /** Both are asked at once. What throws at once is a rejection too: no promise is left without a listener. */
-  async #authenticateLater(principal: Promise<Answer>, call: CallContext): Promise<Identity> {
+  async #authenticateAsync(principal: Promise<Answer>, call: CallContext): Promise<Identity> {
     const actor = (async (): Promise<Answer> => answer(this.#actor, call))();
     return both(...(await Promise.all([principal, actor])));
   }
@@ -128,7 +130,9 @@ function named(identity: Answer, role: "principal" | "actor"): Identity {
   }
   checkPrincipal(role, identity.principal);
   if (identity.actor !== undefined)
-    throw new TypeError(`the ${role}'s authenticator answered with an actor of its own`);
+    throw new TypeError(
+      `the ${role}'s authenticator returned an actor; inside allOf it must return a principal only`,
+    );
   return identity;
 }
 

@@ -1,4 +1,4 @@
-// Nobody has to say who they are. An authenticator all the same, so that a server without one says so aloud.
+// Disables authentication explicitly: every caller gets an anonymous principal.
 import { anonymousPrincipal, type Identity } from "../../chain/principal.ts";
 import type { Authenticator } from "./authenticator.ts";
 
@@ -8,7 +8,7 @@ export const anonymousIdentity: Identity = Object.freeze({ principal: anonymousP
 /**
  * Every caller is the anonymous principal. A call that carries a credential (`authorization`, `x-api-key`) is refused
  * nevertheless: nobody here can say whether it is good, and a caller who sends one believes that it was checked. To
- * accept good credentials and strangers alike use `optional`.
+ * accept calls with and without credentials use `optional`.
  */
 export function anonymous(): Authenticator {
   return {

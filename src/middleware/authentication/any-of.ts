@@ -1,4 +1,4 @@
-// Several ways to say who one is, side by side (A6).
+// Several ways to say who one is, side by side.
 import type { CallContext } from "../../chain/context.ts";
 import type { Identity } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";

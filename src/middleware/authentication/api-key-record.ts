@@ -3,7 +3,7 @@ import { z } from "zod";
 import { grantForms, isGrantablePermission } from "../../chain/permission.ts";
 import { type ApiKeyRecord, digestOf } from "./api-key.ts";
 
-const text = z.string().min(1, "expected text that is not empty");
+const text = z.string().min(1, "expected a string that is not empty");
 const epochMs = z.int("expected milliseconds since the epoch");
 
 const grants = {
@@ -21,7 +21,7 @@ type Optional<T> = { readonly [Key in keyof T]?: T[Key] | undefined };
 export type ParsedRecord = Pick<ApiKeyRecord, "id" | "digest" | "owner"> &
   Optional<Omit<ApiKeyRecord, "id" | "digest" | "owner">>;
 
-const malformedPermission = `malformed permission, which meets no rule; write ${grantForms}`;
+const malformedPermission = `malformed permission, which matches no rule; write ${grantForms}`;
 
 /** What a record grants, and until when. */
 export const issueSchema: z.ZodType<
@@ -61,7 +61,7 @@ const recordSchema = z
         code: "custom",
         path: [field],
         message:
-          "holds an API key; a record has only its digest. Issue another key: this one has been written down",
+          "contains an API key; a record has only its digest. Issue another key: this one was stored in clear",
         input: record,
       });
     }
@@ -86,7 +86,7 @@ export const recordsSchema: z.ZodType<readonly ParsedRecord[]> = z
     z
       .custom<unknown>(
         (value) => !isIssued(value),
-        "is key and record in one, as issueApiKey returns them; give .record",
+        "has both key and record, as issueApiKey returns them; give .record",
       )
       .pipe(recordSchema),
     "expected a list of API key records",

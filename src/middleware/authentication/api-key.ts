@@ -163,7 +163,7 @@ function checkRecord(record: ApiKeyRecord, digest: string): void {
     faultIn("revoked", record.revoked === undefined || typeof record.revoked === "boolean");
   if (fault !== undefined)
     throw new TypeError(
-      `the API key store answered with a record whose ${fault} is not as ApiKeyRecord has it`,
+      `the API key store returned a record with a wrong value in ${fault} (see ApiKeyRecord)`,
     );
 }
 

@@ -1,4 +1,4 @@
-// The layer that finds out who calls, and the only one that sets the principal (A1 to A11).
+// The middleware that finds out who calls, and the only one that sets the principal.
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
 import {
@@ -23,13 +23,13 @@ import { credentialHeadersOf, undeclaredAuthenticators } from "./presented-crede
 
 export interface AuthenticationOptions {
   /**
-   * Is this a method that strangers may call? There nothing has to be presented, but a credential that is presented is
+   * Is this a method that unauthenticated callers may call? There nothing has to be presented, but a credential that is presented is
    * verified, and a bad one is refused. Asked only about known methods. Default: none is public.
    */
   readonly isPublic?: ((method: MethodInfo) => boolean) | undefined;
   /**
    * May a call go on when the credential that it was opened with has expired? Else it ends then, with UNAUTHENTICATED
-   * `expired credentials` (A12). Default: false.
+   * `expired credentials`. Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
 }
@@ -47,7 +47,7 @@ export const authenticationSchema: z.ZodType<Filled<AuthenticationOptions>> = z.
   callsOutliveCredentials: callsOutliveCredentialsSchema,
 });
 
-/** Headers that claim an identity without proving it (A9): the handler never sees them. */
+/** Headers that claim an identity without proving it: the handler never sees them. */
 const unprovenHeaders: readonly string[] = ["x-user-id", "x-tenant-id"];
 
 const problemTexts: Readonly<Record<CredentialProblem, string>> = {
@@ -56,11 +56,11 @@ const problemTexts: Readonly<Record<CredentialProblem, string>> = {
   expired: texts.expiredCredentials,
 };
 
-/** How a call ends that would outlive its credential (A12). Shared by all of them. */
+/** How a call ends that would outlive its credential. Shared by all of them. */
 const expired: TimeUp = Object.freeze({
   layer: "authentication",
   error: new StatusError(status.UNAUTHENTICATED, texts.expiredCredentials, {
-    cause: new CredentialError("expired", "the credential that the call was opened with has expired since"),
+    cause: new CredentialError("expired", "the credential that opened the call has expired"),
   }),
 });
 
@@ -69,7 +69,7 @@ const expired: TimeUp = Object.freeze({
  * `invalid credentials` or `expired credentials`, the reason in the cause; UNAVAILABLE where the authenticator failed
  * otherwise. Refused as invalid, on public methods too: a credential that no authenticator recognizes, and several
  * values of one credential header. A call that is open when its credential expires ends `expired credentials`, whatever its
- * kind (`callsOutliveCredentials`). A call of a method that does not exist needs a credential (C8).
+ * kind (`callsOutliveCredentials`). A call of a method that does not exist needs a credential.
  *
  * Throws `ConfigError` for arguments that are wrong.
  */
@@ -181,10 +181,10 @@ class Authentication implements Middleware {
     if (identity.actor !== undefined) checkPrincipal("actor", identity.actor);
     const { expiresAt } = identity;
     if (expiresAt !== undefined && !(Date.now() < expiresAt)) {
-      throw new CredentialError("expired", "the identity has ended");
+      throw new CredentialError("expired", "the identity has expired");
     }
     if (!call.method.known && identity.principal.kind === "anonymous") {
-      throw new CredentialError("missing", "only the authenticated learn that a method does not exist");
+      throw new CredentialError("missing", "unknown methods are answered for authenticated callers only");
     }
     removeUnproven(call);
     setIdentity(call, identity);
@@ -216,23 +216,23 @@ class Authentication implements Middleware {
   #explain(unclaimedHeader: string, call: CallContext): string {
     const readers = this.#headers.find(({ header }) => header === unclaimedHeader)?.readers ?? [];
     const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
-    return boundedText([...new Set(reasons)].join("; "), longestExplanation);
+    return boundedText([...new Set(reasons)].join("; "), maxExplanationLength);
   }
 }
 
-const longestExplanation = 512;
+const maxExplanationLength = 512;
 
 /** The credential is bad all the same where an own authenticator cannot say why. */
 function explanation(reader: Authenticator, call: CallContext): string {
   try {
     const reason: unknown = reader.explain?.(call);
-    return typeof reason === "string" ? boundedText(reason, longestExplanation) : "";
+    return typeof reason === "string" ? boundedText(reason, maxExplanationLength) : "";
   } catch {
     return "";
   }
 }
 
-/** What the caller is told, and the reason as the cause, for the log alone (A11). */
+/** What the caller is told, and the reason as the cause, for the log alone. */
 function refusal(call: CallContext, error: unknown): StatusError {
   removeUnproven(call);
   if (error instanceof CredentialError) {

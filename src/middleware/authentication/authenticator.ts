@@ -23,7 +23,7 @@ export interface Authenticator {
   readonly schemes?: readonly string[] | undefined;
   /** The schemes of the applications that speak for them (`actor.scheme`), likewise; empty where there never is one. */
   readonly actorSchemes?: readonly string[] | undefined;
-  /** For a combination (`anyOf`, `optional`): what it is made of. The layer asks these which credentials they read. */
+  /** For a combination (`anyOf`, `optional`): what it is made of. The middleware asks these which credentials they read. */
   readonly parts?: readonly Authenticator[];
   /** Synchronous and cheap: does the call carry a credential meant for me? */
   presents(call: CallContext): boolean;

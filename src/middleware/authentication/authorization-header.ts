@@ -5,7 +5,7 @@ import { type CallContext, ContextKey } from "../../chain/context.ts";
 import type { Peer } from "../../grpc/peer.ts";
 import { readStrictToken, type UnverifiedToken } from "./jwt/strict-token.ts";
 
-/** Longer tokens are nobody's: no hash and no parser runs over what a stranger may make as long as it likes. */
+/** Longer tokens are nobody's: no hash and no parser runs over text of unlimited length. */
 export const maxTokenLength = 16_384;
 
 export class BearerToken {
@@ -41,14 +41,14 @@ class LastToken {
   digestOf(text: string): string {
     if (this.#known !== undefined && isSame(text, this.#known)) return this.#digest;
     const digest = sha256(text);
-    this.#known = digest === this.#digest && text.length <= longestCompared ? comparable(text) : undefined;
+    this.#known = digest === this.#digest && text.length <= maxComparedLength ? comparable(text) : undefined;
     this.#digest = digest;
     return digest;
   }
 }
 
 /** Longer ones are hashed each time. */
-const longestCompared = 4096;
+const maxComparedLength = 4096;
 
 interface Comparable {
   readonly bytes: Buffer;

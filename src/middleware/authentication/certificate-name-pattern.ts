@@ -4,7 +4,7 @@ import type { PeerCertificate } from "../../grpc/peer.ts";
 /** Which field of the certificate its name stands in (`PeerCertificate.name`). */
 export type NameKind = "uri" | "dns" | "cn";
 
-/** The first kind that is there decides (T5): a common name counts only where there is neither a URI nor a DNS name. */
+/** The first kind that is there decides: a common name counts only where there is neither a URI nor a DNS name. */
 export function nameKindOf(certificate: PeerCertificate): NameKind {
   if (certificate.uris.length > 0) return "uri";
   return certificate.dnsNames.length > 0 ? "dns" : "cn";

@@ -36,7 +36,7 @@ export const fileApiKeyStoreSchema: z.ZodType<{
 const secondLookMs = 400;
 
 /** How many of a file's problems stand in one line of the log. */
-const mostTold = 10;
+const maxTold = 10;
 
 /** An `ApiKeyStore` over a file. */
 export interface FileApiKeyStore extends ApiKeyStore {
@@ -120,10 +120,10 @@ class WatchedFile implements FileApiKeyStore {
       if (text !== this.#text) {
         this.#records = parse(text, this.#path);
         this.#text = text;
-        this.#say("info", { keys: this.#records.size }, "the API key file changed; its keys are in use now");
+        this.#say("info", { keys: this.#records.size }, "the API key file changed; its keys are now in use");
         this.#tellMalformed();
       } else if (this.#problem !== undefined) {
-        this.#say("info", { keys: this.#records.size }, "the API key file is good again");
+        this.#say("info", { keys: this.#records.size }, "the API key file can be read again");
       }
       this.#problem = undefined;
       return undefined;
@@ -141,7 +141,7 @@ class WatchedFile implements FileApiKeyStore {
     this.#say(
       "error",
       { problem, left_out: leftOut },
-      "the API key file cannot be used; the last good keys stay",
+      "the API key file cannot be used; the last good keys stay in use",
     );
   }
 
@@ -151,7 +151,7 @@ class WatchedFile implements FileApiKeyStore {
     if (malformed.length === 0) return;
     this.#say(
       "warn",
-      { problems: malformed.slice(0, mostTold), left_out: Math.max(0, malformed.length - mostTold) },
+      { problems: malformed.slice(0, maxTold), left_out: Math.max(0, malformed.length - maxTold) },
       "permissions in the API key file grant nothing; the keys are in use without them",
     );
   }
@@ -181,8 +181,8 @@ function read(path: string): string {
 function parse(text: string, path: string): RecordsByDigest {
   if (looksLikeApiKey(text)) {
     throw new ConfigError(
-      `fileApiKeyStore.path: ${path} holds an API key (plsd_…); a record has only its digest. Take it out, and issue ` +
-        "another key: this one has been written down",
+      `fileApiKeyStore.path: ${path} contains an API key (plsd_…); a record has only its digest. Remove it, and issue ` +
+        "another key: this one was stored in clear",
     );
   }
   return byDigest(parseOptions(recordsSchema, parseJson(text, path), `fileApiKeyStore ${path}`));
@@ -193,6 +193,6 @@ function parseJson(text: string, path: string): unknown {
     return JSON.parse(text);
   } catch {
     // The cause is left out: it quotes the text.
-    throw new ConfigError(`fileApiKeyStore.path: ${path} is no JSON; expected a list of API key records`);
+    throw new ConfigError(`fileApiKeyStore.path: ${path} is not JSON; expected a list of API key records`);
   }
 }

@@ -1,4 +1,4 @@
-// The verified client certificate as a credential (A5): TLS has proven possession of its key, this says whose it is.
+// The verified client certificate as a credential: TLS has proven possession of its key, this says whose it is.
 import { z } from "zod";
 import type { CallContext } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
@@ -35,7 +35,7 @@ export interface MtlsOptions {
   readonly unmatched?: "without-roles" | "refuse" | undefined;
 }
 
-const text = z.string().min(1, "expected text that is not empty");
+const text = z.string().min(1, "expected a string that is not empty");
 
 /** The shape of `mtls`'s options; the only place where its defaults stand. */
 export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
@@ -50,7 +50,7 @@ export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
         code: "custom",
         path: ["roles", pattern],
         message:
-          "no pattern for a certificate's name; expected a URI, a DNS name or CN=name, where * is a whole segment of the " +
+          "not a pattern for a certificate's name; expected a URI, a DNS name or CN=name, where * is a whole segment of the " +
           "URI's path or the first label of the DNS name",
       });
     }
@@ -58,7 +58,8 @@ export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
       context.addIssue({
         code: "custom",
         path: ["unmatched"],
-        message: "would refuse everybody: roles has no pattern; one with an empty list admits without roles",
+        message:
+          "would refuse every caller: roles has no pattern; give a pattern with an empty list to admit callers without roles",
       });
     }
   });
@@ -72,7 +73,7 @@ export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
  *
  * The server must ask for certificates: without `tls.clientCa`, and on loopback without TLS, `createSecureServer` does not
  * start with it, wherever in a combination it stands. A certificate that does not verify never gets this far. One that
- * names nobody, or two URIs, or whose DNS or common name poses as a URI, is invalid.
+ * names nobody, or two URIs, or whose DNS or common name looks like a URI, is invalid.
  *
  * Throws `ConfigError` for options that are wrong.
  *
@@ -126,11 +127,11 @@ class MtlsAuthenticator implements Authenticator {
 
   #identify(certificate: PeerCertificate): Identity {
     const { name } = certificate;
-    if (name === undefined) throw invalid("the certificate names nobody, or more than one");
+    if (name === undefined) throw invalid("the certificate has no usable name, or several");
     const nameKind = nameKindOf(certificate);
     // Whoever reads the subject alone must not take it for the URI that it imitates.
     if (nameKind !== "uri" && name.includes("://")) {
-      throw invalid(`the certificate's ${nameKind === "dns" ? "DNS" : "common"} name poses as a URI`);
+      throw invalid(`the certificate's ${nameKind === "dns" ? "DNS" : "common"} name looks like a URI`);
     }
     const matching = this.#grants.filter(({ pattern }) => matchesName(pattern, nameKind, name));
     if (matching.length === 0 && this.#unmatched === "refuse")
@@ -163,7 +164,7 @@ function principalOf(
   });
 }
 
-/** A proxy that forwards a certificate may not say when it ends; the proxy then answers for its time (T8). */
+/** A proxy that forwards a certificate may not say when it ends; the proxy then answers for its time. */
 function endOf({ notAfter }: PeerCertificate): { readonly expiresAt?: number } {
   return notAfter === Number.POSITIVE_INFINITY ? {} : { expiresAt: notAfter };
 }

@@ -10,9 +10,9 @@ const title = "Access matrix";
 
 /** What the cells under a role mean. */
 const legend: readonly string[] = [
-  "yes: the role suffices by itself, inheritance included",
-  "with permissions: it suffices together with the permissions that it does not grant",
-  "no: it does not suffice",
+  "yes: the role is enough, inherited roles and permissions included",
+  "with permissions: it is enough together with the permissions that it does not grant",
+  "no: it is not enough",
   "?: decided at run time",
 ];
 

@@ -1,4 +1,4 @@
-// The whole policy to read: who may call which method, under which conditions (Z3).
+// The whole policy to read: who may call which method, under which conditions.
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import { asHtml, asMarkdown, asText } from "./access-matrix-renderings.ts";
 import type { MethodPolicy, ReadableRule } from "./authorizer.ts";
@@ -76,7 +76,7 @@ function checked(readable: ReadableRule): Omit<MethodAccess, "method" | "kind"> 
     conditions = [],
   } = readable;
   const demands = { permissions, schemes, conditions };
-  if (roles === "every identified caller") {
+  if (roles === "every verified caller") {
     return { access: "authenticated", rule, roles: [], rolesWithPermissions: [], ...demands };
   }
   return { access: "restricted", rule, roles, rolesWithPermissions, ...demands };

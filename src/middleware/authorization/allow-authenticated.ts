@@ -6,17 +6,17 @@ const allowed: Decision = Object.freeze({ effect: "allow", rule: "allow-authenti
 const denied: Decision = Object.freeze({
   effect: "deny",
   rule: "allow-authenticated",
-  reason: "needs an identified caller",
+  reason: "needs a verified caller",
 });
 
 const identifiedOnly: MethodPolicy = Object.freeze<MethodPolicy>({
   access: "checked",
   decide: ({ principal }) => (principal === undefined || principal.kind === "anonymous" ? denied : allowed),
-  describe: () => ({ rule: "allow-authenticated", roles: "every identified caller" }),
+  describe: () => ({ rule: "allow-authenticated", roles: "every verified caller" }),
 });
 
 /**
- * Lets every identified caller call every method, and says so aloud: there is no authorization beyond
+ * Allows every verified caller every method, explicitly: there is no authorization beyond
  * authentication. Anonymous callers are refused.
  */
 export function allowAuthenticated(): Authorizer {

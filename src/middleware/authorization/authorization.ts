@@ -1,8 +1,8 @@
-// The authorization layer: asks the policy whether the verified caller may make this call, and records the answer.
+// The authorization middleware: asks the policy whether the verified caller may make this call, and records the answer.
 import { status } from "@grpc/grpc-js";
 import { type CallContext, ContextKey, type RecordedDecision, recordDecision } from "../../chain/context.ts";
+import { recordDryRunRefusal } from "../../chain/dry-run.ts";
 import type { Middleware } from "../../chain/middleware.ts";
-import { noteShadowRefusal } from "../../chain/shadow.ts";
 import { isThenable } from "../../chain/thenable.ts";
 import { ConfigError, StatusError } from "../../grpc/errors.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
@@ -67,20 +67,20 @@ const maxOvertaken = 5;
 const noPrincipal: RecordedDecision = Object.freeze({
   effect: "deny",
   rule: "no principal",
-  reason: "no authentication layer ran before authorization",
+  reason: "no authentication middleware ran before authorization",
 });
 const noRule: RecordedDecision = Object.freeze({ effect: "deny", rule: "no rule" });
 const noCredential: RecordedDecision = Object.freeze({
   effect: "deny",
   rule: "no credential",
-  reason: "the method was public when the call was authenticated, and is not any more",
+  reason: "the method was public when the call was authenticated, and no longer is",
 });
 const policyFailed: RecordedDecision = Object.freeze({ effect: "deny", rule: "policy failed" });
 
 /**
- * Asks `authorizer` for every call to one of `methods`; everything else is denied. Health probes pass (A10), and
- * unknown methods are left to the chain, which answers UNIMPLEMENTED to authenticated callers (C8). It needs the
- * authentication layer before it: without a principal every call is denied.
+ * Asks `authorizer` for every call to one of `methods`; everything else is denied. Health probes pass, and
+ * unknown methods are left to the chain, which answers UNIMPLEMENTED to authenticated callers. It needs the
+ * authentication middleware before it: without a principal every call is denied.
  *
  * A denial is PERMISSION_DENIED `permission denied`; which rule denied, and why, goes to log and audit alone. A policy
  * that throws is UNAVAILABLE `temporarily unavailable`.
@@ -98,7 +98,7 @@ export function authorization(authorizer: Authorizer, methods: readonly MethodIn
 }
 
 export interface AuthorizationByOptions {
-  /** `false` for a method: denials are recorded and noted, and refuse nothing (Z10). Default: every denial refuses. */
+  /** `false` for a method: denials are recorded and noted, and refuse nothing. Default: every denial refuses. */
   readonly enforces?: (method: MethodInfo) => boolean;
   /**
    * Does the call show a credential? Without one it is authenticated only where its method is public, which a policy that
@@ -107,12 +107,12 @@ export interface AuthorizationByOptions {
   readonly presents?: (call: CallContext) => boolean;
 }
 
-/** The same layer over a policy that may come later and may be replaced. */
+/** The same middleware over a policy that may come later and may be replaced. */
 export function authorizationBy(holder: PolicyHolder, options: AuthorizationByOptions = {}): Middleware {
   return new Authorization(holder, options);
 }
 
-const layerName = "authorization";
+const middlewareName = "authorization";
 
 /**
  * A policy may be slow, and other middleware between its answer and the handler too. So `confirm` looks, right before the
@@ -120,7 +120,7 @@ const layerName = "authorization";
  * one if not. Each policy that is asked must allow: a denial by one that was replaced meanwhile refuses the call as well.
  */
 class Authorization implements Middleware {
-  readonly name = layerName;
+  readonly name = middlewareName;
   /** Of each its own: several of them may stand on one server. */
   readonly #state = new ContextKey<CallState>("authorization");
   readonly #holder: PolicyHolder;
@@ -189,7 +189,7 @@ class Authorization implements Middleware {
   #decide(call: CallContext, state: CallState, ask: Ask): void | Promise<void> {
     const { version } = this.#holder;
     this.#refuseUnidentified(call);
-    const pending = state.enforced ? ask(call, state) : shadowed(call, () => ask(call, state));
+    const pending = state.enforced ? ask(call, state) : inDryRun(call, () => ask(call, state));
     if (!isThenable(pending)) {
       state.version = version;
       return;
@@ -229,7 +229,7 @@ class Authorization implements Middleware {
   #stateOf(call: CallContext): CallState {
     const state = call.get(this.#state);
     if (state === undefined)
-      throw unavailable(new Error("authorization was not asked about the call itself"));
+      throw unavailable(new Error("the authorizer did not decide about the call before its messages"));
     return state;
   }
 
@@ -249,13 +249,13 @@ class Authorization implements Middleware {
 }
 
 function giveUp(call: CallContext, { enforced }: CallState): void {
-  const error = new Error(`the policy was replaced ${maxOvertaken} times while it decided this call`);
+  const error = new Error(`the policy was replaced ${maxOvertaken} times while it decided about this call`);
   if (enforced) throw unavailable(error);
   noteRefusal(call, call.decision, error);
 }
 
 /** Decides as always, and lets the call go on whatever comes of it. The first refusal is the one that stays on record. */
-function shadowed(call: CallContext, decide: () => void | Promise<void>): void | Promise<void> {
+function inDryRun(call: CallContext, decide: () => void | Promise<void>): void | Promise<void> {
   const before = call.decision;
   try {
     return decide()?.catch((error: unknown) => noteRefusal(call, before, error));
@@ -268,7 +268,7 @@ function noteRefusal(call: CallContext, before: RecordedDecision | undefined, er
   const { code, details } = error instanceof StatusError ? error : unavailable(error);
   if (before?.effect === "deny") recordDecision(call, before);
   else if (code !== status.PERMISSION_DENIED) recordDecision(call, policyFailed);
-  noteShadowRefusal(call, { layer: layerName, code, details });
+  recordDryRunRefusal(call, { layer: middlewareName, code, details });
 }
 
 function readsMessages(
@@ -292,11 +292,11 @@ function enforce(call: CallContext, decide: () => Decision | Promise<Decision>):
   } catch (cause) {
     throw unavailable(cause);
   }
-  if (isThenable(decision)) return settleLater(call, decision);
+  if (isThenable(decision)) return settleAsync(call, decision);
   settle(call, decision);
 }
 
-async function settleLater(call: CallContext, pending: Promise<Decision>): Promise<void> {
+async function settleAsync(call: CallContext, pending: Promise<Decision>): Promise<void> {
   const decision = await pending.catch((cause: unknown) => {
     throw unavailable(cause);
   });
@@ -307,12 +307,12 @@ async function settleLater(call: CallContext, pending: Promise<Decision>): Promi
 function settle(call: CallContext, decision: Decision): void {
   if (typeof decision !== "object" || decision === null) {
     throw unavailable(
-      new TypeError(`the policy for ${call.method.path} answered ${String(decision)}, not a decision`),
+      new TypeError(`the policy for ${call.method.path} returned ${String(decision)}, not a decision`),
     );
   }
   if (/* protection: only-allow-allows */ decision.effect !== "allow")
     refuse(call, decision.effect === "deny" ? decision : noRule);
-  // In shadow mode a stream goes on after a denial: a later message that is allowed does not take it back.
+  // In a dry run a stream goes on after a denial: a later message that is allowed does not take it back.
   if (call.decision?.effect !== "deny") recordDecision(call, decision);
 }
 

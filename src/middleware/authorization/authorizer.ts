@@ -7,12 +7,12 @@ export type Decision =
   /** No opinion, which denies. */
   | { readonly effect: "none" };
 
-/** A method's rule in a form that can be read without a call: the row of an access matrix (Z3). */
+/** A method's rule in a form that can be read without a call: the row of an access matrix. */
 export interface ReadableRule {
   /** Where it stands in the policy, or its name. */
   readonly rule: string;
   /** The roles that suffice by themselves; or no role is needed. */
-  readonly roles: readonly string[] | "every identified caller";
+  readonly roles: readonly string[] | "every verified caller";
   /** The roles that suffice together with the permissions that they do not grant. Default: none. */
   readonly rolesWithPermissions?: readonly string[];
   /** Permissions that are needed, all of them. Default: none. */

@@ -9,7 +9,7 @@ export interface MethodAccess {
   /**
    * - `probe`: a health probe. Open to everybody; credentials are not even looked at.
    * - `public`: nobody has to say who they are; a credential that is presented is verified.
-   * - `authenticated`: every identified caller, by one of `schemes` where there are any.
+   * - `authenticated`: every verified caller, by one of `schemes` where there are any.
    * - `restricted`: an identified caller with a role and the permissions that are named.
    * - `run-time`: only the policy knows, and only when it is asked.
    * - `denied`: no rule is about it, so nobody may call it.

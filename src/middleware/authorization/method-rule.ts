@@ -83,13 +83,13 @@ export function methodRule(rulePath: string, rule: Rule, roles: Roles): MethodRu
 }
 
 function principalCheck(rulePath: string, demand: Requirement, roles: Roles): PartyCheck {
-  return new PartyCheck(rulePath, demand, roles, { missing: "needs an identified caller", prefix: "needs" });
+  return new PartyCheck(rulePath, demand, roles, { missing: "needs a verified caller", prefix: "needs" });
 }
 
 function actorCheck(rulePath: string, { actor }: Requirement, roles: Roles): PartyCheck | undefined {
   if (actor === undefined) return undefined;
   return new PartyCheck(rulePath, actor === "any" ? {} : actor, roles, {
-    missing: "needs an actor: an application that speaks for the caller",
+    missing: "needs an actor: an application that calls for the user (allOf)",
     prefix: "needs an actor with",
   });
 }
@@ -128,7 +128,7 @@ function conditionOf(
 const logEveryMs = 60_000;
 
 function readable(rule: string, demand: Exclude<Rule, "public">, principal: PartyCheck): ReadableRule {
-  if (typeof demand === "string") return { rule, roles: "every identified caller" };
+  if (typeof demand === "string") return { rule, roles: "every verified caller" };
   const { roles: _roles, permissions = [], schemes = [], actor, when, ...rest } = demand;
   const conditions = [
     ...actorInWords(actor),
@@ -182,7 +182,7 @@ class PartyCheck {
     this.#wrongRole = deny(rulePath, wrongRole);
     this.#wrongRoleOnly = deny(
       rulePath,
-      `${wrongRole}; permissions, "*" too, do not stand for roles: let the caller's role inherit one of them, or demand permissions`,
+      `${wrongRole}; the rule demands a role, which permissions ("*" included) do not replace: let the caller's role inherit one of them, or demand permissions`,
     );
     this.#allPowerful = roles.granting(everyPermission);
   }
@@ -209,7 +209,7 @@ class PartyCheck {
   /** The roles with which the party has everything, and those with which it has all but some permissions. */
   sufficientRoles(): Pick<ReadableRule, "roles" | "rolesWithPermissions"> {
     if (this.#roles === undefined && this.#permissions.length === 0)
-      return { roles: "every identified caller" };
+      return { roles: "every verified caller" };
     const grantsAll = (role: string): boolean =>
       this.#permissions.every(({ grantedBy }) => grantedBy.includes(role));
     const counting = this.#roles ?? this.#everyRole;
@@ -227,22 +227,22 @@ function withAbsence(denial: Denial, names: ReadonlySet<string>): Denial {
   return absence === undefined ? denial : { ...denial, reason: `${denial.reason}; ${absence}` };
 }
 
-const mostNamed = 3;
-const longestRole = 64;
+const maxNamed = 3;
+const maxRoleLength = 64;
 
 /** For log and audit: a role that the policy does not know grants nothing, and is often one that somebody mistyped. */
 function withUnknownRoles(denial: Denial, { roles }: Principal, known: Pick<Roles, "has">): Decision {
   const named: string[] = [];
   for (const role of roles) {
     if (known.has(role)) continue;
-    if (named.length === mostNamed) return becauseOf(denial, `${named.join(", ")} and others`);
-    named.push(JSON.stringify(redactSecrets(String(role), longestRole)));
+    if (named.length === maxNamed) return becauseOf(denial, `${named.join(", ")} and others`);
+    named.push(JSON.stringify(redactSecrets(String(role), maxRoleLength)));
   }
   return named.length === 0 ? denial : becauseOf(denial, named.join(", "));
 }
 
 function becauseOf(denial: Denial, roles: string): Decision {
-  return { ...denial, reason: `${denial.reason}; roles that the policy does not know: ${roles}` };
+  return { ...denial, reason: `${denial.reason}; unknown roles: ${roles}` };
 }
 
 function actorInWords(actor: Requirement["actor"]): readonly string[] {

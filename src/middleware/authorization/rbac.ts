@@ -37,8 +37,11 @@ export interface RbacAuthorizer extends Authorizer {
 /** Names stand in log lines and in error texts: printable, and without space at the ends, where nobody sees it. */
 const name = z
   .string()
-  .regex(/^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$/u, "expected a name: printable, without space around it");
-const names = z.array(name).min(1, "expected at least one; leave the key out to demand nothing");
+  .regex(
+    /^[^\s\p{Cc}](?:[^\p{Cc}]*[^\s\p{Cc}])?$/u,
+    "expected a name of printable characters, without spaces at its ends",
+  );
+const names = z.array(name).min(1, "expected at least one; remove the key to demand nothing");
 
 const demands = {
   roles: names.optional(),
@@ -56,14 +59,14 @@ const actor = z.union([
 
 const condition = z.custom<When>(
   (value) => typeof value === "function",
-  "expected a function of the call and the request that answers true or false",
+  "expected a function of the call and the request that returns true or false",
 );
 
 const requirement = z
   .strictObject({ ...demands, actor: actor.optional(), when: condition.optional() })
   .refine((rule) => rule.actor !== undefined || rule.when !== undefined || demandsSomething(rule), {
     error:
-      'expected at least one of roles, permissions, schemes, actor, when; write "authenticated" to let in every identified caller',
+      'expected at least one of roles, permissions, schemes, actor, when; write "authenticated" to allow every verified caller',
   });
 
 function demandsSomething(rule: ActorRequirement): boolean {
@@ -78,7 +81,7 @@ const rules = z
         ctx.addIssue({
           code: "custom",
           path: [path],
-          message: "public is never said of a wildcard; list each public method",
+          message: '"public" is not allowed on a wildcard path; list each public method',
         });
       }
     }
@@ -92,7 +95,9 @@ const role = z.strictObject({
 const roles = z
   .record(name, role, {
     error: ({ code }) =>
-      code === "invalid_key" ? "expected a role name: printable, without space around it" : undefined,
+      code === "invalid_key"
+        ? "expected a role name of printable characters, without spaces at its ends"
+        : undefined,
   })
   .default({});
 
@@ -156,7 +161,7 @@ export function rbac(options: RbacOptions): RbacAuthorizer {
 /** zod passes over a key `__proto__` in silence; a role or rule that is passed over is a hole. */
 function refusePrototypeKey(table: object | undefined, where: string): void {
   if (table !== undefined && Object.hasOwn(table, "__proto__")) {
-    throw new ConfigError(`${where}.__proto__: this name is not possible; choose another`);
+    throw new ConfigError(`${where}.__proto__: this name cannot be used; choose another`);
   }
 }
 
@@ -217,7 +222,7 @@ function decidingRule(
 function problemsOfProbe(method: MethodInfo, table: ReadonlyMap<string, Rule>): string[] {
   const rule = table.get(method.path);
   if (!isHealthProbe(method) || rule === undefined || rule === "public") return [];
-  return [`${method.path}: health probes are open to everybody; take this rule out`];
+  return [`${method.path}: health probes need no credentials; remove this rule`];
 }
 
 function problemsOfRule(path: string, rule: Rule, roles: Roles): string[] {
@@ -259,7 +264,7 @@ function problemsOfActor(
   if (actor === undefined) return [];
   if (known?.length === 0)
     return [
-      `${where}: no authenticator brings one; use allOf({ principal, actor }), or take the condition out`,
+      `${where}: no authenticator of this server verifies an actor; use allOf({ principal, actor }), or remove the condition`,
     ];
   return actor === "any" ? [] : problemsOfSchemes(where, actor.schemes, known);
 }
@@ -273,7 +278,10 @@ function problemsOfSchemes(
   return wanted
     .filter((scheme) => !known.includes(scheme))
     .map((scheme) => {
-      const there = known.length === 0 ? "nobody is identified here" : `there are ${known.join(", ")}`;
+      const there =
+        known.length === 0
+          ? "this server has no authenticator that verifies callers"
+          : `there are ${known.join(", ")}`;
       return `${where}: no authenticator has the scheme ${scheme}${didYouMean(scheme, known) || `; ${there}`}`;
     });
 }

@@ -75,7 +75,7 @@ export class Roles {
       const way = this.#wayBack(role);
       if (way === undefined) continue;
       for (const step of way) told.add(step);
-      circles.push(`roles.${role}.inherits: roles inherit in a circle: ${way.join(" -> ")}`);
+      circles.push(`roles.${role}.inherits: roles inherit from each other in a circle: ${way.join(" -> ")}`);
     }
     return circles;
   }

@@ -53,7 +53,7 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
   const scope = scopeOf(rulePath);
   const known = new Set(methods.flatMap(rulePathsFor));
   if (known.has(rulePath))
-    return `${rulePath}: covers only health probes, which are open to everybody; take it out`;
+    return `${rulePath}: covers only health probes, which need no credentials; remove it`;
   known.delete(everyMethod);
   const alike = [...known].filter((path) => scopeOf(path) === scope);
   const hint = methods.some(({ service }) => service !== healthServiceName)
@@ -69,6 +69,6 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
     case "everything":
       return `${rulePath}: no method is registered`;
     case undefined:
-      return `${rulePath}: not a rule path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*${hint}`;
+      return `${rulePath}: not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*${hint}`;
   }
 }

@@ -1,4 +1,4 @@
-// The deadline layer: every call has an end, the caller's own or the server's, whichever comes first (L6).
+// The deadline middleware: every call has an end, the caller's own or the server's, whichever comes first.
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
 import { capDeadline } from "../../chain/context.ts";
@@ -15,7 +15,7 @@ export interface DeadlineOptions {
   readonly maxUnaryMs?: number | undefined;
   /** The longest that a call with a stream in either direction may take, in milliseconds. Default: 3,600,000. */
   readonly maxStreamMs?: number | undefined;
-  /** The longest that the chain waits for one check of a layer, in milliseconds (C12). Default: 5,000. */
+  /** The longest that the chain waits for one check of a middleware, in milliseconds. Default: 5,000. */
   readonly checkTimeoutMs?: number | undefined;
 }
 
@@ -27,8 +27,8 @@ export interface DeadlineLimits {
   readonly checkTimeoutMs: number;
 }
 
-/** The chain's layer, with the time limit that whoever builds the chain hands on to it. */
-export interface DeadlineLayer extends Middleware {
+/** The chain's middleware, with the time limit that whoever builds the chain hands on to it. */
+export interface DeadlineMiddleware extends Middleware {
   readonly checkTimeoutMs: number;
 }
 
@@ -41,7 +41,7 @@ export const deadlineSchema: z.ZodType<DeadlineLimits, DeadlineOptions> = z.stri
 });
 
 /**
- * Caps the deadline of every call, and gives one to calls that have none. Health probes need not bring one (A10), but
+ * Caps the deadline of every call, and gives one to calls that have none. Health probes need not bring one, but
  * end like all others; whoever watches watches again.
  *
  * Where `required`, a call without a deadline is INVALID_ARGUMENT `deadline required`. A `grpc-timeout` that the gRPC
@@ -49,13 +49,13 @@ export const deadlineSchema: z.ZodType<DeadlineLimits, DeadlineOptions> = z.stri
  *
  * @throws {ConfigError} for bad options.
  */
-export function deadline(options: DeadlineOptions = {}): DeadlineLayer {
+export function deadline(options: DeadlineOptions = {}): DeadlineMiddleware {
   const { required, maxUnaryMs, maxStreamMs, checkTimeoutMs } = parseOptions(
     deadlineSchema,
     options,
     "deadline",
   );
-  return Object.freeze<DeadlineLayer>({
+  return Object.freeze<DeadlineMiddleware>({
     name: "deadline",
     checkTimeoutMs,
     onCall(call) {

@@ -1,17 +1,17 @@
-// One log line for each call, at its end: who called what, how it ended, how long it took (U4).
+// One log line for each call, at its end: who called what, how it ended, how long it took.
 import { status } from "@grpc/grpc-js";
 import type { Level, Logger } from "pino";
 import { z } from "zod";
 import { CallAggregation, type LeftOut } from "../../chain/call-aggregation.ts";
 import type { CallContext } from "../../chain/context.ts";
+import { dryRunRefusalOf } from "../../chain/dry-run.ts";
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
-import { shadowRefusalOf } from "../../chain/shadow.ts";
 import { loggerSchema } from "../../config/logger-option.ts";
 import { parseOptions } from "../../config/options.ts";
 import { statusName } from "../../grpc/status.ts";
 import { describeError, type ErrorDescription } from "../../observability/error-description.ts";
 import { roundedMs } from "../../observability/milliseconds.ts";
-import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
+import { boundedText, maxTextLength, redactSecrets } from "../../observability/redaction.ts";
 
 export interface LoggingOptions {
   /** Where the lines go. Bindings, formatters and redaction of this logger apply as usual. */
@@ -42,15 +42,15 @@ interface CallLine {
   readonly call_id: string;
   /** Where it was not the handler. */
   readonly ended_by: Exclude<Outcome["endedBy"], "handler"> | undefined;
-  /** The layer that refused. */
+  /** The middleware that refused. */
   readonly layer: string | undefined;
   /** `false` where the status did not reach the caller. */
   readonly delivered: false | undefined;
-  /** What a layer that decides without enforcing would have answered: `authorization: permission denied` (Z10). */
-  readonly shadow_refusal: string | undefined;
+  /** What a middleware that decides without enforcing would have answered: `authorization: permission denied`. */
+  readonly dry_run_refusal: string | undefined;
   /** The rule that denied. */
   readonly rule: string | undefined;
-  /** Why it denied; or why the call ended, where that is no refusal: `the handler had not answered`. */
+  /** Why it denied; or why the call ended, where that is no refusal: `the handler did not answer`. */
   readonly reason: string | undefined;
   /** The id in the caller's `internal error (id …)`. */
   readonly error_id: string | undefined;
@@ -79,8 +79,8 @@ interface LeftOutLine {
   readonly last_time: string;
 }
 
-/** The logging layer, with what a shutdown needs. */
-export interface LoggingLayer extends Middleware {
+/** The logging middleware, with what a shutdown needs. */
+export interface LoggingMiddleware extends Middleware {
   /** Says now how many calls had no line of their own. */
   flush(): void;
 }
@@ -101,7 +101,7 @@ export interface LoggingLayer extends Middleware {
  * count of the others (`left_out`). Without a verified caller no more than 1,000 such lines are written in 10 s, and as
  * many peers and reasons are told apart; with one, 10,000. Throws `ConfigError` where `logger` is no pino logger.
  */
-export function logging(options: LoggingOptions): LoggingLayer {
+export function logging(options: LoggingOptions): LoggingMiddleware {
   const { logger } = parseOptions(loggingSchema, options, "logging");
   const aggregation = new CallAggregation<Described>({
     describe: (call, outcome) => {
@@ -109,11 +109,11 @@ export function logging(options: LoggingOptions): LoggingLayer {
       return { level, line: callLine(call, outcome, level) };
     },
     write: (leftOut) =>
-      logger[leftOut.line.level](leftOutLine(leftOut), "repeated calls are counted together"),
+      logger[leftOut.line.level](leftOutLine(leftOut), "repeated calls: one line with their count"),
   });
   return {
     name: "logging",
-    watches: true,
+    observes: true,
     onEnd(call, outcome) {
       const level = levelOf(outcome);
       if (!logger.isLevelEnabled(level) || !aggregation.admits(call, outcome)) return;
@@ -172,28 +172,28 @@ function levelOf(outcome: Outcome): Extract<Level, "info" | "warn" | "error"> {
 
 function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
   const { method, principal, actor } = call;
-  const shadow = shadowRefusalOf(call);
+  const refusal = dryRunRefusalOf(call);
   const denial = call.decision?.effect === "deny" ? call.decision : undefined;
   return {
-    method: method.known ? method.path : redactSecrets(method.path, longestText),
+    method: method.known ? method.path : redactSecrets(method.path, maxTextLength),
     duration_ms: roundedMs(outcome.durationMs),
     grpc_code: statusName(outcome.code),
-    details: outcome.code === status.OK ? undefined : redactSecrets(outcome.details, longestText),
+    details: outcome.code === status.OK ? undefined : redactSecrets(outcome.details, maxTextLength),
     peer: call.peer.address,
-    principal: principal === undefined ? null : boundedText(principal.subject, longestText),
+    principal: principal === undefined ? null : boundedText(principal.subject, maxTextLength),
     scheme: principal?.scheme,
-    actor: actor === undefined ? undefined : boundedText(actor.subject, longestText),
+    actor: actor === undefined ? undefined : boundedText(actor.subject, maxTextLength),
     request_id: call.requestId,
     trace_id: call.traceId ?? null,
     call_id: call.id,
     ended_by: outcome.endedBy === "handler" ? undefined : outcome.endedBy,
     layer: outcome.layer,
     delivered: outcome.delivered ? undefined : false,
-    shadow_refusal: shadow === undefined ? undefined : `${shadow.layer}: ${shadow.details}`,
-    rule: denial?.rule === undefined ? undefined : redactSecrets(denial.rule, longestText),
+    dry_run_refusal: refusal === undefined ? undefined : `${refusal.layer}: ${refusal.details}`,
+    rule: denial?.rule === undefined ? undefined : redactSecrets(denial.rule, maxTextLength),
     reason:
       outcome.reason ??
-      (denial?.reason === undefined ? undefined : redactSecrets(denial.reason, longestText)),
+      (denial?.reason === undefined ? undefined : redactSecrets(denial.reason, maxTextLength)),
     error_id: outcome.errorId,
     err: outcome.cause === undefined ? undefined : describeError(outcome.cause, { stack: level === "error" }),
     hint: outcome.hint,

@@ -1,4 +1,4 @@
-// The metadata limit: what a caller may send before its first message (L5).
+// The metadata limit: what a caller may send before its first message.
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
 import type { Middleware } from "../../chain/middleware.ts";
@@ -20,7 +20,7 @@ export interface MetadataLimitOptions {
  */
 export const maxMetadataBytesSchema: z.ZodDefault<z.ZodInt> = z.int().min(1).max(2_147_483_647).default(8192);
 
-/** The shape of the layer's options. */
+/** The shape of the middleware's options. */
 export const metadataLimitSchema: z.ZodType<{ readonly maxMetadataBytes: number }> = z.strictObject({
   maxMetadataBytes: maxMetadataBytesSchema,
 });

@@ -1,4 +1,4 @@
-// Counts and times calls through OpenTelemetry (U5): the names of gRFC A66 first, then ours.
+// Counts and times calls through OpenTelemetry: the names of gRFC A66 first, then ours.
 import { status } from "@grpc/grpc-js";
 import type { Attributes } from "@opentelemetry/api";
 import { type CallContext, refusedSchemeOf } from "../../chain/context.ts";
@@ -35,7 +35,7 @@ const instruments = new LazyInstruments((meter) => ({
   }),
   rejections: meter.createCounter("palisade.rejections", {
     unit: "{call}",
-    description: "RPCs that a layer refused before or in place of the handler",
+    description: "RPCs that a middleware refused before or in place of the handler",
   }),
   refusals: meter.createCounter("palisade.connections.refused", {
     unit: "{refusal}",
@@ -91,7 +91,7 @@ const resultsByText: ReadonlyMap<string, AuthenticationResult> = new Map([
   [texts.expiredCredentials, "expired"],
 ]);
 
-/** Undefined where authentication said nothing: a health probe, or a call that another layer refused before. */
+/** Undefined where authentication said nothing: a health probe, or a call that another middleware refused before. */
 function authenticationResult(call: CallContext, outcome: Outcome): AuthenticationResult | undefined {
   if (call.principal !== undefined) return "success";
   if (outcome.layer !== "authentication") return undefined;
@@ -108,7 +108,7 @@ function authenticationResult(call: CallContext, outcome: Outcome): Authenticati
  * | `grpc.server.call.sent_total_compressed_message_size`, histogram in bytes | `grpc.method`, `grpc.status` |
  * | `grpc.server.call.rcvd_total_compressed_message_size`, histogram in bytes | `grpc.method`, `grpc.status` |
  * | `palisade.calls.in_flight`, up-down counter | `grpc.method` |
- * | `palisade.rejections`, counter of calls that a layer refused | `palisade.layer`, `grpc.status` |
+ * | `palisade.rejections`, counter of calls that a middleware refused | `palisade.layer`, `grpc.status` |
  * | `palisade.authentication`, counter | `palisade.scheme`, `palisade.result` |
  *
  * It also has the numbers read that other parts keep: `palisade.token_cache.lookups` by `palisade.result` (`hit`,
@@ -133,7 +133,7 @@ export function metrics(): Middleware {
 
   return {
     name: "metrics",
-    watches: true,
+    observes: true,
     onCall({ method }) {
       const series = seriesOf(method);
       series.inFlight.value += 1;
@@ -161,7 +161,7 @@ export function metrics(): Middleware {
   };
 }
 
-/** Counts a refusal below the chain: `palisade.connections.refused` by `reason` (C8). Never throws. */
+/** Counts a refusal below the chain: `palisade.connections.refused` by `reason`. Never throws. */
 export function countConnectionRefusal(reason: RefusedBelow): void {
   instruments.use(({ refusals }) => refusals.add(1, { reason }));
 }

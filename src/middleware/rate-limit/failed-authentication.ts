@@ -67,7 +67,7 @@ export interface FailedAuthenticationLimit {
   };
 }
 
-const layerName = "failed-authentication";
+const middlewareName = "failed-authentication";
 /** How many credentials that verified are remembered, over all peers. Where it is full, the peer with most of them makes room. */
 const maxProven = 10_000;
 
@@ -75,7 +75,7 @@ export function failedAuthenticationLimit(options: FailedAuthenticationOptions):
   const failures = new FailedAuthentications(options);
   return {
     middleware: Object.freeze<Middleware>({
-      name: layerName,
+      name: middlewareName,
       appliesTo: (method) => !isHealthProbe(method),
       onCall: (call) => failures.admit(call),
     }),
@@ -169,7 +169,7 @@ class FailedAuthentications {
     const keys = this.#keysOf(call);
     const decision = this.#decide(call, keys);
     if (decision === "pass") return;
-    if (decision !== "wait") refuseForNow(call, layerName, this.#enforcement, decision.refusedForMs);
+    if (decision !== "wait") refuseForNow(call, middlewareName, this.#enforcement, decision.refusedForMs);
     else if (this.#enforcement === "refuse") return this.#places.wait(call, keys);
   }
 

@@ -8,7 +8,7 @@ export interface InFlightCounter {
 
 /**
  * Counts calls in flight by key. A counter exists only while its caller has calls, so it is never evicted; when
- * `maxKeys` callers have calls at once, new ones share one counter (L10).
+ * `maxKeys` callers have calls at once, new ones share one counter.
  */
 export class InFlight {
   readonly #limit: number;

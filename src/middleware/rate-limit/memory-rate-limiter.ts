@@ -5,7 +5,7 @@ import type { RateLimit } from "./rate-limit-store.ts";
  * Fixed windows, one for each key; at most `maxKeys` of them.
  *
  * When the table is full, the window that ends first makes room, but only among keys that still have points left: a
- * key that used them up is kept until its time is over, so that filling the table frees nobody (L10). When every place
+ * key that used them up is kept until its time is over, so that filling the table frees nobody. When every place
  * is taken by such keys, new keys share one counter.
  *
  * Nothing runs in the background: windows end by comparison with the clock that is handed in, and each new key clears
@@ -80,9 +80,9 @@ export class MemoryRateLimiter {
   block(key: string, forMs: number, nowMs: number): void {
     const entry = this.#entries.get(key) ?? this.#newEntry(key, nowMs);
     if (entry === undefined) return;
-    const longestMs = Math.max(this.#windowMs, this.#blockMs ?? 0);
+    const maxMs = Math.max(this.#windowMs, this.#blockMs ?? 0);
     entry.consumed = this.#points;
-    entry.endsAt = nowMs + Math.min(forMs, longestMs);
+    entry.endsAt = nowMs + Math.min(forMs, maxMs);
     (this.#blockMs === undefined ? this.#spent : this.#blocked).append(entry);
   }
 

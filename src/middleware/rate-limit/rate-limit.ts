@@ -1,4 +1,4 @@
-// The rate limit layers: how often a peer may call, how often a principal may, how many calls it may have at once, how
+// The rate limit middleware: how often a peer may call, how often a principal may, how many calls it may have at once, how
 // many messages a stream may carry.
 import { createHash } from "node:crypto";
 import { z } from "zod";
@@ -32,7 +32,7 @@ export interface RateLimitOptions {
    * While it is blocked, credentials that verified from it before still pass, and one unproven credential at a time on
    * connections on which none has failed, as long as the connections on which one failed are fewer than the points within
    * `durationSec`. Where the peer cannot be told (a Unix socket, a configured proxy that forwarded no address), each
-   * credential is counted by itself. The secured server has this limit; the layer on its own leaves it to others.
+   * credential is counted by itself. The secured server has this limit; the middleware on its own leaves it to others.
    * Default: 20 points in 60 s, then blocked for 300 s.
    */
   readonly failedAuthentication?: RateLimit | false | undefined;
@@ -116,13 +116,13 @@ export const methodRateLimitSchema: z.ZodType<MethodRateLimits> = z.strictObject
 });
 
 /**
- * All parts in one layer, for use on its own: limits the peer, and where an authentication layer before it found a
+ * All parts in one middleware, for use on its own: limits the peer, and where an authentication middleware before it found a
  * principal, the principal too. The secured server uses the parts apart, because a peer is limited before its
  * credentials cost anything, and a principal is known only after them.
  *
  * Over a limit the caller gets RESOURCE_EXHAUSTED `rate limit exceeded` with `google.rpc.RetryInfo`, `retry-after`
  * (whole seconds) and `grpc-retry-pushback-ms` (gRFC A6); with too many calls at once `too many calls in flight`.
- * Health probes are never limited (A10).
+ * Health probes are never limited.
  *
  * @throws {ConfigError} for bad options.
  */
@@ -152,17 +152,17 @@ export function rateLimit(options: RateLimitOptions = {}): Middleware {
 
 /** The part that stands before authentication: `perPeer`. */
 export function peerRateLimit(options: RateLimitOptions = {}): Middleware {
-  return peerLayer(limitersOf(options));
+  return peerMiddleware(limitersOf(options));
 }
 
 /** The part that stands after authentication: `perPrincipal` and `inFlightPerPrincipal`. */
 export function principalRateLimit(options: RateLimitOptions = {}): Middleware {
-  return principalLayer(limitersOf(options));
+  return principalMiddleware(limitersOf(options));
 }
 
 /** The part that counts messages: `messagesPerStream`. */
 export function messageRateLimit(options: RateLimitOptions = {}): Middleware {
-  return messageLayer(limitersOf(options));
+  return messageMiddleware(limitersOf(options));
 }
 
 function limitersOf(options: RateLimitOptions): Limiters {
@@ -173,7 +173,7 @@ function limitersOf(options: RateLimitOptions): Limiters {
  * For a server: `perPeer`, over limiters that its methods share. While the store is waited for, `meanwhile` may ask it for
  * more, which then costs no round trip of its own.
  */
-export function peerLayer(limiters: Limiters, meanwhile?: (call: CallContext) => void): Middleware {
+export function peerMiddleware(limiters: Limiters, meanwhile?: (call: CallContext) => void): Middleware {
   const peers = new PeerLimit("peer-rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "peer-rate-limit",
@@ -187,7 +187,7 @@ export function peerLayer(limiters: Limiters, meanwhile?: (call: CallContext) =>
 }
 
 /** For a server: `perPrincipal` and `inFlightPerPrincipal`, over limiters that its methods share. */
-export function principalLayer(limiters: Limiters): Middleware {
+export function principalMiddleware(limiters: Limiters): Middleware {
   const principals = new PrincipalLimit("principal-rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "principal-rate-limit",
@@ -198,7 +198,7 @@ export function principalLayer(limiters: Limiters): Middleware {
 }
 
 /** For a server: `messagesPerStream`. */
-export function messageLayer(limiters: Limiters): Middleware {
+export function messageMiddleware(limiters: Limiters): Middleware {
   const messages = new MessageCount("message-rate-limit", limiters);
   return Object.freeze<Middleware>({
     name: "message-rate-limit",
@@ -316,7 +316,7 @@ const asking = Symbol("asking");
 class PrincipalLimit {
   readonly #layer: string;
   readonly #limiters: Limiters;
-  /** Of this limit alone: two layers on one call must not release each other's counter. */
+  /** Of this limit alone: two middleware on one call must not release each other's counter. */
   readonly #taken = new ContextKey<InFlightCounter | typeof asking | undefined>("rate-limit.in-flight");
 
   constructor(layer: string, limiters: Limiters) {

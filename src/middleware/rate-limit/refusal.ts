@@ -1,11 +1,11 @@
-// How a limit refuses: with the time after which to come back, or in shadow mode with a note alone (Z10).
+// How a limit refuses: with the time after which to come back, or in a dry run with a note alone.
 import { Metadata, status } from "@grpc/grpc-js";
 import type { CallContext } from "../../chain/context.ts";
-import { noteShadowRefusal } from "../../chain/shadow.ts";
+import { recordDryRunRefusal } from "../../chain/dry-run.ts";
 import { StatusError } from "../../grpc/errors.ts";
 import { texts } from "../../grpc/status.ts";
 
-/** `note` is shadow mode: the call goes on, and log and audit say what would have been. */
+/** `note` is a dry run: the call goes on, and log and audit say what would have been. */
 export type Enforcement = "refuse" | "note";
 
 /** gRFC A6 reads the pushback as a 32-bit number, and anything else as "never try again". */
@@ -18,12 +18,12 @@ export function refuseForNow(
   retryAfterMs: number,
 ): void {
   if (enforcement === "refuse") throw rateLimitExceeded(retryAfterMs);
-  noteShadowRefusal(call, { layer, code: status.RESOURCE_EXHAUSTED, details: texts.rateLimitExceeded });
+  recordDryRunRefusal(call, { layer, code: status.RESOURCE_EXHAUSTED, details: texts.rateLimitExceeded });
 }
 
 export function refuseOneMore(call: CallContext, layer: string, enforcement: Enforcement): void {
   if (enforcement === "refuse") throw new StatusError(status.RESOURCE_EXHAUSTED, texts.tooManyCallsInFlight);
-  noteShadowRefusal(call, { layer, code: status.RESOURCE_EXHAUSTED, details: texts.tooManyCallsInFlight });
+  recordDryRunRefusal(call, { layer, code: status.RESOURCE_EXHAUSTED, details: texts.tooManyCallsInFlight });
 }
 
 export function rateLimitExceeded(retryAfterMs: number): StatusError {

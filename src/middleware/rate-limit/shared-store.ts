@@ -84,8 +84,7 @@ export class SharedStore {
   }
 
   readonly #take = (result: RateLimitResult, call: CallContext): SharedAnswer => {
-    if (!isResult(result))
-      return this.#fail(new TypeError("the store answered with no RateLimitResult"), call);
+    if (!isResult(result)) return this.#fail(new TypeError("the store returned no RateLimitResult"), call);
     answered.value += 1;
     return result;
   };
@@ -107,7 +106,7 @@ export class SharedStore {
     if (leftOut !== undefined)
       call.log.warn(
         { err: describeError(error, { stack: false }), left_out: leftOut },
-        "the rate limit store does not answer; until it does this process counts by itself",
+        "the rate limit store does not answer; until it does, this process counts in its own memory",
       );
     return undefined;
   }

@@ -28,10 +28,10 @@ export interface PlaceRules {
 }
 
 /** Unproven credentials that are verified at once, over all peers. */
-const mostVerifying = 10_000;
+const maxVerifying = 10_000;
 /** Calls that wait, over all peers, and of one. */
-const mostWaiting = 10_000;
-const mostWaitingOfOne = 1_000;
+const maxWaiting = 10_000;
+const maxWaitingOfOne = 1_000;
 /** Twice what a caller waits for its verdict by default: an authenticator that takes longer is treated as stuck. */
 const maxVerificationMs = 10_000;
 /** For how long a call is refused that finds no room. */
@@ -134,7 +134,7 @@ export class VerificationPlaces {
   among(places: number, { limit, credential }: CredentialKeys): Decision {
     const line = this.#lines.get(limit);
     if (line?.verifying.has(credential) === true) return "pass";
-    if (this.#taken >= mostVerifying) return { refusedForMs: fullMs };
+    if (this.#taken >= maxVerifying) return { refusedForMs: fullMs };
     if (line === undefined) return "pass";
     return line.taken < places && line.isNext(credential) ? "pass" : "wait";
   }
@@ -144,7 +144,7 @@ export class VerificationPlaces {
     // It ended while a store was asked: nobody would take it out of the line.
     if (call.signal.aborted) return Promise.resolve();
     const line = this.#lineOf(keys.limit);
-    if (line.waiting >= mostWaitingOfOne || this.#waiting >= mostWaiting) throw this.#rules.refusal(fullMs);
+    if (line.waiting >= maxWaitingOfOne || this.#waiting >= maxWaiting) throw this.#rules.refusal(fullMs);
     return new Promise((resolve, reject) => {
       const waiter: Waiter = { call, keys, resolve, reject };
       line.add(waiter);
@@ -237,7 +237,7 @@ export class VerificationPlaces {
     let verification = line.verifying.get(keys.credential);
     if (verification === undefined) {
       // Only where nothing is enforced does a call get here that finds no room.
-      if (takesPlace && this.#taken >= mostVerifying) {
+      if (takesPlace && this.#taken >= maxVerifying) {
         this.#tidy(keys.limit, line);
         return;
       }

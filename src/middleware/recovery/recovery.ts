@@ -1,5 +1,5 @@
 /**
- * What an unexpected failure becomes (C5). Only what somebody said on purpose reaches the caller: a `StatusError`, or a
+ * What an unexpected failure becomes. Only what somebody said on purpose reaches the caller: a `StatusError`, or a
  * value with an integer `code` of 1 to 16 and string `details` given to the callback, unless it is the error of an
  * outgoing call. Everything else, and every INTERNAL, UNKNOWN and DATA_LOSS, becomes a generic text with an error id;
  * the details go to the log beside the same id.
@@ -37,7 +37,7 @@ function adviceFor(failure: unknown): string | undefined {
   }
   if (typeof details !== "string" && isDriversOwn(failure)) return undefined;
   return (
-    `code ${code} was not passed on: only a StatusError is, or code with string details given to the callback; ` +
+    `code ${code} was not sent to the caller: only a StatusError is, or an error with code and string details given to the callback; ` +
     "throw new StatusError(code, text)"
   );
 }
@@ -48,7 +48,7 @@ function isDriversOwn(failure: object): boolean {
 }
 
 const outgoingAdvice =
-  "the status of an outgoing call is not passed on by itself: its text was written for this service; to pass it on, " +
+  "the status of an outgoing call is not sent to the caller: its text was written for this service; to forward it, " +
   "throw StatusError.from(error), or give that to the callback";
 
 type Said = Pick<StatusError, "code" | "details"> &

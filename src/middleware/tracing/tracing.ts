@@ -1,4 +1,4 @@
-// One server span for each call, around the whole chain, so that refused calls are traced too (U6).
+// One server span for each call, around the whole chain, so that refused calls are traced too.
 import { status } from "@grpc/grpc-js";
 import {
   type Attributes,
@@ -15,7 +15,7 @@ import { type CallContext, ContextKey, type ReadonlyMetadata, setTrace } from ".
 import type { Middleware, Outcome } from "../../chain/middleware.ts";
 import type { MethodInfo } from "../../grpc/method.ts";
 import { statusName } from "../../grpc/status.ts";
-import { boundedText, longestText, redactSecrets } from "../../observability/redaction.ts";
+import { boundedText, maxTextLength, redactSecrets } from "../../observability/redaction.ts";
 import { LazyTracer } from "../../observability/tracer.ts";
 
 /** OpenTelemetry's name for every method that is not registered: callers choose theirs. */
@@ -52,19 +52,19 @@ const spanKey = new ContextKey<Span>("tracing.span");
  * | `error.type` | the same, where the status counts as an error of the server; the span's status is then ERROR |
  * | `network.peer.address`, `network.peer.port` | the caller's end of the connection |
  * | `palisade.caller.service` | the name in the client's verified certificate, else the verified service or application |
- * | `palisade.layer` | the layer that refused |
+ * | `palisade.layer` | the middleware that refused |
  * | `palisade.ended_by` | who ended the call, where it was not the handler |
  * | `palisade.delivered` | `false` where the status did not reach the caller |
  * | `palisade.error_id` | the id in the caller's `internal error (id …)` |
  *
  * Never metadata, payloads, error texts or the name of a user. Baggage that a caller sends is not taken over: nobody
- * verified it (A9).
+ * verified it.
  */
 export function tracing(): Middleware {
   const tracer = new LazyTracer();
   return {
     name: "tracing",
-    watches: true,
+    observes: true,
     onCall(call) {
       const current = tracer.get();
       if (current === undefined) return;
@@ -104,7 +104,7 @@ function attributesAtStart({ method, peer }: CallContext): Attributes {
     "rpc.method": method.known ? methodName(method) : otherMethod,
     "network.peer.address": peer.address,
   };
-  if (!method.known) attributes["rpc.method_original"] = redactSecrets(methodName(method), longestText);
+  if (!method.known) attributes["rpc.method_original"] = redactSecrets(methodName(method), maxTextLength);
   if (peer.port !== undefined) attributes["network.peer.port"] = peer.port;
   return attributes;
 }
@@ -113,7 +113,7 @@ function describe(span: Span, call: CallContext, outcome: Outcome): void {
   const code = statusName(outcome.code);
   const attributes: Attributes = { "rpc.response.status_code": code };
   const service = callerService(call);
-  if (service !== undefined) attributes["palisade.caller.service"] = boundedText(service, longestText);
+  if (service !== undefined) attributes["palisade.caller.service"] = boundedText(service, maxTextLength);
   if (outcome.layer !== undefined) attributes["palisade.layer"] = outcome.layer;
   if (outcome.endedBy !== "handler") attributes["palisade.ended_by"] = outcome.endedBy;
   if (!outcome.delivered) attributes["palisade.delivered"] = false;

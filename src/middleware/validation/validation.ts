@@ -1,4 +1,4 @@
-// The validation layer (L7): messages that do not fit their method's schema never reach the handler.
+// The validation middleware: messages that do not fit their method's schema never reach the handler.
 import { status } from "@grpc/grpc-js";
 import { z } from "zod";
 import type { Middleware } from "../../chain/middleware.ts";
@@ -7,7 +7,7 @@ import { ConfigError, StatusError } from "../../grpc/errors.ts";
 import { texts } from "../../grpc/status.ts";
 import { boundedText } from "../../observability/redaction.ts";
 
-/** What is used of a schema: zod's, of any version, and whatever else answers alike. It must answer synchronously. */
+/** What is used of a schema: zod's, of any version, and whatever else answers alike. It must be synchronous. */
 export interface MessageSchema {
   safeParse(message: unknown):
     | { readonly success: true }
@@ -36,9 +36,9 @@ export const validationSchema: z.ZodType<ValidationOptions, ValidationOptions> =
 );
 
 /** More would not help, and the answer must fit into its trailers. */
-const mostViolations = 20;
-const longestField = 128;
-const longestDescription = 256;
+const maxViolations = 20;
+const maxFieldLength = 128;
+const maxDescriptionLength = 256;
 
 /**
  * Checks each inbound message of the methods that have a schema. One that does not fit is INVALID_ARGUMENT
@@ -46,7 +46,7 @@ const longestDescription = 256;
  * at most 20 of them, shortened. zod's messages do not show values; those that you write should not either.
  *
  * The handler gets the message as it was sent, not what the schema made of it: a default or a transformation that is
- * seen on one road in and not on another would be worse than none. Schemas must be synchronous.
+ * seen on one kind of server and not on another would be worse than none. Schemas must be synchronous.
  *
  * @throws {ConfigError} for what is no schema.
  * @example
@@ -61,7 +61,7 @@ export function validation(schemas: ValidationOptions): Middleware {
       const result = byPath.get(call.method.path)?.safeParse(message);
       if (result?.success === true) return;
       if (result?.success !== false)
-        throw new ConfigError(`validation.${call.method.path}: safeParse must answer synchronously`);
+        throw new ConfigError(`validation.${call.method.path}: safeParse must be synchronous`);
       throw invalid(result.error.issues);
     },
   });
@@ -70,9 +70,9 @@ export function validation(schemas: ValidationOptions): Middleware {
 function invalid(
   issues: readonly { readonly path: readonly PropertyKey[]; readonly message: string }[],
 ): StatusError {
-  const fieldViolations = issues.slice(0, mostViolations).map(({ path, message }) => ({
-    field: boundedText(fieldPath(path), longestField),
-    description: boundedText(message, longestDescription),
+  const fieldViolations = issues.slice(0, maxViolations).map(({ path, message }) => ({
+    field: boundedText(fieldPath(path), maxFieldLength),
+    description: boundedText(message, maxDescriptionLength),
   }));
   return new StatusError(status.INVALID_ARGUMENT, texts.invalidRequest, {
     errorDetails: [{ type: "google.rpc.BadRequest", fieldViolations }],

@@ -113,7 +113,7 @@ if (what === "foreign") {
   });
 }
 const reported = (): LogLine[] =>
-  wall.lines.filter(({ msg }) => msg?.startsWith("work that a handler left behind"));
+  wall.lines.filter(({ msg }) => msg?.startsWith("background work of a handler"));
 await eventually(() => reported().length === ids.length, "a report for each call");
 // The clients' and the identity provider's sockets would keep it alive.
 process.stdout.write(`${JSON.stringify({ alive: true, told, ids, reports: reported() })}\n`, () =>

@@ -13,7 +13,7 @@ import {
 import { type Logger, pino } from "pino";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { ConfigError } from "../../../src/grpc/errors.ts";
-import { type AuditLayer, type AuditOptions, audit } from "../../../src/middleware/audit/audit.ts";
+import { type AuditMiddleware, type AuditOptions, audit } from "../../../src/middleware/audit/audit.ts";
 import type { AuditEntry } from "../../../src/middleware/audit/audit-entry.ts";
 import type { AuditFailure } from "../../../src/middleware/audit/audit-failures.ts";
 import type { AuditSink } from "../../../src/middleware/audit/audit-sink.ts";
@@ -55,15 +55,18 @@ class Recorder implements AuditSink {
   }
 }
 
-function layerWith(sink: AuditSink | readonly AuditSink[], options: Partial<AuditOptions> = {}): AuditLayer {
+function layerWith(
+  sink: AuditSink | readonly AuditSink[],
+  options: Partial<AuditOptions> = {},
+): AuditMiddleware {
   return audit({ sinks: "write" in sink ? [sink] : sink, logger: silent, ...options });
 }
 
-function end(layer: AuditLayer, call: CallOptions = {}): void {
+function end(layer: AuditMiddleware, call: CallOptions = {}): void {
   expect(layer.onEnd?.(callFrom(call), outcomeOf())).toBeUndefined();
 }
 
-function endAs(layer: AuditLayer, subject: string): void {
+function endAs(layer: AuditMiddleware, subject: string): void {
   end(layer, { principal: { ...alice, subject } });
 }
 

@@ -72,7 +72,7 @@ const written: readonly (readonly [string, AuditEntry])[] = [
       ...whole,
       delivered: false,
       reason: "why",
-      shadow: true,
+      dryRun: true,
       actor: { subject: "s", kind: "service", scheme: "mtls" },
     },
   ],

@@ -123,22 +123,22 @@ describe("allOf: options", () => {
     [
       "an allOf inside",
       { principal: anyOf(allOf({ principal: users, actor: apps })), actor: keys },
-      "allOf.principal: allOf cannot stand inside allOf: a call has one actor",
+      "allOf.principal: allOf cannot be used inside allOf: a call has one actor",
     ],
     [
       "one header for both",
       { principal: keys, actor: optional(keys) },
-      "allOf.actor: reads x-api-key, as principal does: one credential would count as both",
+      "allOf.actor: reads x-api-key, and so does principal: one credential would count as both",
     ],
     [
       "one header for both among others",
       { principal: users, actor: anyOf(apps, users) },
-      "allOf.actor: reads x-user, as principal does: one credential would count as both",
+      "allOf.actor: reads x-user, and so does principal: one credential would count as both",
     ],
     [
       "one certificate for both",
       { principal: mtls(), actor: mtls() },
-      "allOf.actor: reads the certificate, as principal does: one credential would count as both",
+      "allOf.actor: reads the certificate, and so does principal: one credential would count as both",
     ],
   ])("A6 %s is a ConfigError", (_what, options, problem) => {
     expect(() => allOf(options as Parameters<typeof allOf>[0])).toThrow(new ConfigError(problem));

@@ -175,7 +175,7 @@ describe("memoryApiKeyStore and issueApiKey", () => {
     const make = () => memoryApiKeyStore([both] as unknown as ApiKeyRecord[]);
     expect(make).toThrow(
       new ConfigError(
-        "memoryApiKeyStore.0: is key and record in one, as issueApiKey returns them; give .record",
+        "memoryApiKeyStore.0: has both key and record, as issueApiKey returns them; give .record",
       ),
     );
   });
@@ -208,7 +208,7 @@ describe("memoryApiKeyStore and issueApiKey", () => {
       const attempt = () => issueApiKey({ owner: "a", permissions: ["order:read", permission] });
       expect(attempt).toThrow(
         new ConfigError(
-          "issueApiKey.permissions.1: malformed permission, which meets no rule; write resource:action, resource:* or *",
+          "issueApiKey.permissions.1: malformed permission, which matches no rule; write resource:action, resource:* or *",
         ),
       );
     },

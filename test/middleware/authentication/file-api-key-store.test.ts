@@ -51,20 +51,20 @@ describe("fileApiKeyStore", () => {
 
   const foreign = "sk_live_0123456789abcdefghij";
   it.each<[what: string, text: string, problem: RegExp]>([
-    ["is empty", "", /is no JSON/],
-    ["is cut off", JSON.stringify([record]).slice(0, -5), /is no JSON/],
+    ["is empty", "", /is not JSON/],
+    ["is cut off", JSON.stringify([record]).slice(0, -5), /is not JSON/],
     ["is no list", JSON.stringify({ keys: [record] }), /expected a list of API key records/],
-    ["holds a key in a field of its own", JSON.stringify([{ ...record, key }]), /holds an API key/],
-    ["holds a key for an id", JSON.stringify([{ ...record, id: key }]), /holds an API key/],
-    ["holds a key among the roles", JSON.stringify([{ ...record, roles: [key] }]), /holds an API key/],
-    ["holds a key for the name of a field", JSON.stringify([{ ...record, [key]: 1 }]), /holds an API key/],
+    ["holds a key in a field of its own", JSON.stringify([{ ...record, key }]), /contains an API key/],
+    ["holds a key for an id", JSON.stringify([{ ...record, id: key }]), /contains an API key/],
+    ["holds a key among the roles", JSON.stringify([{ ...record, roles: [key] }]), /contains an API key/],
+    ["holds a key for the name of a field", JSON.stringify([{ ...record, [key]: 1 }]), /contains an API key/],
     [
       "holds a key for a digest",
       JSON.stringify([{ ...record, digest: foreign }]),
       /0\.digest: expected the SHA-256/,
     ],
     ["holds a secret field", JSON.stringify([{ ...record, secret: foreign }]), /0\.secret: unknown option/],
-    ["names nobody", JSON.stringify([{ ...record, owner: "" }]), /0\.owner: expected text/],
+    ["names nobody", JSON.stringify([{ ...record, owner: "" }]), /0\.owner: expected a string/],
     [
       "has a date that is text",
       JSON.stringify([{ ...record, expiresAt: "2030" }]),
@@ -87,9 +87,9 @@ describe("fileApiKeyStore", () => {
     const digest = createHash("sha256").update(foreign).digest("hex");
     const path = await fileWith(JSON.stringify([{ ...record, digest, owner: foreign }]));
     expect(problemsOf({ path, logger: false })).toEqual([
-      expect.stringContaining("0.owner: holds an API key"),
+      expect.stringContaining("0.owner: contains an API key"),
     ]);
-    expect(() => memoryApiKeyStore([{ ...record, id: key }])).toThrow(/0\.id: holds an API key/);
+    expect(() => memoryApiKeyStore([{ ...record, id: key }])).toThrow(/0\.id: contains an API key/);
   });
 
   it.each<[string, unknown, string]>([
@@ -124,7 +124,7 @@ describe("fileApiKeyStore", () => {
         level: 40,
         left_out: 0,
         problems: [
-          "1.permissions.1: malformed permission, which meets no rule; write resource:action, resource:* or *",
+          "1.permissions.1: malformed permission, which matches no rule; write resource:action, resource:* or *",
         ],
       }),
     ]);
@@ -149,7 +149,7 @@ describe("fileApiKeyStore", () => {
     await writeFile(path, JSON.stringify([record, next.record]));
     await eventually(() => store.find(next.record.digest), "the new key");
     expect(said("cannot be used")).toBe(1);
-    expect(said("its keys are in use now")).toBe(1);
+    expect(said("its keys are now in use")).toBe(1);
     store.close();
   });
 

@@ -549,11 +549,7 @@ describe("jwt: options", () => {
       "jwt.jwksUri: expected a URL without",
     ],
     ["a file URL", { keys: undefined, jwksUri: "file:///jwks.json" }, "jwt.jwksUri: expected https"],
-    [
-      "a time of outage without a URL",
-      { maxStaleSec: 3600 },
-      "jwt.maxStaleSec: has a meaning only with jwksUri",
-    ],
+    ["a time of outage without a URL", { maxStaleSec: 3600 }, "jwt.maxStaleSec: applies only with jwksUri"],
     [
       "no time of outage",
       { keys: undefined, jwksUri: "https://id.example/", maxStaleSec: 0 },
@@ -574,7 +570,7 @@ describe("jwt: options", () => {
     [
       "a shared secret",
       { keys: undefined, secret: "s3cret" },
-      "jwt.secret: not accepted: shared secrets (HMAC) never verify a token, because whoever verifies with a shared secret can " +
+      "jwt.secret: not accepted: shared secrets (HMAC) are never accepted, because whoever verifies with a shared secret can " +
         "also sign with it; give the issuer's public keys as keys, or its jwksUri",
     ],
     [

@@ -106,12 +106,12 @@ describe("mtls", () => {
     ["a wildcard in a URN", { roles: { "urn:*": [] } }, "mtls.roles.urn:*: "],
     ["a wildcard alone", { roles: { "*": [] } }, "mtls.roles.*: "],
     ["a wildcard inside a DNS name", { roles: { "a.*.example": [] } }, "mtls.roles.a.*.example: "],
-    ["an empty pattern", { roles: { "": [] } }, "mtls.roles: no pattern"],
+    ["an empty pattern", { roles: { "": [] } }, "mtls.roles: not a pattern"],
     ["an empty common name", { roles: { "CN=": [] } }, "mtls.roles.CN=: "],
     ["a role that is no text", { roles: { "a.example": [1] } }, "mtls.roles.a.example.0: "],
     ["an unknown key", { role: {} }, "mtls.role: unknown option"],
     ["an unknown word", { unmatched: "admit" }, "mtls.unmatched: "],
-    ["a rule that refuses everybody", { unmatched: "refuse" }, "mtls.unmatched: would refuse everybody"],
+    ["a rule that refuses everybody", { unmatched: "refuse" }, "mtls.unmatched: would refuse every caller"],
   ];
   it.each(wrong)("%s is a ConfigError", (_what, options, path) => {
     try {

@@ -134,9 +134,9 @@ describe("Z3 the access matrix", () => {
 /orders.v1.Orders/Whoami      unary          authenticated  yes          yes               yes         -             -          -           /orders.v1.Orders/Whoami
 /grpc.health.v1.Health/Check  unary          probe          yes          yes               yes         -             -          -           -
 
-yes: the role suffices by itself, inheritance included
-with permissions: it suffices together with the permissions that it does not grant
-no: it does not suffice
+yes: the role is enough, inherited roles and permissions included
+with permissions: it is enough together with the permissions that it does not grant
+no: it is not enough
 ?: decided at run time
 `);
   });
@@ -153,9 +153,9 @@ no: it does not suffice
 | /orders.v1.Orders/Whoami | unary | authenticated | yes | yes | yes |  |  |  | /orders.v1.Orders/Whoami |
 | /grpc.health.v1.Health/Check | unary | probe | yes | yes | yes |  |  |  |  |
 
-- yes: the role suffices by itself, inheritance included
-- with permissions: it suffices together with the permissions that it does not grant
-- no: it does not suffice
+- yes: the role is enough, inherited roles and permissions included
+- with permissions: it is enough together with the permissions that it does not grant
+- no: it is not enough
 - ?: decided at run time
 `);
   });
@@ -224,7 +224,7 @@ no: it does not suffice
     ).toHaveLength(3);
   });
 
-  it("allowAuthenticated: every identified caller may call everything", () => {
+  it("allowAuthenticated: every verified caller may call everything", () => {
     const { methods } = accessMatrix(orders, allowAuthenticated().compile(orders));
     expect(new Set(methods.map(({ access, rule }) => `${access} ${rule}`))).toEqual(
       new Set(["authenticated allow-authenticated"]),

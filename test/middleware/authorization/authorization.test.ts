@@ -252,7 +252,7 @@ describe("C13 a policy that reads messages", () => {
 });
 
 describe("allowAuthenticated", () => {
-  it("Z1 lets in every identified caller and no anonymous one", () => {
+  it("Z1 lets in every verified caller and no anonymous one", () => {
     const decide = (principal: Principal) =>
       allowAuthenticated().compile([get]).forMethod(get.path)?.decide(callTo(get, principal));
     expect(decide(ada)).toEqual({ effect: "allow", rule: "allow-authenticated" });

@@ -71,7 +71,7 @@ function problemsOf(options: RbacOptions, methods: readonly MethodInfo[]): reado
 }
 
 const permissionsAreNotRoles =
-  'permissions, "*" too, do not stand for roles: let the caller\'s role inherit one of them, or demand permissions';
+  'the rule demands a role, which permissions ("*" included) do not replace: let the caller\'s role inherit one of them, or demand permissions';
 
 describe("Z1 what a rule lets in", () => {
   const roles = {
@@ -127,14 +127,14 @@ describe("Z1 what a rule lets in", () => {
       { roles: ["viewer"] },
       { roles: ["Viewer"] },
       "deny",
-      'needs role viewer; roles that the policy does not know: "Viewer"',
+      'needs role viewer; unknown roles: "Viewer"',
     ],
     [
       "not a role that the policy does not know",
       { roles: ["viewer"] },
       { roles: ["root"] },
       "deny",
-      'needs role viewer; roles that the policy does not know: "root"',
+      'needs role viewer; unknown roles: "root"',
     ],
     [
       "a role named like a property of every object",
@@ -148,7 +148,7 @@ describe("Z1 what a rule lets in", () => {
       { roles: ["viewer"] },
       { roles: ["toString", "__proto__"] },
       "deny",
-      'needs role viewer; roles that the policy does not know: "toString", "__proto__"',
+      'needs role viewer; unknown roles: "toString", "__proto__"',
     ],
     ["a permission from a role", { permissions: ["order:read"] }, { roles: ["viewer"] }, "allow", undefined],
     [
@@ -272,7 +272,7 @@ describe("Z1 what a rule lets in", () => {
       "deny",
       "needs role admin",
     ],
-    ["every identified caller where `authenticated`", "authenticated", {}, "allow", undefined],
+    ["every verified caller where `authenticated`", "authenticated", {}, "allow", undefined],
     ["everybody where `public`", "public", {}, "allow", undefined],
   ];
   it.each(cases)("Z1 lets in: %s", (_, one, caller, effect, reason) => {
@@ -405,14 +405,14 @@ describe("Z2 what does not fit is found at start-up", () => {
       { rules: { "orders.v1.Orders/Ping": "public", "/*": "authenticated" } },
       all,
       [
-        'orders.v1.Orders/Ping: not a rule path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*; did you mean "/orders.v1.Orders/Ping"?',
+        'orders.v1.Orders/Ping: not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*; did you mean "/orders.v1.Orders/Ping"?',
       ],
     ],
     [
       "a wildcard in the middle",
       { rules: { "/orders.*.Orders/Ping": "authenticated", "/*": "authenticated" } },
       [bare],
-      ["/orders.*.Orders/Ping: not a rule path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*"],
+      ["/orders.*.Orders/Ping: not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*"],
     ],
     [
       "a method far from every name",
@@ -458,7 +458,7 @@ describe("Z2 what does not fit is found at start-up", () => {
       "a role that inherits itself",
       { roles: { admin: { inherits: ["admin"] } }, rules: { "/*": "authenticated" } },
       all,
-      ["roles.admin.inherits: roles inherit in a circle: admin -> admin"],
+      ["roles.admin.inherits: roles inherit from each other in a circle: admin -> admin"],
     ],
     [
       "a circle of three, told once",
@@ -472,7 +472,7 @@ describe("Z2 what does not fit is found at start-up", () => {
         rules: { "/*": "authenticated" },
       },
       all,
-      ["roles.a.inherits: roles inherit in a circle: a -> b -> c -> a"],
+      ["roles.a.inherits: roles inherit from each other in a circle: a -> b -> c -> a"],
     ],
     [
       "malformed permissions of a role",
@@ -557,12 +557,10 @@ describe("Z2 what does not fit is found at start-up", () => {
     expect(problemsOf({ rules }, [get, ...probes])).toEqual([]);
     expect(
       problemsOf({ rules: { ...rules, "/grpc.health.v1.Health/Check": "authenticated" } }, [get, ...probes]),
-    ).toEqual(["/grpc.health.v1.Health/Check: health probes are open to everybody; take this rule out"]);
+    ).toEqual(["/grpc.health.v1.Health/Check: health probes need no credentials; remove this rule"]);
     expect(
       problemsOf({ rules: { ...rules, "/grpc.health.v1.Health/*": "authenticated" } }, [get, ...probes]),
-    ).toEqual([
-      "/grpc.health.v1.Health/*: covers only health probes, which are open to everybody; take it out",
-    ]);
+    ).toEqual(["/grpc.health.v1.Health/*: covers only health probes, which need no credentials; remove it"]);
   });
 });
 
@@ -585,7 +583,7 @@ describe("Z1 a rule about the actor", () => {
     return decision.effect === "allow" ? "allow" : `deny: ${decision.reason}`;
   }
 
-  const noActor = "deny: needs an actor: an application that speaks for the caller";
+  const noActor = "deny: needs an actor: an application that calls for the user (allOf)";
   const cases: readonly [rule: Rule, actor: Principal | undefined, expected: string][] = [
     [{ actor: "any" }, undefined, noActor],
     [{ actor: "any" }, anonymousPrincipal, noActor],
@@ -610,7 +608,7 @@ describe("Z1 a rule about the actor", () => {
   });
 
   it("Z1 an actor does not stand in for a principal", () => {
-    expect(effect({ actor: "any" }, shop, anonymousPrincipal)).toBe("deny: needs an identified caller");
+    expect(effect({ actor: "any" }, shop, anonymousPrincipal)).toBe("deny: needs a verified caller");
   });
 
   it.each<[Rule, readonly string[]]>([
@@ -640,17 +638,17 @@ describe("Z1 options of the wrong shape are refused when they are handed in", ()
     [
       "public on a service",
       { rules: { "/a.B/*": "public" } },
-      "rbac.rules./a.B/*: public is never said of a wildcard",
+      'rbac.rules./a.B/*: "public" is not allowed on a wildcard path',
     ],
     [
       "public on a package",
       { rules: { "/a.*": "public" } },
-      "rbac.rules./a.*: public is never said of a wildcard",
+      'rbac.rules./a.*: "public" is not allowed on a wildcard path',
     ],
     [
       "public on everything",
       { rules: { "/*": "public" } },
-      "rbac.rules./*: public is never said of a wildcard",
+      'rbac.rules./*: "public" is not allowed on a wildcard path',
     ],
     [
       "an empty rule",

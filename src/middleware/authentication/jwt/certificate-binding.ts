@@ -24,7 +24,8 @@ export function boundCertificate(
   if (rule === "ignore") return undefined;
   const confirmation = Object.hasOwn(claims, "cnf") ? claims["cnf"] : undefined;
   if (confirmation === undefined) {
-    if (rule === "require") throw invalid("the token is not bound to a certificate (cnf), and must be");
+    if (rule === "require")
+      throw invalid('the token is not bound to a certificate (cnf), and certificateBound is "require"');
     return undefined;
   }
   if (!isObject(confirmation)) throw invalid("cnf is not an object");

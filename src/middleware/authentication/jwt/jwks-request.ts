@@ -28,7 +28,7 @@ export async function requestJwks(uri: URL, onConnect: () => void): Promise<Jwks
     const response = await answerFrom(uri, signal, onConnect);
     return { keys: keysOf(await readBody(response)), maxAgeMs: maxAgeOf(response.headers["cache-control"]) };
   } catch (cause) {
-    if (signal.aborted) throw new Error(`no whole answer within ${timeoutMs} ms`, { cause });
+    if (signal.aborted) throw new Error(`no complete answer within ${timeoutMs} ms`, { cause });
     throw cause;
   }
 }

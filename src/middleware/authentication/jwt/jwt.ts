@@ -139,7 +139,7 @@ interface JwtSettings {
   readonly cache: { readonly maxEntries: number; readonly maxAgeSec: number };
 }
 
-const text = z.string().min(1, "expected text that is not empty");
+const text = z.string().min(1, "expected a string that is not empty");
 
 const claimPath = text.refine(
   (path) => parseClaimPath(path) !== undefined,
@@ -163,7 +163,7 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
     maxStaleSec: z.number().min(60).max(2_592_000).default(86_400),
     keys: z.unknown().optional(),
     secret: refused(
-      `shared secrets (HMAC) never verify a token, because ${sharedSecret}; give the issuer's public keys as keys, or its jwksUri`,
+      `shared secrets (HMAC) are never accepted, because ${sharedSecret}; give the issuer's public keys as keys, or its jwksUri`,
     ),
     algorithms: z
       .array(z.enum(signatureAlgorithms, { error: ({ input }) => hmacAdvice(input) }))
@@ -221,7 +221,7 @@ const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
 export function jwt(options: JwtOptions): Authenticator {
   const parsed = parseOptions(jwtSchema, options, "jwt");
   if (parsed.jwksUri === undefined && options.maxStaleSec !== undefined)
-    throw new ConfigError("jwt.maxStaleSec: has a meaning only with jwksUri; keys that are given stay");
+    throw new ConfigError("jwt.maxStaleSec: applies only with jwksUri; keys that you give do not expire");
   const keys =
     parsed.jwksUri === undefined
       ? fixedKeys(importKeys(parsed.keys))
@@ -294,7 +294,7 @@ class JwtAuthenticator implements Authenticator {
   explain(call: CallContext): string | undefined {
     const token = bearerToken(call);
     // The redaction takes whatever stands behind the word Bearer for a token.
-    if (token === undefined) return "it has no token of a fit length behind the scheme Bearer";
+    if (token === undefined) return "there is no token, or one that is too long, after the scheme Bearer";
     if (token.unverified === undefined) return "the token is not a signed JSON Web Token";
     return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.issuer)}`;
   }
@@ -358,7 +358,7 @@ class JwtAuthenticator implements Authenticator {
     const { isRevoked } = this.#rules;
     if (isRevoked === undefined) return verified.identity;
     const revoked = isRevoked(verified.identity.principal.claims);
-    if (isThenable(revoked)) return admitLater(revoked, verified);
+    if (isThenable(revoked)) return admitAsync(revoked, verified);
     refuseRevoked(revoked);
     return verified.identity;
   }
@@ -378,10 +378,10 @@ const reasons: Readonly<Record<NotVerified, string>> = {
 function refuseRevoked(revoked: boolean): void {
   if (revoked === false) return;
   if (revoked === true) throw invalid("the token is revoked");
-  throw new TypeError("jwt.isRevoked answered neither true nor false");
+  throw new TypeError("jwt.isRevoked returned neither true nor false");
 }
 
-async function admitLater(revoked: Promise<boolean>, { identity }: VerifiedToken): Promise<Identity> {
+async function admitAsync(revoked: Promise<boolean>, { identity }: VerifiedToken): Promise<Identity> {
   refuseRevoked(await revoked);
   return identity;
 }

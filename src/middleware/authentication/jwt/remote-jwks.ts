@@ -116,9 +116,14 @@ class RemoteJwks implements KeySource {
     if (this.#failure !== undefined && this.#justFailed(now)) throw this.#outOfReach(this.#failure.error);
     const isDue = this.#answer === undefined || now - this.#answer.requestedAt >= this.#answer.maxAgeMs;
     if (!isDue && !this.#unknownKeys.take(now)) {
-      this.#log(call, "warn", {}, "tokens name unknown keys more often than the issuer's keys are fetched");
+      this.#log(
+        call,
+        "warn",
+        {},
+        "too many tokens name unknown keys; the issuer's keys are not fetched for each of them",
+      );
       throw new Error(
-        `the token's key (kid, alg) is not known yet, and the keys at ${this.#uri.origin} were fetched too often just now`,
+        `the token's key (kid, alg) is not known yet, and the keys at ${this.#uri.origin} were fetched too often recently`,
       );
     }
     return this.#begin(call);
@@ -133,7 +138,7 @@ class RemoteJwks implements KeySource {
   }
 
   #outOfReach(cause: Error): Error {
-    return new Error(`the keys at ${this.#uri.origin} are out of reach`, { cause });
+    return new Error(`the keys at ${this.#uri.origin} cannot be fetched`, { cause });
   }
 
   #begin(call: CallContext): Promise<void> {
@@ -164,7 +169,7 @@ class RemoteJwks implements KeySource {
   #consequence(now: number): string {
     if (this.#answer === undefined) return "the issuer's keys could not be fetched, and none are cached";
     return now - this.#answer.requestedAt < this.#maxStaleMs
-      ? "the issuer's keys could not be fetched; the last good ones serve until maxStaleSec"
+      ? "the issuer's keys could not be fetched; the last good ones are used until maxStaleSec"
       : "the issuer's keys could not be fetched, and the last good ones are older than maxStaleSec";
   }
 
@@ -192,7 +197,7 @@ class RemoteJwks implements KeySource {
   #reportIgnored(ignored: readonly string[], call: CallContext): void {
     const text = ignored.join("; ");
     if (text !== "" && text !== this.#reportedIgnored) {
-      call.log.info({ jwks: this.#place, ignored }, "keys of the issuer's JWK Set are ignored");
+      call.log.info({ jwks: this.#place, ignored }, "unusable keys of the issuer's JWK Set are ignored");
     }
     this.#reportedIgnored = text;
   }

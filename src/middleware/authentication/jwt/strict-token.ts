@@ -53,7 +53,8 @@ export function checkHeader(
   { types, typeRequired }: HeaderRules,
 ): string | undefined {
   // RFC 7515 section 4.1.11: an extension marked critical must be understood, and none is.
-  if (Object.hasOwn(header, "crit")) throw invalid("the token's header has critical extensions (crit)");
+  if (Object.hasOwn(header, "crit"))
+    throw invalid("the token's header has critical extensions (crit), which are not supported");
   const { kid, typ } = header;
   if (kid !== undefined && typeof kid !== "string") throw invalid("kid is not text");
   if (typ === undefined && !typeRequired) return kid;

@@ -22,7 +22,7 @@ interface Entry {
 
 const lookups = observed("counter", "palisade.token_cache.lookups", {
   unit: "{lookup}",
-  description: "Tokens looked for among those whose signature verified already",
+  description: "Lookups in the cache of verified tokens",
 });
 const hits = lookups({ "palisade.result": "hit" });
 const misses = lookups({ "palisade.result": "miss" });

@@ -43,7 +43,7 @@ const maxSeconds = 8.64e12;
 
 /** Throws `CredentialError` where a claim is missing or wrong. `claims` is frozen and becomes the principal's. */
 export function readClaims(claims: Claims, rules: ClaimRules): TokenFacts {
-  if (!isAudience(claims["aud"])) throw invalid("aud is neither text nor a list of texts");
+  if (!isAudience(claims["aud"])) throw invalid("aud is neither a string nor a list of strings");
   const boundTo = boundCertificate(claims, rules.certificateBound);
   for (const path of rules.requiredClaims) {
     if (readClaim(claims, path) === undefined) throw invalid(`the required claim ${path.text} is missing`);
@@ -62,8 +62,7 @@ export function readClaims(claims: Claims, rules: ClaimRules): TokenFacts {
 export function checkTimes(times: TokenTimes, now: number): void {
   // protection: expiry
   if (now >= times.endsAt) throw new CredentialError("expired", "the token has expired");
-  if (now < times.notBefore)
-    throw invalid("the token is not valid yet (nbf, or iat where its age is limited)");
+  if (now < times.notBefore) throw invalid("the token is not valid yet (nbf, or iat with maxTokenAgeSec)");
 }
 
 function readTimes(
@@ -75,7 +74,7 @@ function readTimes(
   let start = notBefore ?? 0;
   let end = expires;
   if (maxTokenAgeSec !== undefined) {
-    if (issued === undefined) throw invalid("iat is missing, and the token's age is limited");
+    if (issued === undefined) throw invalid("iat is missing, and maxTokenAgeSec needs it");
     start = Math.max(start, issued);
     end = Math.min(end, issued + maxTokenAgeSec);
   }
@@ -91,26 +90,26 @@ function isAudience(aud: unknown): boolean {
 /** Why the token is not for this service, for the log. */
 export function audienceProblem(aud: unknown, accepted: ReadonlySet<string>): string {
   const ours = [...accepted].map((audience) => JSON.stringify(audience)).join(", ");
-  return `the token's audience (aud) is ${shownClaim(aud)}, not ${boundedText(ours, longestShown)}`;
+  return `the token's audience (aud) is ${shownClaim(aud)}, not ${boundedText(ours, maxShownLength)}`;
 }
 
 /** Whoever made the token may write anything there. */
-const longestShown = 128;
+const maxShownLength = 128;
 /** Of a list: more never fit. */
-const mostShown = longestShown / 2;
+const maxShown = maxShownLength / 2;
 
 /**
  * A claim as a reason may show it: text, numbers, or a list of them. What is nested in it is named and not shown, however
  * deep it is. Not for a claim that holds a secret, or data of whoever the token is about.
  */
 export function shownClaim(value: unknown): string {
-  if (!Array.isArray(value)) return boundedText(shownValue(value), longestShown);
-  return boundedText(`[${value.slice(0, mostShown).map(shownValue).join(",")}]`, longestShown);
+  if (!Array.isArray(value)) return boundedText(shownValue(value), maxShownLength);
+  return boundedText(`[${value.slice(0, maxShown).map(shownValue).join(",")}]`, maxShownLength);
 }
 
 function shownValue(value: unknown): string {
   if (value === undefined) return "missing";
-  if (typeof value === "string") return JSON.stringify(value.slice(0, longestShown));
+  if (typeof value === "string") return JSON.stringify(value.slice(0, maxShownLength));
   if (typeof value !== "object" || value === null) return String(value);
   return Array.isArray(value) ? "an array" : "an object";
 }
@@ -152,7 +151,7 @@ function isClientItself(claims: Claims, subject: string): boolean {
 function readText(claims: Claims, path: ClaimPath): string | undefined {
   const value = readClaim(claims, path);
   if (value === undefined) return undefined;
-  if (typeof value !== "string" || value === "") throw invalid(`${path.text} is not text, or empty`);
+  if (typeof value !== "string" || value === "") throw invalid(`${path.text} is empty or not a string`);
   // Half a surrogate pair has no UTF-8 form: two such names would look the same wherever they are written down.
   if (!value.isWellFormed()) throw invalid(`${path.text} is not well-formed Unicode`);
   return value;

@@ -1,4 +1,5 @@
 // The signature and the claims of a token, verified by jose with the keys of its issuer (RFC 7515, RFC 7519).
+import type { webcrypto } from "node:crypto";
 import { CredentialError } from "../../../grpc/errors.ts";
 import { type CryptoKey, type JWTVerifyGetKey, type JWTVerifyOptions, jose } from "../jose.ts";
 import { isObject } from "./json-object.ts";
@@ -68,7 +69,7 @@ export class TokenVerifier {
 
   /** jose's error gives the keys that may have signed the token. */
   async #verifyWithEach(token: string, candidates: unknown): Promise<TokenFacts | NotVerified> {
-    if (!isIterableLater(candidates)) throw candidates;
+    if (!isAsyncIterable(candidates)) throw candidates;
     let tried = 0;
     for await (const key of candidates) {
       const verified = await this.#verifyWith(token, () => key);
@@ -118,17 +119,20 @@ export class TokenVerifier {
  * left out: one token would have two texts.
  */
 function hasWholeSignature(token: string, key: CryptoKey | Uint8Array): boolean {
-  const modulusLength = "algorithm" in key && "modulusLength" in key.algorithm && key.algorithm.modulusLength;
-  if (typeof modulusLength !== "number") return true;
+  if (!("algorithm" in key) || !isRsa(key.algorithm)) return true;
   const characters = token.length - token.lastIndexOf(".") - 1;
-  return characters === Math.ceil((Math.ceil(modulusLength / 8) * 4) / 3);
+  return characters === Math.ceil((Math.ceil(key.algorithm.modulusLength / 8) * 4) / 3);
+}
+
+function isRsa(algorithm: webcrypto.KeyAlgorithm): algorithm is webcrypto.RsaKeyAlgorithm {
+  return algorithm.name.startsWith("RSA");
 }
 
 function codeOf(error: unknown): unknown {
   return isObject(error) ? error["code"] : undefined;
 }
 
-function isIterableLater(value: unknown): value is AsyncIterable<CryptoKey> {
+function isAsyncIterable(value: unknown): value is AsyncIterable<CryptoKey> {
   return typeof value === "object" && value !== null && Symbol.asyncIterator in value;
 }
 

@@ -1,4 +1,4 @@
-// Layers of one's own (C7): checked where they are handed in, because a hook with a misspelt name would protect nothing.
+// The application's own middleware, checked where it is handed in, because a hook with a misspelt name would protect nothing.
 import { z } from "zod";
 import type { Middleware } from "../chain/middleware.ts";
 import { didYouMean } from "../config/nearest-name.ts";
@@ -6,7 +6,7 @@ import { didYouMean } from "../config/nearest-name.ts";
 const hooks = ["appliesTo", "needsMessage", "onCall", "onRequest", "confirm", "onResponse", "onEnd"] as const;
 const known: ReadonlySet<string> = new Set(hooks);
 
-/** The names of the server's own layers: in logs, metrics and audit a name stands for one layer. */
+/** The names of the server's own middleware: in logs, metrics and audit a name stands for one middleware. */
 const takenNames: ReadonlySet<string> = new Set([
   "logging",
   "metrics",
@@ -27,15 +27,15 @@ const takenNames: ReadonlySet<string> = new Set([
   "method",
 ]);
 
-/** What is wrong with a layer, or undefined. */
-function layerProblem(value: unknown): string | undefined {
+/** What is wrong with a middleware, or undefined. */
+function middlewareProblem(value: unknown): string | undefined {
   if (typeof value !== "object" || value === null)
-    return 'must be a layer, such as { name: "quota", onCall(call) { … } }';
+    return 'must be a middleware, such as { name: "quota", onCall(call) { … } }';
   const name: unknown = Reflect.get(value, "name");
   if (typeof name !== "string" || !/^[\w.:-]{1,64}$/.test(name))
     return "name: must be 1 to 64 letters, digits or any of . : _ -";
-  const watches: unknown = Reflect.get(value, "watches");
-  if (watches !== undefined && typeof watches !== "boolean") return "watches: must be true or false";
+  const observes: unknown = Reflect.get(value, "observes");
+  if (observes !== undefined && typeof observes !== "boolean") return "observes: must be true or false";
   for (const hook of hooks) {
     const member: unknown = Reflect.get(value, hook);
     if (member !== undefined && typeof member !== "function") return `${hook}: must be a function`;
@@ -50,33 +50,33 @@ function layerProblem(value: unknown): string | undefined {
     : "has none of the hooks onCall, onRequest, onResponse, onEnd";
 }
 
-const layerSchema: z.ZodType<Middleware> = z.custom<Middleware>().superRefine((value, context) => {
-  const problem = layerProblem(value);
+const middlewareSchema: z.ZodType<Middleware> = z.custom<Middleware>().superRefine((value, context) => {
+  const problem = middlewareProblem(value);
   if (problem !== undefined) context.addIssue({ code: "custom", message: problem });
 });
 
-/** Any layers, the library's own among them: what `toInterceptor` takes. */
-export const layersSchema: z.ZodType<readonly Middleware[]> = z
-  .array(layerSchema)
-  .superRefine((layers, context) => {
+/** Any middleware, the library's own among them: what `toInterceptor` takes. */
+export const middlewareListSchema: z.ZodType<readonly Middleware[]> = z
+  .array(middlewareSchema)
+  .superRefine((chain, context) => {
     const seen = new Set<unknown>();
-    layers.forEach((layer, i) => {
-      const name: unknown = layer?.name;
+    chain.forEach((middleware, i) => {
+      const name: unknown = middleware?.name;
       if (seen.has(name))
-        context.addIssue({ code: "custom", path: [i, "name"], message: `"${String(name)}" is there twice` });
+        context.addIssue({ code: "custom", path: [i, "name"], message: `"${String(name)}" is used twice` });
       seen.add(name);
     });
   });
 
 /** The shape of `middleware`. */
-export const ownLayersSchema: z.ZodType<readonly Middleware[]> = layersSchema.superRefine(
-  (layers, context) => {
-    layers.forEach((layer, i) => {
-      if (takenNames.has(layer?.name))
+export const ownMiddlewareSchema: z.ZodType<readonly Middleware[]> = middlewareListSchema.superRefine(
+  (chain, context) => {
+    chain.forEach((middleware, i) => {
+      if (takenNames.has(middleware?.name))
         context.addIssue({
           code: "custom",
           path: [i, "name"],
-          message: `"${layer.name}" is the name of one of the server's own layers`,
+          message: `"${middleware.name}" is the name of one of the server's own middleware`,
         });
     });
   },

@@ -40,7 +40,7 @@ const broken: Authorizer = {
   }),
 };
 
-describe.each(kinds)("Z10 shadow mode, %s calls", (kind) => {
+describe.each(kinds)("Z10 a dry run, %s calls", (kind) => {
   it("Z10 a denial is logged and audited, and the call goes on", async () => {
     await using wall = await secured({ authorization: otherPolicy, enforce: { authorization: false } });
     const told = await invoke(wall.client(), kind, { metadata: await wall.authorized() });
@@ -49,25 +49,25 @@ describe.each(kinds)("Z10 shadow mode, %s calls", (kind) => {
     expect(await wall.callLine(() => true)).toMatchObject({
       grpc_code: "OK",
       principal: "ada",
-      shadow_refusal: "authorization: permission denied",
+      dry_run_refusal: "authorization: permission denied",
       rule: "/test.v1.Kinds/*",
     });
     expect(await wall.auditEntry(() => true)).toMatchObject({
       status: "OK",
       decision: "deny",
-      shadow: true,
+      dryRun: true,
       rule: "/test.v1.Kinds/*",
     });
   });
 
-  it("Z10 what the policy allows is no shadow, and callers are authenticated all the same", async () => {
+  it("Z10 what the policy allows is not recorded as a refusal, and callers are authenticated all the same", async () => {
     await using wall = await secured({ enforce: { authorization: false } });
     expect(await invoke(wall.client(), kind, { metadata: await wall.authorized() })).toMatchObject({
       name: "OK",
     });
     const entry = await wall.auditEntry(({ status }) => status === "OK");
     expect(entry).toMatchObject({ decision: "allow" });
-    expect(entry).not.toHaveProperty("shadow");
+    expect(entry).not.toHaveProperty("dryRun");
     expect(await invoke(wall.client(), kind, {})).toMatchObject({ name: "UNAUTHENTICATED" });
   });
 
@@ -78,7 +78,7 @@ describe.each(kinds)("Z10 shadow mode, %s calls", (kind) => {
     expect(told).toMatchObject({ name: "OK" });
     expect(await wall.auditEntry(() => true)).toMatchObject({
       decision: "deny",
-      shadow: true,
+      dryRun: true,
       rule: "by-message",
     });
   });
@@ -90,7 +90,7 @@ describe.each(kinds)("Z10 shadow mode, %s calls", (kind) => {
     });
     expect(await wall.auditEntry(() => true)).toMatchObject({
       decision: "deny",
-      shadow: true,
+      dryRun: true,
       rule: "policy failed",
     });
   });
@@ -104,19 +104,19 @@ describe.each(kinds)("Z10 shadow mode, %s calls", (kind) => {
     const metadata = await wall.authorized();
     for (let i = 0; i < 2; i++)
       expect(await invoke(client, kind, { metadata })).toMatchObject({ name: "OK" });
-    expect(await wall.auditEntry(({ shadow }) => shadow === true)).toMatchObject({
+    expect(await wall.auditEntry(({ dryRun }) => dryRun === true)).toMatchObject({
       decision: "deny",
       rule: "peer-rate-limit",
       reason: "rate limit exceeded",
       status: "OK",
     });
-    expect(await wall.callLine((line) => line["shadow_refusal"] !== undefined)).toMatchObject({
-      shadow_refusal: "peer-rate-limit: rate limit exceeded",
+    expect(await wall.callLine((line) => line["dry_run_refusal"] !== undefined)).toMatchObject({
+      dry_run_refusal: "peer-rate-limit: rate limit exceeded",
     });
   });
 });
 
-describe("Z10 what shadow mode leaves alone", () => {
+describe("Z10 what a dry run leaves alone", () => {
   it("Z10 the health service's own rule is enforced", async () => {
     await using wall = await secured({ enforce: { authorization: false } });
     const told = await invoke(wall.client(), "unary", { path: "/grpc.health.v1.Health/List", metadata: {} });

@@ -1,13 +1,13 @@
-// The one place that knows the order of the layers (C1). It reads like the list in the README.
+// The one place that knows the order of the middleware. It reads like the list in the README.
 
 import type { Middleware } from "../chain/middleware.ts";
 import type { MethodInfo } from "../grpc/method.ts";
-import type { AuditLayer } from "../middleware/audit/audit.ts";
+import type { AuditMiddleware } from "../middleware/audit/audit.ts";
 import { authenticationWatchedBy } from "../middleware/authentication/authentication.ts";
 import { PresentedCredentials } from "../middleware/authentication/presented-credentials.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { type DeadlineLimits, deadline } from "../middleware/deadline/deadline.ts";
-import type { LoggingLayer } from "../middleware/logging/logging.ts";
+import type { LoggingMiddleware } from "../middleware/logging/logging.ts";
 import { metadataLimit } from "../middleware/metadata-limit/metadata-limit.ts";
 import { metrics } from "../middleware/metrics/metrics.ts";
 import {
@@ -17,22 +17,22 @@ import {
 import {
   type Limiters,
   type MethodRateLimits,
-  messageLayer,
+  messageMiddleware,
   methodLimiters,
   newLimiters,
-  peerLayer,
-  principalLayer,
+  peerMiddleware,
+  principalMiddleware,
 } from "../middleware/rate-limit/rate-limit.ts";
 import { tracing } from "../middleware/tracing/tracing.ts";
 import { validation } from "../middleware/validation/validation.ts";
 import { forwardedCertificateCheck } from "./forwarded-certificate-of-calls.ts";
 import type { MethodOptions, MethodOverrides } from "./method-overrides.ts";
-import type { LayerSettings } from "./server-options.ts";
+import type { ChainSettings } from "./server-options.ts";
 
-export interface LayerParts {
-  readonly settings: LayerSettings;
-  readonly logging: LoggingLayer | undefined;
-  readonly audit: AuditLayer | undefined;
+export interface ChainParts {
+  readonly settings: ChainSettings;
+  readonly logging: LoggingMiddleware | undefined;
+  readonly audit: AuditMiddleware | undefined;
   /** Counts for the addresses that stay far over their limit; undefined where connections are not ours. */
   readonly flooding?: Middleware | undefined;
   readonly policy: PolicyHolder;
@@ -43,7 +43,7 @@ export interface LayerParts {
   readonly behindMesh: boolean;
 }
 
-export function layersOf(parts: LayerParts): readonly Middleware[] {
+export function middlewareInOrder(parts: ChainParts): readonly Middleware[] {
   const { settings, logging, audit, flooding, policy, isApplications, overrides, behindMesh } = parts;
   const { enforce } = settings;
   const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
@@ -56,7 +56,9 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     ...(logging === undefined ? [] : [logging]),
     ...(settings.metrics ? [metrics()] : []),
     // protection: audit
-    ...(audit === undefined ? [] : overrides.layersFor("audit", (own) => (own === false ? nothing : audit))),
+    ...(audit === undefined
+      ? []
+      : overrides.middlewareFor("audit", (own) => (own === false ? nothing : audit))),
     ...(flooding === undefined ? [] : [flooding]),
     // They refuse.
     // First: of a call that is too large the forwarded certificate was not read.
@@ -64,10 +66,10 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
     metadataLimit({ maxMetadataBytes: settings.limits.maxMetadataBytes }),
     ...(behindMesh ? [forwardedCertificateCheck()] : []),
     // protection: deadline
-    ...overrides.layersFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
+    ...overrides.middlewareFor("deadline", (own) => deadline(ownDeadline(settings.deadline, own))),
     // protection: peer-rate-limit
-    ...overrides.layersFor("rateLimit", (own, path) =>
-      peerLayer(limitersFor(own, path), failures?.askMeanwhile),
+    ...overrides.middlewareFor("rateLimit", (own, path) =>
+      peerMiddleware(limitersFor(own, path), failures?.askMeanwhile),
     ),
     // protection: failed-authentication
     ...(failures === undefined ? [] : [failures.middleware]),
@@ -76,21 +78,21 @@ export function layersOf(parts: LayerParts): readonly Middleware[] {
       callsOutliveCredentials: settings.callsOutliveCredentials,
     }),
     // protection: principal-limits
-    ...overrides.layersFor("rateLimit", (own, path) => principalLayer(limitersFor(own, path))),
+    ...overrides.middlewareFor("rateLimit", (own, path) => principalMiddleware(limitersFor(own, path))),
     // protection: authorization
     authorizationBy(policy, {
       enforces: (method) => /* protection: built-in-rules */ enforce.authorization || !isApplications(method),
       presents: (call) => settings.authentication.presents(call),
     }),
-    ...overrides.layersFor("rateLimit", (own, path) => messageLayer(limitersFor(own, path))),
+    ...overrides.middlewareFor("rateLimit", (own, path) => messageMiddleware(limitersFor(own, path))),
     // protection: validation
     validation(settings.validation),
-    // Layers of the application's own.
+    // Middleware of the application's own.
     ...settings.middleware,
   ];
 }
 
-/** Takes the place of a layer that a method does without. */
+/** Takes the place of a middleware that a method does without. */
 const nothing: Middleware = Object.freeze<Middleware>({ name: "nothing", appliesTo: () => false });
 
 function ownDeadline(general: DeadlineLimits, own: MethodOptions["deadline"]): DeadlineLimits {
@@ -102,7 +104,7 @@ function ownDeadline(general: DeadlineLimits, own: MethodOptions["deadline"]): D
 }
 
 function failedAuthentication(
-  { settings: { rateLimit, authentication }, behindMesh }: LayerParts,
+  { settings: { rateLimit, authentication }, behindMesh }: ChainParts,
   { enforcement, store }: Limiters,
 ): FailedAuthenticationLimit | undefined {
   if (rateLimit.failedAuthentication === false) return undefined;
