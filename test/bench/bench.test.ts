@@ -92,12 +92,13 @@ describe("the whole instrument", () => {
       ...facts.filter(({ atMost }) => atMost !== undefined).map(({ atMost }) => `${name} ${atMost}`),
     ]);
     expect(barred).toEqual([
+      'unary-64 cpuUs {"atMost":1.4}',
       'unary-64 cpuUs {"atMost":1}',
-      'unary-64 cpuUs {"atMost":1.15}',
+      'unary-64 cpuUs {"atMost":1.25}',
       'unary-64 cpuUs {"atLeast":2.2}',
       'server-stream cpuUs {"atMost":0.22}',
       'bidi-stream cpuUs {"atMost":0.95}',
-      'new-tokens cpuUs {"atMost":1}',
+      'new-tokens cpuUs {"atMost":1.3}',
       "memory 1.1",
       "memory 1.05",
       "memory 1.1",
