@@ -48,7 +48,7 @@ const rows: readonly Row[] = [
   ["A1", "audience", "...{}", "server/authentication"],
   ["A1", "expiry", "", "middleware/authentication/jwt"],
   ["A2", "key-still-there", "false", "middleware/authentication/jwks"],
-  ["A2", "issuer-certificate", "false", "middleware/authentication/jwks-request"],
+  ["A2", "issuer-certificate", "false", "middleware/authentication/issuer-request"],
   ["A3", "revoked-key", "false", "middleware/authentication/api-key"],
   ["A6", "unclaimed-credentials", "", "server/authentication"],
   ["A7", "certificate-bound", "", "server/identity"],

@@ -13,7 +13,7 @@ import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import { addressKey } from "../grpc/peer-key.ts";
 import { type AuditMiddleware, audit } from "../middleware/audit/audit.ts";
-import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
+import { closeAuthenticator, warmUpAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
@@ -319,6 +319,7 @@ class PalisadeServer implements SecureServer {
   }
 
   async #bindAll(addresses: readonly string[]): Promise<number> {
+    await warmUpAuthenticator(this.#settings.authentication, this.#logger);
     await this.#healthPorts?.open();
     let first: number | undefined;
     for (const address of addresses) {

@@ -37,7 +37,7 @@ export interface SignOptions {
 }
 
 /**
- * How the endpoint answers: as it should; with 503; with something that is no JSON; by closing the connection; or not
+ * How its endpoints answer: as it should; with 503; with something that is no JSON; by closing the connection; or not
  * at all, until it is told to behave otherwise.
  */
 export type TokenIssuerBehaviour = "up" | "unavailable" | "garbage" | "disconnect" | "hang";
@@ -115,11 +115,12 @@ interface SigningKey {
 }
 
 /**
- * Starts an identity provider on 127.0.0.1, on a free port. Close it, or declare it with `await using`.
+ * Starts an identity provider on 127.0.0.1, on a free port, whose keys are found by discovery (OpenID Connect Discovery 1.0).
+ * Close it, or declare it with `await using`.
  *
  * @example
  * const issuer = await createTokenIssuer();
- * const authentication = jwt({ issuer: issuer.issuer, audience: issuer.audience, jwksUri: issuer.jwksUri });
+ * const authentication = jwt({ issuer: issuer.issuer, audience: issuer.audience });
  * const token = await issuer.sign({ sub: "alice", roles: ["admin"] });
  * await issuer.close();
  */
@@ -129,6 +130,12 @@ export async function createTokenIssuer(options: TokenIssuerOptions = {}): Promi
   await issuer.rotate();
   await issuer.start(settings.issuer);
   return issuer;
+}
+
+/** A request, and what it is answered with when the issuer is up. */
+interface Asked {
+  readonly response: ServerResponse;
+  readonly document: () => unknown;
 }
 
 class LocalTokenIssuer implements TokenIssuer {
@@ -141,7 +148,12 @@ class LocalTokenIssuer implements TokenIssuer {
   #generation = 0;
   #jwksRequests = 0;
   #behaviour: TokenIssuerBehaviour = "up";
-  #hanging: ServerResponse[] = [];
+  #hanging: Asked[] = [];
+  /** By path. */
+  readonly #documents: ReadonlyMap<string, () => unknown> = new Map<string, () => unknown>([
+    ["/jwks", () => this.jwks()],
+    ["/.well-known/openid-configuration", () => ({ issuer: this.#issuer, jwks_uri: this.jwksUri })],
+  ]);
 
   constructor(algorithmsInUse: readonly TokenAlgorithm[], audience: string) {
     this.#algorithms = algorithmsInUse;
@@ -215,7 +227,7 @@ class LocalTokenIssuer implements TokenIssuer {
     this.#behaviour = parseOptions(behaviourSchema, behaviour, "behave");
     const waiting = this.#hanging;
     this.#hanging = [];
-    for (const response of waiting) this.#answer(response);
+    for (const asked of waiting) this.#answer(asked);
   }
 
   async close(): Promise<void> {
@@ -238,18 +250,20 @@ class LocalTokenIssuer implements TokenIssuer {
   }
 
   #onRequest(request: IncomingMessage, response: ServerResponse): void {
-    if (request.method !== "GET" || request.url !== "/jwks") {
+    const document = request.method === "GET" ? this.#documents.get(request.url ?? "") : undefined;
+    if (document === undefined) {
       response.writeHead(404).end();
       return;
     }
-    this.#jwksRequests += 1;
-    this.#answer(response);
+    if (request.url === "/jwks") this.#jwksRequests += 1;
+    this.#answer({ response, document });
   }
 
-  #answer(response: ServerResponse): void {
+  #answer(asked: Asked): void {
+    const { response, document } = asked;
     switch (this.#behaviour) {
       case "up":
-        response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(this.jwks()));
+        response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(document()));
         return;
       case "unavailable":
         response.writeHead(503).end();
@@ -263,7 +277,7 @@ class LocalTokenIssuer implements TokenIssuer {
         response.destroy();
         return;
       case "hang":
-        this.#hanging.push(response);
+        this.#hanging.push(asked);
         return;
     }
   }

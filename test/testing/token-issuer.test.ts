@@ -9,7 +9,10 @@ import {
 } from "jose";
 import { describe, expect, it } from "vitest";
 import { ConfigError } from "../../src/grpc/errors.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { createTokenIssuer, type SignOptions, type TokenAlgorithm } from "../../src/testing/token-issuer.ts";
+
+import { bearer, verdict } from "../middleware/authentication/incoming-call.ts";
 
 const algorithms: readonly TokenAlgorithm[] = ["RS256", "PS256", "ES256", "ES384", "EdDSA"];
 
@@ -30,6 +33,17 @@ describe("O5 the token issuer", () => {
         jwtVerify(token, await importSPKI(await issuer.publicKeyPem(alg), alg)),
       ).resolves.toBeDefined();
     }
+    expect(issuer.jwksRequests).toBe(1);
+  });
+
+  it("O5 has its keys found by discovery, and fails there too as it is told to", async () => {
+    await using issuer = await createTokenIssuer();
+    const token = await issuer.sign();
+    const own = () => jwt({ issuer: issuer.issuer, audience: issuer.audience });
+    issuer.behave("unavailable");
+    expect(await verdict(own(), bearer(token))).toMatch(/^failure/);
+    issuer.behave("up");
+    expect(await verdict(own(), bearer(token))).toBe("good: user-1");
     expect(issuer.jwksRequests).toBe(1);
   });
 

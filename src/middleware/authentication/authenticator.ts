@@ -1,4 +1,5 @@
 // The contract of an authenticator: what turns a credential into an identity.
+import type { Logger } from "pino";
 import type { CallContext } from "../../chain/context.ts";
 import type { Identity } from "../../chain/principal.ts";
 import { CredentialError } from "../../grpc/errors.ts";
@@ -34,6 +35,11 @@ export interface Authenticator {
    * told UNAVAILABLE. Return a value, not a promise, where nothing has to be waited for.
    */
   authenticate(call: CallContext): Identity | Promise<Identity>;
+  /**
+   * Called by `listen()`, before a port is opened: fetches what it needs, where it is told to do so in advance. A throw or a
+   * rejection keeps the server from listening.
+   */
+  warmUp?(log: Logger): void | Promise<void>;
   /** Lets go of what it holds. Called when a server that uses it has shut down; another may use it still. */
   close?(): void | Promise<void>;
 }
@@ -70,6 +76,11 @@ export function schemesOf(
 /** The metadata headers it reads, in lower case; undefined where it does not say. */
 export function headersOf(authenticator: Authenticator): readonly string[] | undefined {
   return authenticator.headers?.map((header) => header.toLowerCase());
+}
+
+/** Rejects with the first failure. */
+export async function warmUpAuthenticator(authenticator: Authenticator, log: Logger): Promise<void> {
+  await Promise.all(singleAuthenticators(authenticator).map(async (single) => single.warmUp?.(log)));
 }
 
 /** Closes all that can be closed. The first failure is thrown once every one was tried. */

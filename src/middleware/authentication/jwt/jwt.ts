@@ -1,10 +1,10 @@
 // Signed JSON Web Tokens (RFC 7519, RFC 9068) as bearer tokens, verified as RFC 8725 advises.
 import type { KeyObject } from "node:crypto";
+import type { Logger } from "pino";
 import { z } from "zod";
 import type { CallContext } from "../../../chain/context.ts";
 import type { Identity } from "../../../chain/principal.ts";
 import { isThenable } from "../../../chain/thenable.ts";
-import { isLoopbackTarget } from "../../../config/loopback.ts";
 import { parseOptions, refused } from "../../../config/options.ts";
 import { ConfigError, CredentialError } from "../../../grpc/errors.ts";
 import { type Authenticator, needsCertificates } from "../authenticator.ts";
@@ -12,6 +12,7 @@ import { type BearerToken, bearerToken } from "../authorization-header.ts";
 import type { JWK } from "../jose.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import { type ClaimPath, parseClaimPath } from "./claim-path.ts";
+import { discoveredLocation, fixedLocation } from "./jwks-location.ts";
 import { fixedKeys, type KeySet, type KeySource } from "./key-set.ts";
 import { publicJwksFrom, type SignatureAlgorithm, signatureAlgorithms, UnusableKey } from "./public-jwk.ts";
 import { remoteJwks } from "./remote-jwks.ts";
@@ -36,17 +37,26 @@ export interface JwtOptions {
    * names an unknown key (five times at once, then once in 10 s); until that is possible the token is UNAVAILABLE. Keys are
    * believed for ten minutes, or for the `max-age` of the issuer's answer where it is less (60 s or more); then they are
    * fetched first, and on a server with calls in the background before that. The server's certificate is always verified,
-   * against the system's roots and NODE_EXTRA_CA_CERTS; redirects and proxies are not followed. Exactly one of `jwksUri` and
-   * `keys`. Default: none.
+   * against the system's roots and NODE_EXTRA_CA_CERTS; redirects and proxies are not followed.
+   *
+   * Without `jwksUri` and `keys` it is read from the issuer's metadata: `/.well-known/openid-configuration` (OpenID Connect
+   * Discovery 1.0 section 4), and where that is not found, `/.well-known/oauth-authorization-server` (RFC 8414 section 3).
+   * `issuer` is then a URL, and the `issuer` in the metadata must be the same text. Default: discovered.
    */
   readonly jwksUri?: string | undefined;
   /**
-   * How long the keys of `jwksUri` serve while the issuer is away, in seconds since they were fetched: 60 to 2,592,000.
+   * Fetch the keys in `listen()`, and fail there if that is not possible, so that a wrong issuer is found when the server
+   * starts. Else they are fetched for the first token. Has no effect in `secureInterceptors`, which does not listen.
+   * Default: false.
+   */
+  readonly warmUp?: boolean | undefined;
+  /**
+   * How long fetched keys serve while the issuer is away, in seconds since they were fetched: 60 to 2,592,000.
    * After that its tokens are UNAVAILABLE. A key that the issuer removes during an outage is believed for that long.
    * Default: 86,400.
    */
   readonly maxStaleSec?: number | undefined;
-  /** The issuer's public keys, given directly. Exactly one of `jwksUri` and `keys`. Default: none. */
+  /** The issuer's public keys, given directly in place of `jwksUri`. Default: none. */
   readonly keys?: JwtKey | readonly JwtKey[] | undefined;
   /**
    * How tokens may be signed. `none` and HMAC are never accepted (RFC 8725 section 3.1). Default: RS256, PS256, ES256,
@@ -121,6 +131,7 @@ interface JwtSettings {
   readonly issuer: string;
   readonly audience: string | readonly string[];
   readonly jwksUri?: string | undefined;
+  readonly warmUp: boolean;
   readonly maxStaleSec: number;
   readonly keys?: unknown | undefined;
   readonly algorithms: readonly SignatureAlgorithm[];
@@ -160,6 +171,7 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
           : undefined,
     }),
     jwksUri: text.optional(),
+    warmUp: z.boolean().default(false),
     maxStaleSec: z.number().min(60).max(2_592_000).default(86_400),
     keys: z.unknown().optional(),
     secret: refused(
@@ -192,8 +204,8 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
       })
       .prefault({}),
   })
-  .refine((options) => (options.jwksUri === undefined) !== (options.keys === undefined), {
-    message: "expected exactly one of jwksUri and keys",
+  .refine(({ jwksUri, keys }) => jwksUri === undefined || keys === undefined, {
+    message: "expected either jwksUri or keys, not both",
     path: ["keys"],
   });
 
@@ -216,16 +228,11 @@ const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
  * Throws `ConfigError` for options that are wrong.
  *
  * @example
- * jwt({ issuer: "https://id.example", audience: "orders", jwksUri: "https://id.example/jwks" })
+ * jwt({ issuer: "https://id.example", audience: "orders" })
  */
 export function jwt(options: JwtOptions): Authenticator {
   const parsed = parseOptions(jwtSchema, options, "jwt");
-  if (parsed.jwksUri === undefined && options.maxStaleSec !== undefined)
-    throw new ConfigError("jwt.maxStaleSec: applies only with jwksUri; keys that you give do not expire");
-  const keys =
-    parsed.jwksUri === undefined
-      ? fixedKeys(importKeys(parsed.keys))
-      : remoteJwks(checkJwksUri(parsed.jwksUri), { maxStaleMs: parsed.maxStaleSec * 1000 });
+  const keys = keySourceOf(parsed, options);
   return new JwtAuthenticator({
     issuer: parsed.issuer,
     keys,
@@ -235,6 +242,7 @@ export function jwt(options: JwtOptions): Authenticator {
     },
     cache: new TokenCache(parsed.cache),
     maxShared: parsed.cache.maxEntries,
+    warmUp: parsed.warmUp,
     isRevoked: parsed.isRevoked,
     bindingRequired: parsed.certificateBound === "require",
     verifier: new TokenVerifier({
@@ -257,12 +265,28 @@ export function jwt(options: JwtOptions): Authenticator {
   });
 }
 
+function keySourceOf(parsed: JwtSettings, given: JwtOptions): KeySource {
+  const { issuer, keys, jwksUri, maxStaleSec } = parsed;
+  if (keys === undefined) {
+    const location = jwksUri === undefined ? discoveredLocation(issuer) : fixedLocation(jwksUri);
+    return remoteJwks(location, { maxStaleMs: maxStaleSec * 1000 });
+  }
+  for (const option of ["maxStaleSec", "warmUp"] as const) {
+    if (given[option] !== undefined)
+      throw new ConfigError(
+        `jwt.${option}: applies only to keys that are fetched, not to keys that you give`,
+      );
+  }
+  return fixedKeys(importKeys(keys));
+}
+
 interface JwtRules {
   readonly issuer: string;
   readonly keys: KeySource;
   readonly header: HeaderRules;
   readonly cache: TokenCache;
   readonly maxShared: number;
+  readonly warmUp: boolean;
   readonly isRevoked: IsRevoked | undefined;
   readonly bindingRequired: boolean;
   readonly verifier: TokenVerifier;
@@ -297,6 +321,17 @@ class JwtAuthenticator implements Authenticator {
     if (token === undefined) return "there is no token, or one that is too long, after the scheme Bearer";
     if (token.unverified === undefined) return "the token is not a signed JSON Web Token";
     return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.issuer)}`;
+  }
+
+  async warmUp(log: Logger): Promise<void> {
+    const { warmUp, keys } = this.#rules;
+    if (!warmUp || keys.believed({ log }) !== undefined) return;
+    try {
+      await keys.renew({ log });
+    } catch (error) {
+      const { message, cause } = error instanceof Error ? error : new Error(String(error));
+      throw new ConfigError(`jwt.warmUp: ${message}${cause instanceof Error ? `: ${cause.message}` : ""}`);
+    }
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
@@ -414,17 +449,6 @@ function importKeys(given: unknown): readonly JWK[] {
   });
   if (problems.length > 0) throw new ConfigError(problems);
   return keys;
-}
-
-/** Whoever can change the answer can sign tokens: https, and http only where it never leaves the machine. */
-function checkJwksUri(given: string): URL {
-  if (!URL.canParse(given)) throw new ConfigError("jwt.jwksUri: expected an absolute https URL");
-  const uri = new URL(given);
-  if (uri.username !== "" || uri.password !== "")
-    throw new ConfigError("jwt.jwksUri: expected a URL without credentials");
-  if (uri.protocol === "https:") return uri;
-  if (uri.protocol === "http:" && isLoopbackTarget(uri.hostname)) return uri;
-  throw new ConfigError("jwt.jwksUri: expected https (http only to a loopback address)");
 }
 
 function invalid(message: string): CredentialError {

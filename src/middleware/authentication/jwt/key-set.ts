@@ -14,18 +14,21 @@ export interface KeySet {
   readonly resolveUnnamed: JWTVerifyGetKey | undefined;
 }
 
+/** Who asks, for the log: a call, or a server at its start. */
+export type Logging = Pick<CallContext, "log">;
+
 export interface KeySource {
   /**
    * The keys that are believed now; undefined where they must be requested first. The same object as long as they are the
-   * same keys. `call` gives the logger.
+   * same keys.
    */
-  believed(call: CallContext): KeySet | undefined;
+  believed(call: Logging): KeySet | undefined;
   /** How many requests the issuer may have read by now. Those that come are younger than every token that is here. */
   readonly requestsSent: number;
   /** Which of the requests, counted from 1, was answered last. */
   readonly answeredRequest: number;
   /** Waits for an answer of the issuer. Rejects where nobody can tell now whether there are newer keys. */
-  renew(call: CallContext): Promise<void>;
+  renew(call: Logging): Promise<void>;
 }
 
 /** `keys` are public keys, each with its `kid` and `alg` where it has any. */

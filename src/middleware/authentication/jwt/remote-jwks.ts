@@ -1,5 +1,5 @@
 /**
- * The keys of one issuer, fetched from its JWK Set URL (RFC 7517) and kept for a while.
+ * The keys of one issuer, fetched from its JWK Set URL (RFC 7517), which may be discovered, and kept for a while.
  *
  * What a token gets whose key (`kid`) is not in the set at hand:
  *
@@ -22,11 +22,11 @@
  * half of that time on it is requested in the background, so that on a busy server nobody waits. Only while the issuer is
  * away, which is when a request failed within `awayMs`, older keys are believed, until `maxStaleMs`.
  */
-import type { CallContext } from "../../../chain/context.ts";
 import { describeError } from "../../../observability/error-description.ts";
 import { LogThrottle } from "../../../observability/log-throttle.ts";
-import { type JwksAnswer, requestJwks } from "./jwks-request.ts";
-import { type KeySet, type KeySource, keySet } from "./key-set.ts";
+import { type JwkSet, requestJwkSet } from "./jwk-set.ts";
+import type { JwksLocation } from "./jwks-location.ts";
+import { type KeySet, type KeySource, keySet, type Logging } from "./key-set.ts";
 import { publicJwkFrom, UnusableKey } from "./public-jwk.ts";
 
 /** How long a set is believed, unless the issuer says less. */
@@ -38,6 +38,8 @@ const unknownKeyRequestEveryMs = 10_000;
 /** After a failed request the issuer is left alone for this long. */
 const failureCooldownMs = 3_000;
 const awayMs = 60_000;
+/** For the whole answer. Less than the default of `deadline.checkTimeoutMs`, so that a call can still use older keys. */
+const timeoutMs = 4_000;
 /** What happens with each request is logged once in this time. */
 const logEveryMs = 60_000;
 
@@ -46,9 +48,9 @@ export interface RemoteJwksOptions {
   readonly maxStaleMs: number;
 }
 
-/** Keys from `uri`, which the caller of this function has checked to be https (or http to loopback). */
-export function remoteJwks(uri: URL, options: RemoteJwksOptions): KeySource {
-  return new RemoteJwks(uri, options);
+/** Keys from there. */
+export function remoteJwks(location: JwksLocation, options: RemoteJwksOptions): KeySource {
+  return new RemoteJwks(location, options);
 }
 
 /** Times are of the monotonic clock, in milliseconds: setting the wall clock back must not make keys young again. */
@@ -60,9 +62,7 @@ interface Answer {
 }
 
 class RemoteJwks implements KeySource {
-  readonly #uri: URL;
-  /** For the log: a query may hold a secret. */
-  readonly #place: string;
+  readonly #location: JwksLocation;
   readonly #maxStaleMs: number;
   /** The last good one. */
   #answer: Answer | undefined = undefined;
@@ -76,9 +76,8 @@ class RemoteJwks implements KeySource {
   readonly #logged = new LogThrottle({ periodMs: logEveryMs });
   #reportedIgnored = "";
 
-  constructor(uri: URL, { maxStaleMs }: RemoteJwksOptions) {
-    this.#uri = uri;
-    this.#place = `${uri.origin}${uri.pathname}`;
+  constructor(location: JwksLocation, { maxStaleMs }: RemoteJwksOptions) {
+    this.#location = location;
     this.#maxStaleMs = maxStaleMs;
   }
 
@@ -91,7 +90,7 @@ class RemoteJwks implements KeySource {
   }
 
   /** The next set is requested in good time; nobody waits for that. */
-  believed(call: CallContext): KeySet | undefined {
+  believed(call: Logging): KeySet | undefined {
     const answer = this.#answer;
     if (answer === undefined) return undefined;
     const now = performance.now();
@@ -102,7 +101,7 @@ class RemoteJwks implements KeySource {
     return age < this.#maxStaleMs && this.#isAway(now) ? answer.keys : undefined;
   }
 
-  async renew(call: CallContext): Promise<void> {
+  async renew(call: Logging): Promise<void> {
     const before = this.believed(call);
     await (this.#request ?? this.#beginFor(call));
     if (this.#failure === undefined) return;
@@ -111,7 +110,7 @@ class RemoteJwks implements KeySource {
   }
 
   /** For a token that no believed key fits. Throws where no request can be made now. */
-  #beginFor(call: CallContext): Promise<void> {
+  #beginFor(call: Logging): Promise<void> {
     const now = performance.now();
     if (this.#failure !== undefined && this.#justFailed(now)) throw this.#outOfReach(this.#failure.error);
     const isDue = this.#answer === undefined || now - this.#answer.requestedAt >= this.#answer.maxAgeMs;
@@ -123,7 +122,7 @@ class RemoteJwks implements KeySource {
         "too many tokens name unknown keys; the issuer's keys are not fetched for each of them",
       );
       throw new Error(
-        `the token's key (kid, alg) is not known yet, and the keys at ${this.#uri.origin} were fetched too often recently`,
+        `the token's key (kid, alg) is not known yet, and the keys at ${this.#location.place} were fetched too often recently`,
       );
     }
     return this.#begin(call);
@@ -138,10 +137,10 @@ class RemoteJwks implements KeySource {
   }
 
   #outOfReach(cause: Error): Error {
-    return new Error(`the keys at ${this.#uri.origin} cannot be fetched`, { cause });
+    return new Error(`the keys at ${this.#location.place} cannot be fetched`, { cause });
   }
 
-  #begin(call: CallContext): Promise<void> {
+  #begin(call: Logging): Promise<void> {
     const request = this.#load(call).finally(() => {
       this.#request = undefined;
     });
@@ -149,13 +148,10 @@ class RemoteJwks implements KeySource {
     return request;
   }
 
-  async #load(call: CallContext): Promise<void> {
+  async #load(call: Logging): Promise<void> {
     const requestedAt = performance.now();
     try {
-      const answer = await requestJwks(this.#uri, () => {
-        this.#requestsSent += 1;
-      });
-      this.#accept(answer, requestedAt, call);
+      this.#accept(await this.#requestKeys(), requestedAt, call);
       if (this.#failure !== undefined)
         this.#log(call, "info", {}, "the issuer's keys could be fetched again");
       this.#failure = undefined;
@@ -166,6 +162,20 @@ class RemoteJwks implements KeySource {
     }
   }
 
+  async #requestKeys(): Promise<JwkSet> {
+    const signal = AbortSignal.timeout(timeoutMs);
+    try {
+      const uri = await this.#location.find(signal);
+      return await requestJwkSet(uri, signal, () => {
+        this.#requestsSent += 1;
+      });
+    } catch (cause) {
+      this.#location.forget();
+      if (signal.aborted) throw new Error(`no complete answer within ${timeoutMs} ms`, { cause });
+      throw cause;
+    }
+  }
+
   #consequence(now: number): string {
     if (this.#answer === undefined) return "the issuer's keys could not be fetched, and none are cached";
     return now - this.#answer.requestedAt < this.#maxStaleMs
@@ -173,7 +183,7 @@ class RemoteJwks implements KeySource {
       : "the issuer's keys could not be fetched, and the last good ones are older than maxStaleSec";
   }
 
-  #accept({ keys: published, maxAgeMs: said }: JwksAnswer, requestedAt: number, call: CallContext): void {
+  #accept({ keys: published, maxAgeMs: said }: JwkSet, requestedAt: number, call: Logging): void {
     const ignored: string[] = [];
     const usable = published.flatMap((jwk, index) => {
       try {
@@ -194,18 +204,21 @@ class RemoteJwks implements KeySource {
   }
 
   /** Once for each change, not at every refresh: a set may hold keys for encryption and be in good order. */
-  #reportIgnored(ignored: readonly string[], call: CallContext): void {
+  #reportIgnored(ignored: readonly string[], call: Logging): void {
     const text = ignored.join("; ");
     if (text !== "" && text !== this.#reportedIgnored) {
-      call.log.info({ jwks: this.#place, ignored }, "unusable keys of the issuer's JWK Set are ignored");
+      call.log.info(
+        { jwks: this.#location.place, ignored },
+        "unusable keys of the issuer's JWK Set are ignored",
+      );
     }
     this.#reportedIgnored = text;
   }
 
-  #log(call: CallContext, level: "info" | "warn", details: object, message: string): void {
+  #log(call: Logging, level: "info" | "warn", details: object, message: string): void {
     const leftOut = this.#logged.admit(message);
     if (leftOut === undefined) return;
-    call.log[level]({ ...details, jwks: this.#place, left_out: leftOut }, message);
+    call.log[level]({ ...details, jwks: this.#location.place, left_out: leftOut }, message);
   }
 }
 

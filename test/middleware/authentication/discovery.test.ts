@@ -1,0 +1,276 @@
+// Where an issuer's keys are is read from its metadata (A2): OpenID Connect Discovery 1.0, then RFC 8414.
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { ConfigError } from "../../../src/grpc/errors.ts";
+import { anyOf } from "../../../src/middleware/authentication/any-of.ts";
+import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
+import { type JwtOptions, jwt } from "../../../src/middleware/authentication/jwt/jwt.ts";
+import { callerPolicy, keptLog, secured } from "../../harness/secured.ts";
+import { audience, signed, signingKey } from "./identity-provider.ts";
+import { bearer, verdict } from "./incoming-call.ts";
+
+const key = signingKey("ES256", "one");
+const otherKey = signingKey("ES256", "two");
+
+type Answer = (response: ServerResponse, request: IncomingMessage) => void;
+
+/** An issuer whose every path answers as a test says; the rest is not found. */
+class Issuer {
+  readonly paths: Map<string, Answer> = new Map();
+  readonly asked: string[] = [];
+  readonly #server: Server;
+  readonly url: string;
+
+  private constructor(server: Server) {
+    this.#server = server;
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    server.on("request", (request: IncomingMessage, response: ServerResponse) => {
+      const path = request.url ?? "";
+      this.asked.push(path);
+      const answer = this.paths.get(path);
+      if (answer === undefined) response.writeHead(404).end();
+      else answer(response, request);
+    });
+  }
+
+  static async start(): Promise<Issuer> {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    return new Issuer(server);
+  }
+
+  /** Serves this at a path. */
+  json(path: string, body: unknown): void {
+    this.paths.set(path, (response) => response.end(JSON.stringify(body)));
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+}
+
+const openid = "/.well-known/openid-configuration";
+const oauth = "/.well-known/oauth-authorization-server";
+
+let provider: Issuer;
+
+/** The metadata of an issuer at this path of the provider. */
+function metadata(path = "", extra: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
+  return { issuer: `${provider.url}${path}`, jwks_uri: `${provider.url}/keys`, ...extra };
+}
+
+function authenticator(path = "", options: Partial<JwtOptions> = {}): Authenticator {
+  return jwt({ issuer: `${provider.url}${path}`, audience, ...options });
+}
+
+let tokens = 0;
+
+function tokenOf(path = "", by = key) {
+  tokens += 1;
+  const exp = Math.floor(Date.now() / 1000) + 86_400;
+  const header = { alg: by.alg, kid: by.kid };
+  return signed(by, header, {
+    iss: `${provider.url}${path}`,
+    aud: audience,
+    sub: "ada",
+    exp,
+    jti: `${tokens}`,
+  });
+}
+
+const ofToken = (path = "", by = key) => bearer(tokenOf(path, by));
+
+beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ["Date", "performance"] });
+  provider = await Issuer.start();
+  provider.json("/keys", { keys: [key.jwk] });
+});
+
+afterEach(async () => {
+  vi.useRealTimers();
+  await provider[Symbol.asyncDispose]();
+});
+
+describe("discovery", () => {
+  it.each<[what: string, path: string, at: string]>([
+    ["an issuer without a path", "", openid],
+    ["an issuer that ends with a slash", "/", openid],
+    ["an issuer with a path", "/realms/shop", `/realms/shop${openid}`],
+    ["an issuer with a path and a slash", "/realms/shop/", `/realms/shop${openid}`],
+    ["RFC 8414, without a path", "", oauth],
+    ["RFC 8414, with a path", "/realms/shop", `${oauth}/realms/shop`],
+    ["RFC 8414, with a path and a slash", "/realms/shop/", `${oauth}/realms/shop`],
+  ])("A2 finds the keys of %s", async (_what, path, at) => {
+    provider.json(at, metadata(path));
+    expect(await verdict(authenticator(path), ofToken(path))).toBe("good: ada");
+    expect(provider.asked.at(-2)).toBe(at);
+    expect(provider.asked.at(-1)).toBe("/keys");
+  });
+
+  it("A2 fetches nothing before the first token, and once for all that come together", async () => {
+    provider.json(openid, metadata());
+    const own = authenticator();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(provider.asked).toEqual([]);
+    const verdicts = await Promise.all(Array.from({ length: 20 }, () => verdict(own, ofToken())));
+    expect(new Set(verdicts)).toEqual(new Set(["good: ada"]));
+    expect(provider.asked).toEqual([openid, "/keys"]);
+  });
+
+  it("A2 fetches nothing for a token of another issuer", async () => {
+    provider.json(openid, metadata());
+    expect(await verdict(authenticator("/a"), ofToken("/b"))).toBe("unclaimed");
+    expect(provider.asked).toEqual([]);
+  });
+
+  const wrong: readonly (readonly [what: string, answer: () => Answer])[] = [
+    ["is of another issuer", () => json(metadata("/other"))],
+    ["names the issuer with another slash", () => json(metadata("/"))],
+    ["names the issuer in another case", () => json(metadata("", { issuer: provider.url.toUpperCase() }))],
+    ["names no issuer", () => json({ jwks_uri: `${provider.url}/keys` })],
+    ["names a list of issuers", () => json(metadata("", { issuer: [provider.url] }))],
+    ["has no jwks_uri", () => json({ issuer: provider.url })],
+    ["has a jwks_uri that is a list", () => json(metadata("", { jwks_uri: [`${provider.url}/keys`] }))],
+    ["has a relative jwks_uri", () => json(metadata("", { jwks_uri: "/keys" }))],
+    ["has a jwks_uri over http elsewhere", () => json(metadata("", { jwks_uri: "http://keys.example/" }))],
+    ["has a jwks_uri in a file", () => json(metadata("", { jwks_uri: "file:///etc/keys.json" }))],
+    [
+      "has a jwks_uri with credentials",
+      () => json(metadata("", { jwks_uri: provider.url.replace("//", "//a:b@") })),
+    ],
+    ["is a list", () => json([metadata()])],
+    ["is null", () => json(null)],
+    ["is no JSON", () => (response) => response.end("<html>")],
+    ["is not UTF-8", () => (response) => response.end(Buffer.from([0x7b, 0xff, 0x7d]))],
+    ["is larger than a megabyte", () => json(metadata("", { more: "x".repeat(1024 * 1024) }))],
+    [
+      "is elsewhere, by a redirect",
+      () => (response) => response.writeHead(302, { location: `${provider.url}/elsewhere` }).end(),
+    ],
+    ["is refused", () => (response) => response.writeHead(403).end()],
+    ["fails", () => (response) => response.writeHead(500).end()],
+    ["is cut off", () => (response) => response.writeHead(200, { "content-length": "999" }).destroy()],
+  ];
+
+  function json(body: unknown): Answer {
+    return (response) => response.end(JSON.stringify(body));
+  }
+
+  it.each(wrong)(
+    "A2 metadata that %s vouches for no key: UNAVAILABLE, and nothing else is asked",
+    async (_, answer) => {
+      provider.paths.set(openid, answer());
+      // Neither what a redirect leads to nor the second document stands in for it.
+      provider.json("/elsewhere", metadata());
+      provider.json(oauth, metadata());
+      expect(await verdict(authenticator(), ofToken())).toMatch(/^failure: Error: the keys at http/);
+      expect(provider.asked).toEqual([openid]);
+    },
+  );
+
+  it("A2 the log says what is wrong with the metadata", async () => {
+    provider.json(openid, metadata("/other"));
+    const { logger, lines } = keptLog();
+    await verdict(authenticator(), bearer(tokenOf(), logger));
+    const line = lines.find(({ msg }) => msg?.startsWith("the issuer's keys could not be fetched") === true);
+    expect(line?.["err"]).toMatchObject({
+      message: `the metadata at ${provider.url}${openid} is of the issuer "${provider.url}/other", not "${provider.url}"`,
+    });
+  });
+
+  it("A2 keys of another host are taken, where the issuer names it", async () => {
+    await using elsewhere = await Issuer.start();
+    elsewhere.json("/jwks", { keys: [otherKey.jwk] });
+    provider.json(openid, metadata("", { jwks_uri: `${elsewhere.url}/jwks` }));
+    const own = authenticator();
+    expect(await verdict(own, ofToken("", otherKey))).toBe("good: ada");
+    expect(await verdict(own, ofToken("", key))).toBe("invalid");
+  });
+
+  it("A2 the metadata is read again after an hour, and when the keys are not where it said", async () => {
+    provider.json(openid, metadata());
+    const own = authenticator();
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    // The keys alone are fetched again while the metadata is young.
+    vi.advanceTimersByTime(11 * 60_000);
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    expect(provider.asked).toEqual([openid, "/keys", "/keys"]);
+    provider.json("/moved", { keys: [key.jwk] });
+    provider.json(openid, metadata("", { jwks_uri: `${provider.url}/moved` }));
+    vi.advanceTimersByTime(61 * 60_000);
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    expect(provider.asked.slice(3)).toEqual([openid, "/moved"]);
+    // Gone from there before the hour is over: the last good keys serve meanwhile, and the next request looks again.
+    provider.paths.delete("/moved");
+    provider.json(openid, metadata());
+    vi.advanceTimersByTime(11 * 60_000);
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    vi.advanceTimersByTime(4_000);
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    await vi.waitFor(() => expect(provider.asked.slice(5)).toEqual(["/moved", openid, "/keys"]));
+  });
+
+  it("A2 during an outage of the metadata the last good keys serve", async () => {
+    provider.json(openid, metadata());
+    const own = authenticator();
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    provider.paths.set(openid, (response) => response.writeHead(503).end());
+    vi.advanceTimersByTime(61 * 60_000);
+    expect(await verdict(own, ofToken())).toBe("good: ada");
+    vi.advanceTimersByTime(25 * 60 * 60_000);
+    expect(await verdict(own, ofToken())).toMatch(/^failure/);
+  });
+
+  it.each([
+    ["that is a name", "shop", "expected an absolute https URL; its metadata is read from there"],
+    ["over http elsewhere", "http://id.example", "expected https (http only to a loopback address)"],
+    ["with credentials", "https://a:b@id.example", "expected a URL without credentials"],
+    ["with a query", "https://id.example/?tenant=a", "expected a URL without query and fragment"],
+    ["with a fragment", "https://id.example/#a", "expected a URL without query and fragment"],
+  ])("A2 an issuer %s is a ConfigError, unless its keys are given", (_what, issuer, problem) => {
+    expect(() => jwt({ issuer, audience })).toThrow(ConfigError);
+    expect(() => jwt({ issuer, audience })).toThrow(`jwt.issuer: ${problem}`);
+    expect(jwt({ issuer, audience, keys: key.jwk }).name).toBe("jwt");
+  });
+});
+
+describe("warmUp", () => {
+  const withIssuer = (authentication: Authenticator) =>
+    secured({ authentication, authorization: callerPolicy });
+
+  it("A2 fetches the keys in listen(), and none for the first token", async () => {
+    provider.json(openid, metadata());
+    await using wall = await withIssuer(anyOf(authenticator("", { warmUp: true })));
+    expect(provider.asked).toEqual([openid, "/keys"]);
+    expect(wall.lines.map(({ msg }) => msg)).toContain("listening");
+  });
+
+  it("A2 a wrong issuer is an error of listen() that says what is wrong", async () => {
+    provider.json(openid, metadata("/other"));
+    const failure = await withIssuer(authenticator("", { warmUp: true })).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    expect(failure).toBeInstanceOf(ConfigError);
+    expect(String(failure)).toContain(
+      `jwt.warmUp: the keys at ${provider.url}/ cannot be fetched: the metadata at`,
+    );
+    expect(String(failure)).toContain(`is of the issuer "${provider.url}/other"`);
+  });
+
+  it("A2 without it a server starts whether or not the issuer can be reached", async () => {
+    await using wall = await withIssuer(authenticator());
+    expect(provider.asked).toEqual([]);
+    expect(wall.lines.map(({ msg }) => msg)).toContain("listening");
+  });
+
+  it("A2 is a mistake with keys that are given", () => {
+    expect(() => authenticator("", { keys: key.jwk, warmUp: true })).toThrow(
+      "jwt.warmUp: applies only to keys",
+    );
+  });
+});
