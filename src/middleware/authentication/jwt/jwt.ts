@@ -41,7 +41,7 @@ export interface JwtOptions {
    *
    * Without `jwksUri` and `keys` it is read from the issuer's metadata: `/.well-known/openid-configuration` (OpenID Connect
    * Discovery 1.0 section 4), and where that is not found, `/.well-known/oauth-authorization-server` (RFC 8414 section 3).
-   * `issuer` is then a URL, and the `issuer` in the metadata must be the same text. Default: discovered.
+   * `issuer` is then a URL, and the `issuer` in the metadata must be the same text. Default: none.
    */
   readonly jwksUri?: string | undefined;
   /**
