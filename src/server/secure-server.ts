@@ -13,7 +13,11 @@ import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import { addressKey } from "../grpc/peer-key.ts";
 import { type AuditMiddleware, audit } from "../middleware/audit/audit.ts";
-import { closeAuthenticator, warmUpAuthenticator } from "../middleware/authentication/authenticator.ts";
+import {
+  closeAuthenticator,
+  wantsWarmUp,
+  warmUpAuthenticator,
+} from "../middleware/authentication/authenticator.ts";
 import { type AccessMatrix, accessMatrix, summaryOf } from "../middleware/authorization/access-matrix.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
 import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
@@ -159,6 +163,7 @@ class PalisadeServer implements SecureServer {
   #listening = false;
   /** Under way or done; what is bound can be shut down only then. */
   #binding: Promise<number> | undefined = undefined;
+  #stopWarmUp: () => void = () => {};
   #shutdown: Promise<void> | undefined = undefined;
   /** Why an address could not be bound. */
   #failure: string | undefined = undefined;
@@ -319,7 +324,7 @@ class PalisadeServer implements SecureServer {
   }
 
   async #bindAll(addresses: readonly string[]): Promise<number> {
-    await warmUpAuthenticator(this.#settings.authentication, this.#logger);
+    await this.#warmUp();
     await this.#healthPorts?.open();
     let first: number | undefined;
     for (const address of addresses) {
@@ -327,6 +332,18 @@ class PalisadeServer implements SecureServer {
       first ??= port;
     }
     return first ?? 0;
+  }
+
+  /** A shutdown that comes meanwhile ends it, however long it takes, and no port is opened. */
+  async #warmUp(): Promise<void> {
+    const { authentication } = this.#settings;
+    if (!wantsWarmUp(authentication)) return;
+    const stopped = new Promise<void>((resolve) => {
+      this.#stopWarmUp = resolve;
+    });
+    await Promise.race([warmUpAuthenticator(authentication, this.#logger), stopped]);
+    if (this.#shutdown !== undefined)
+      throw new ConfigError("listen: the server was shut down before it listened");
   }
 
   /** What is open is closed, and nothing of grpc-js can be bound again. */
@@ -384,6 +401,7 @@ class PalisadeServer implements SecureServer {
 
   async #shutDown({ graceMs, drainDelayMs }: ShutdownSettings): Promise<void> {
     this.#server.seal();
+    this.#stopWarmUp();
     this.#health?.close();
     // A shutdown may come while listen() is at work (SIGTERM at start): its failure is listen()'s to tell.
     const isBound = await this.#binding?.then(

@@ -104,7 +104,7 @@ describe.each(leftOpen)("a hundred streams that were $title and that their calle
       const again = open(raw, kind, await left.headers(wall));
       for (const { answer } of again) expect((await answer).name).toBe(left.name);
       await wall.server.shutdown({ graceMs: 60_000 });
-      expect(wall.lines.filter(({ msg }) => msg?.includes("cut") === true)).toEqual([]);
+      expect(wall.lines.filter(({ msg }) => msg?.includes("still open after graceMs") === true)).toEqual([]);
       // One for each, or counted together with others.
       expect(wall.audit.reduce((calls, { count = 1 }) => calls + count, 0)).toBe(2 * full);
       const lines = wall.lines.filter(({ grpc_code }) => grpc_code !== undefined);

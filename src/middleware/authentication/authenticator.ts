@@ -78,9 +78,17 @@ export function headersOf(authenticator: Authenticator): readonly string[] | und
   return authenticator.headers?.map((header) => header.toLowerCase());
 }
 
-/** Rejects with the first failure. */
+/** Are there any that want to be warmed up? */
+export function wantsWarmUp(authenticator: Authenticator): boolean {
+  return singleAuthenticators(authenticator).some(({ warmUp }) => warmUp !== undefined);
+}
+
+/** Warms up all that can be. The first failure is thrown once every one was tried. */
 export async function warmUpAuthenticator(authenticator: Authenticator, log: Logger): Promise<void> {
-  await Promise.all(singleAuthenticators(authenticator).map(async (single) => single.warmUp?.(log)));
+  const single = [...new Set(singleAuthenticators(authenticator))];
+  const warming = single.map(async (each) => each.warmUp?.(log));
+  await Promise.allSettled(warming);
+  await Promise.all(warming);
 }
 
 /** Closes all that can be closed. The first failure is thrown once every one was tried. */

@@ -13,59 +13,86 @@ import { RefusedRequest, requestDocument } from "./issuer-request.ts";
 import { isObject } from "./json-object.ts";
 import { shownClaim } from "./token-claims.ts";
 
+export interface FoundLocation {
+  readonly uri: URL;
+  /** Was it read before, by another request? */
+  readonly isRemembered: boolean;
+}
+
 export interface JwksLocation {
   /** For errors and the log, without a query, which may hold a secret. */
   readonly place: string;
-  /** Rejects where the issuer does not say it. */
-  find(signal: AbortSignal): Promise<URL>;
-  /** The keys could not be fetched from there. */
+  /** `anew`: what the issuer says now, where it can be asked. Rejects where nothing is known. */
+  find(asked: { readonly signal: AbortSignal; readonly anew: boolean }): Promise<FoundLocation>;
+  /** The keys were not at a remembered place: it is to be read again. */
   forget(): void;
 }
 
-/** How long `jwks_uri` is believed. Issuers hardly ever change it, and a failed request for the keys ends it too. */
+/** How long `jwks_uri` is believed. Issuers hardly ever change it. */
 const maxAgeMs = 3_600_000;
+/** For reading it again. The rest of the time is for the keys, which may be where they were. */
+const rereadTimeoutMs = 1_500;
 
 /** @throws {ConfigError} where it is not an https URL (http only to this machine). */
 export function fixedLocation(jwksUri: string): JwksLocation {
   const uri = checkedUrl(jwksUri, "jwt.jwksUri");
-  return { place: `${uri.origin}${uri.pathname}`, find: () => Promise.resolve(uri), forget: () => {} };
+  const found = Promise.resolve({ uri, isRemembered: false });
+  return { place: placeOf(uri), find: () => found, forget: () => {} };
 }
 
 /** @throws {ConfigError} where the issuer is not a URL that metadata can be read from. */
 export function discoveredLocation(issuer: string): JwksLocation {
-  const url = checkedUrl(
-    issuer,
-    "jwt.issuer",
-    "; its metadata is read from there, unless jwksUri or keys is given",
-  );
-  // OpenID Connect Discovery section 2, RFC 8414 section 2.
-  if (/[?#]/.test(issuer)) throw new ConfigError("jwt.issuer: expected a URL without query and fragment");
+  const why = "; its metadata is read from there, unless jwksUri or keys is given";
+  const url = checkedUrl(issuer, "jwt.issuer", why);
+  // OpenID Connect Discovery section 2 and RFC 8414 section 2 allow no query and no fragment. What URL parsers change, such as
+  // white space and dot segments, would have the metadata read elsewhere than the text says.
+  if (
+    !/^https?:\/\/[^\s/\\@?#]+(?:\/[^\s\\?#]*)?$/i.test(issuer) ||
+    /\/(?:\.|%2e){1,2}(?:\/|$)/i.test(issuer)
+  )
+    throw new ConfigError(
+      `jwt.issuer: expected a URL without query, fragment, spaces and dot segments${why}`,
+    );
   return new DiscoveredLocation(issuer, url);
 }
+
+/** The issuer's metadata is there, and wrong: nothing that it said before stands in for it. */
+class WrongMetadata extends Error {}
 
 class DiscoveredLocation implements JwksLocation {
   readonly place: string;
   readonly #issuer: string;
   readonly #url: URL;
-  #found: { readonly uri: URL; readonly at: number } | undefined = undefined;
+  #last: { readonly uri: URL; readonly readAt: number } | undefined = undefined;
 
   constructor(issuer: string, url: URL) {
-    this.place = `${url.origin}${url.pathname}`;
+    this.place = placeOf(url);
     this.#issuer = issuer;
     this.#url = url;
   }
 
-  async find(signal: AbortSignal): Promise<URL> {
-    const found = this.#found;
-    if (found !== undefined && performance.now() - found.at < maxAgeMs) return found.uri;
-    const at = performance.now();
-    const uri = await this.#discover(signal);
-    this.#found = { uri, at };
-    return uri;
+  async find({ signal, anew }: { signal: AbortSignal; anew: boolean }): Promise<FoundLocation> {
+    const last = this.#last;
+    const readAt = performance.now();
+    if (last === undefined) {
+      const uri = await this.#discover(signal);
+      this.#last = { uri, readAt };
+      return { uri, isRemembered: false };
+    }
+    if (!anew && readAt - last.readAt < maxAgeMs) return { uri: last.uri, isRemembered: true };
+    try {
+      const uri = await this.#discover(AbortSignal.any([signal, AbortSignal.timeout(rereadTimeoutMs)]));
+      this.#last = { uri, readAt };
+      return { uri, isRemembered: false };
+    } catch (error) {
+      if (error instanceof WrongMetadata) throw error;
+      // Its metadata is away. Its keys need not be.
+      return { uri: last.uri, isRemembered: false };
+    }
   }
 
   forget(): void {
-    this.#found = undefined;
+    if (this.#last !== undefined) this.#last = { ...this.#last, readAt: Number.NEGATIVE_INFINITY };
   }
 
   /** Only where the first document is not there the second is looked for: one that is wrong is an answer. */
@@ -84,27 +111,39 @@ class DiscoveredLocation implements JwksLocation {
   async #read(url: URL, signal: AbortSignal): Promise<URL> {
     const what = `the metadata at ${url}`;
     const { body } = await requestDocument(url, { what, accept: "application/json", signal });
-    const metadata = objectIn(body, what);
-    const { issuer, jwks_uri: jwksUri } = metadata;
-    if (issuer !== this.#issuer)
-      throw new Error(`${what} is of the issuer ${shownClaim(issuer)}, not ${JSON.stringify(this.#issuer)}`);
-    if (typeof jwksUri !== "string") throw new Error(`${what} has no jwks_uri`);
-    const uri = URL.canParse(jwksUri) ? new URL(jwksUri) : undefined;
-    if (uri === undefined || problemOf(uri, this.#url.protocol === "http:") !== undefined)
-      throw new Error(`${what} has a jwks_uri that is not an https URL: ${shownClaim(jwksUri)}`);
-    return uri;
+    try {
+      return jwksUriIn(body, this.#issuer);
+    } catch (error) {
+      throw new WrongMetadata(`${what} ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
 }
 
-function objectIn(body: string, what: string): Readonly<Record<string, unknown>> {
+/** The `jwks_uri` of an issuer's metadata. Throws, with what is wrong with the document. */
+export function jwksUriIn(body: string, configuredIssuer: string): URL {
+  const { issuer, jwks_uri: jwksUri } = objectIn(body);
+  if (issuer !== configuredIssuer)
+    throw new Error(`is of the issuer ${shownClaim(issuer)}, not ${JSON.stringify(configuredIssuer)}`);
+  if (typeof jwksUri !== "string" || !URL.canParse(jwksUri)) throw new Error("has no jwks_uri that is a URL");
+  const uri = new URL(jwksUri);
+  const problem = problemOf(uri, new URL(configuredIssuer).protocol === "http:");
+  if (problem !== undefined) throw new Error(`has the jwks_uri ${placeOf(uri)}: ${problem}`);
+  return uri;
+}
+
+function objectIn(body: string): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = JSON.parse(body);
-  } catch (cause) {
-    throw new Error(`${what} is not JSON`, { cause });
+  } catch {
+    throw new Error("is not JSON");
   }
-  if (!isObject(value)) throw new Error(`${what} is not a JSON object`);
+  if (!isObject(value)) throw new Error("is not a JSON object");
   return value;
+}
+
+function placeOf({ protocol, host, pathname }: URL): string {
+  return `${protocol}//${host}${pathname}`;
 }
 
 function checkedUrl(text: string, option: string, why = ""): URL {
@@ -118,6 +157,7 @@ function checkedUrl(text: string, option: string, why = ""): URL {
 function problemOf(url: URL, loopback: boolean): string | undefined {
   if (url.username !== "" || url.password !== "") return "expected a URL without credentials";
   if (url.protocol === "https:") return undefined;
-  if (loopback && url.protocol === "http:" && isLoopbackTarget(url.hostname)) return undefined;
+  if (!loopback) return "expected https";
+  if (url.protocol === "http:" && isLoopbackTarget(url.hostname)) return undefined;
   return "expected https (http only to a loopback address)";
 }

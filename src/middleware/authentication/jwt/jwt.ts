@@ -7,6 +7,7 @@ import type { Identity } from "../../../chain/principal.ts";
 import { isThenable } from "../../../chain/thenable.ts";
 import { parseOptions, refused } from "../../../config/options.ts";
 import { ConfigError, CredentialError } from "../../../grpc/errors.ts";
+import { redactSecrets } from "../../../observability/redaction.ts";
 import { type Authenticator, needsCertificates } from "../authenticator.ts";
 import { type BearerToken, bearerToken } from "../authorization-header.ts";
 import type { JWK } from "../jose.ts";
@@ -268,6 +269,13 @@ export function jwt(options: JwtOptions): Authenticator {
 function keySourceOf(parsed: JwtSettings, given: JwtOptions): KeySource {
   const { issuer, keys, jwksUri, maxStaleSec } = parsed;
   if (keys === undefined) {
+    // Whoever names where the keys are must not get others because a variable is not set.
+    for (const option of ["keys", "jwksUri"] as const) {
+      if (jwksUri === undefined && option in given)
+        throw new ConfigError(
+          `jwt.${option}: is undefined; set the variable, or remove the option to discover the keys`,
+        );
+    }
     const location = jwksUri === undefined ? discoveredLocation(issuer) : fixedLocation(jwksUri);
     return remoteJwks(location, { maxStaleMs: maxStaleSec * 1000 });
   }
@@ -299,12 +307,14 @@ class JwtAuthenticator implements Authenticator {
   readonly headers: readonly string[] = ["authorization"];
   readonly schemes: readonly string[] = ["jwt"];
   readonly actorSchemes: readonly string[] = [];
+  readonly warmUp?: (log: Logger) => Promise<void>;
   readonly #rules: JwtRules;
   /** Verifications under way, by the token's digest: calls that bring the same token at once share one. */
   readonly #pending: Map<string, Promise<VerifiedToken>> = new Map();
 
   constructor(rules: JwtRules) {
     this.#rules = rules;
+    if (rules.warmUp) this.warmUp = (log) => this.#fetchKeys(log);
     this[needsCertificates] = rules.bindingRequired ? 'jwt({ certificateBound: "require" })' : undefined;
   }
 
@@ -323,15 +333,17 @@ class JwtAuthenticator implements Authenticator {
     return `the token's issuer (iss) is ${shownClaim(token.unverified.payload["iss"])}, not ${JSON.stringify(this.#rules.issuer)}`;
   }
 
-  async warmUp(log: Logger): Promise<void> {
-    const { warmUp, keys } = this.#rules;
-    if (!warmUp || keys.believed({ log }) !== undefined) return;
+  async #fetchKeys(log: Logger): Promise<void> {
+    const { keys } = this.#rules;
     try {
-      await keys.renew({ log });
+      if (keys.believed({ log }) === undefined) await keys.renew({ log });
     } catch (error) {
       const { message, cause } = error instanceof Error ? error : new Error(String(error));
-      throw new ConfigError(`jwt.warmUp: ${message}${cause instanceof Error ? `: ${cause.message}` : ""}`);
+      const why = cause instanceof Error ? `: ${cause.message}` : "";
+      throw new ConfigError(`jwt.warmUp: ${redactSecrets(`${message}${why}`, 1024)}`);
     }
+    if (keys.believed({ log })?.isEmpty === true)
+      throw new ConfigError("jwt.warmUp: the issuer publishes no key that can verify its tokens");
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {

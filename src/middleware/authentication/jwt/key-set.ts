@@ -6,6 +6,7 @@ export interface KeySet {
   /** Two sets with the same text have the same keys. */
   readonly text: string;
   readonly kids: ReadonlySet<string>;
+  readonly isEmpty: boolean;
   /** Has every key a `kid`? */
   readonly isNamed: boolean;
   /** Gives jose the key that fits a token's `kid` and `alg`. */
@@ -37,6 +38,7 @@ export function keySet(keys: readonly JWK[]): KeySet {
   return {
     text: JSON.stringify(keys),
     kids: new Set(kids),
+    isEmpty: keys.length === 0,
     isNamed: kids.length === keys.length,
     resolve: memoized(jose.createLocalJWKSet({ keys: [...keys] })),
     resolveUnnamed: undefined,

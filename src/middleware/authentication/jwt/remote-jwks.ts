@@ -125,7 +125,8 @@ class RemoteJwks implements KeySource {
         `the token's key (kid, alg) is not known yet, and the keys at ${this.#location.place} were fetched too often recently`,
       );
     }
-    return this.#begin(call);
+    // Perhaps the keys have moved, and the new key is there.
+    return this.#begin(call, !isDue);
   }
 
   #justFailed(now: number): boolean {
@@ -140,18 +141,18 @@ class RemoteJwks implements KeySource {
     return new Error(`the keys at ${this.#location.place} cannot be fetched`, { cause });
   }
 
-  #begin(call: Logging): Promise<void> {
-    const request = this.#load(call).finally(() => {
+  #begin(call: Logging, anew = false): Promise<void> {
+    const request = this.#load(call, anew).finally(() => {
       this.#request = undefined;
     });
     this.#request = request;
     return request;
   }
 
-  async #load(call: Logging): Promise<void> {
+  async #load(call: Logging, anew: boolean): Promise<void> {
     const requestedAt = performance.now();
     try {
-      this.#accept(await this.#requestKeys(), requestedAt, call);
+      this.#accept(await this.#requestKeys(anew), requestedAt, call);
       if (this.#failure !== undefined)
         this.#log(call, "info", {}, "the issuer's keys could be fetched again");
       this.#failure = undefined;
@@ -162,15 +163,17 @@ class RemoteJwks implements KeySource {
     }
   }
 
-  async #requestKeys(): Promise<JwkSet> {
+  async #requestKeys(anew: boolean): Promise<JwkSet> {
     const signal = AbortSignal.timeout(timeoutMs);
+    let isRemembered = false;
     try {
-      const uri = await this.#location.find(signal);
-      return await requestJwkSet(uri, signal, () => {
+      const found = await this.#location.find({ signal, anew });
+      isRemembered = found.isRemembered;
+      return await requestJwkSet(found.uri, signal, () => {
         this.#requestsSent += 1;
       });
     } catch (cause) {
-      this.#location.forget();
+      if (isRemembered) this.#location.forget();
       if (signal.aborted) throw new Error(`no complete answer within ${timeoutMs} ms`, { cause });
       throw cause;
     }

@@ -1,6 +1,6 @@
 // What a token says of itself, read strictly and not verified. jose reads more than RFC 7515 allows: padding, white space and
-// stray bits in a part, and a byte order mark. Here one token has one spelling, so that a token that was revoked or that is
-// looked for in a log has no other.
+// stray bits in a part, and a byte order mark. Here one part has one spelling. A token is not known by its text all the same: to
+// an ECDSA signature (r, s) there is another, (r, n - s). What revokes tokens goes by their claims.
 import { Buffer, isUtf8 } from "node:buffer";
 import { CredentialError } from "../../../grpc/errors.ts";
 import { isObject } from "./json-object.ts";

@@ -42,10 +42,10 @@ export class TokenVerifier {
    * good, and with anything else where we failed.
    */
   async verify(token: string, keys: KeySet, kid: string | undefined): Promise<TokenFacts | NotVerified> {
-    const verified = await this.#verifyWith(token, keys.resolve);
-    if (typeof verified !== "string" || kid === undefined || keys.resolveUnnamed === undefined)
-      return verified;
-    return this.#verifyWith(token, keys.resolveUnnamed);
+    const { kids, resolve, resolveUnnamed } = keys;
+    if (kid === undefined || resolveUnnamed === undefined) return this.#verifyWith(token, resolve);
+    const verified = kids.has(kid) ? await this.#verifyWith(token, resolve) : "no key";
+    return typeof verified === "string" ? this.#verifyWith(token, resolveUnnamed) : verified;
   }
 
   async #verifyWith(token: string, resolve: JWTVerifyGetKey): Promise<TokenFacts | NotVerified> {
