@@ -11,6 +11,7 @@ export function secretProblem(value: unknown): string | undefined {
   if (/[\r\n]$/.test(value)) {
     return "ends with a line break, which text read from a file often has; remove it with trim(): only printable ASCII can be sent";
   }
-  if (!/^[\x21-\x7e]+$/.test(value)) return "has characters other than printable ASCII without spaces";
+  if (!/^[\x21-\x7e]+$/.test(value))
+    return "has characters other than printable ASCII without spaces; if there are spaces around it, remove them with trim()";
   return undefined;
 }

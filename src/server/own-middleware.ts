@@ -4,7 +4,7 @@ import type { Middleware } from "../chain/middleware.ts";
 import { didYouMean } from "../config/nearest-name.ts";
 
 const hooks = ["appliesTo", "needsMessage", "onCall", "onRequest", "confirm", "onResponse", "onEnd"] as const;
-const known: ReadonlySet<string> = new Set(hooks);
+const known: ReadonlySet<string> = new Set([...hooks, "observes"]);
 
 /** The names of the server's own middleware: in logs, metrics and audit a name stands for one middleware. */
 const takenNames: ReadonlySet<string> = new Set([
@@ -41,10 +41,10 @@ function middlewareProblem(value: unknown): string | undefined {
     if (member !== undefined && typeof member !== "function") return `${hook}: must be a function`;
   }
   const misspelt = Object.keys(value).find(
-    (key) => /^(?:on[A-Z]|applies|needs)/i.test(key) && !known.has(key),
+    (key) => /^(?:on[A-Z]|applies|needs|confirm|observ|watch)/i.test(key) && !known.has(key),
   );
   if (misspelt !== undefined)
-    return `${misspelt}: no such hook${didYouMean(misspelt, hooks)}; there are ${hooks.join(", ")}`;
+    return `${misspelt}: no such hook${didYouMean(misspelt, [...known])}; there are ${[...known].join(", ")}`;
   return hooks.some((hook) => hook.startsWith("on") && Reflect.get(value, hook) !== undefined)
     ? undefined
     : "has none of the hooks onCall, onRequest, onResponse, onEnd";

@@ -295,7 +295,10 @@ describe("docs/options.md", () => {
         `${limits.maxReceiveMessageBytes / 1024 ** 2} MiB in each direction, decompressed size included; ` +
           `${limits.maxConcurrentStreams} streams on a connection`,
       ],
-      ["README.md", `${points} in ${durationSec} s from a peer, then refused for ${blockDurationSec} s`],
+      [
+        "README.md",
+        `${points} in ${durationSec} s from a peer, then refused for up to ${blockDurationSec} s`,
+      ],
       ["docs/authentication.md", `${points} bad credentials in ${durationSec} s`],
       ["docs/authentication.md", `clocks (${tolerated} s are tolerated)`],
       ["docs/from-grpc-js.md", `A unary call ends after ${calls}`],

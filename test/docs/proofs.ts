@@ -41,6 +41,7 @@ import {
   type Middleware,
   mtls,
   type PeerOptions,
+  rbac,
   type SecureClientConstructor,
   type SecureServer,
   type SecureServerOptions,
@@ -798,6 +799,21 @@ export const proofs: Readonly<Record<string, Proof>> = {
     { owner: "ada", roles: [] },
     { aud: "another.apps.googleusercontent.com" },
   ),
+
+  "docs/tokens.md#Any other OpenID provider": async ({ run, issuer }) => {
+    const { authentication } = (await run()) as { authentication: Authenticator };
+    const authorization = rbac({
+      roles: {},
+      rules: { "/orders.v1.Orders/*": { permissions: ["order:read"] } },
+    });
+    await serving({ authentication, authorization }, async (server) => {
+      const client = server.client(OrdersClient);
+      const answer = async (scope: string) =>
+        call(client, "getOrder", { headers: await bearer(issuer, { sub: "shop", scope }) });
+      deepEqual(await answer("openid order:read"), { id: "7", owner: "shop", roles: [] });
+      equal(await answer("openid"), denied);
+    });
+  },
 
   "docs/tokens.md#Several issuers": async ({ run, issuer, apiKey }) => {
     const { authentication } = (await run()) as { authentication: Authenticator };
