@@ -13,7 +13,7 @@ const certificate: PeerCertificate = {
   issuer: "CN=Test CA",
   fingerprint256: "AA:BB",
   notBefore: 0,
-  notAfter: Date.now() + 60_000,
+  notAfter: Date.now() + 86_400_000,
 };
 
 function callWith(of: Partial<PeerCertificate> | undefined) {
