@@ -4,8 +4,6 @@ import type { SignOptions, TokenIssuer } from "../../src/testing/token-issuer.ts
 import type { OrdersClient } from "./service.ts";
 
 export interface DemoCall {
-  /** The promise it shows. */
-  readonly requirement: string;
   readonly call: string;
   readonly expected: string;
   make(demo: Demo): Promise<string | Seen>;

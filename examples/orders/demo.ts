@@ -21,7 +21,6 @@ import { audience, createOrdersServer } from "./server.ts";
 import { OrdersClient } from "./service.ts";
 
 export interface Row {
-  readonly requirement: string;
   readonly call: string;
   readonly expected: string;
   readonly seen: Seen;
@@ -61,7 +60,7 @@ export async function runDemo(calls: readonly DemoCall[]): Promise<Outcome> {
 const longestCallMs = 10_000;
 
 async function makeRow(demoCall: DemoCall, demo: Demo): Promise<Row> {
-  const { requirement, call, expected } = demoCall;
+  const { call, expected } = demoCall;
   const seen = await Promise.race([
     demoCall.make(demo),
     sleep(longestCallMs, `no end within ${longestCallMs} ms`, { ref: false }),
@@ -69,7 +68,7 @@ async function makeRow(demoCall: DemoCall, demo: Demo): Promise<Row> {
     (answer) => (typeof answer === "string" ? { result: answer } : answer),
     (error: unknown) => ({ result: `failed: ${error instanceof Error ? error.message : String(error)}` }),
   );
-  return { requirement, call, expected, seen, ok: seen.result === expected };
+  return { call, expected, seen, ok: seen.result === expected };
 }
 
 interface Parts {

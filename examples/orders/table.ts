@@ -4,7 +4,7 @@ import type { Row } from "./demo.ts";
 
 type Output = Pick<WriteStream, "write"> & Partial<Pick<WriteStream, "isTTY" | "hasColors">>;
 
-const headings = ["#", "shows", "call", "expected", "seen", "verdict", "remark"] as const;
+const headings = ["#", "call", "expected", "seen", "verdict", "remark"] as const;
 
 export function printTable(rows: readonly Row[], output: Output): void {
   const paint = painter(output);
@@ -20,16 +20,8 @@ export function printTable(rows: readonly Row[], output: Output): void {
   }
 }
 
-function cellsOf({ requirement, call, expected, seen, ok }: Row, index: number): readonly string[] {
-  return [
-    String(index + 1).padStart(2),
-    requirement,
-    call,
-    expected,
-    seen.result,
-    ok ? "ok" : "WRONG",
-    seen.remark ?? "",
-  ];
+function cellsOf({ call, expected, seen, ok }: Row, index: number): readonly string[] {
+  return [String(index + 1).padStart(2), call, expected, seen.result, ok ? "ok" : "WRONG", seen.remark ?? ""];
 }
 
 const codes = { bold: "1", green: "32", red: "31" } as const;

@@ -217,7 +217,7 @@ export class Chain implements ChainServices {
     say(() =>
       this.logger.error(
         { layer: middleware.name, err: describeError(error) },
-        "a middleware that only observes failed; calls are not affected",
+        "a middleware failed; calls are not affected",
       ),
     );
   }

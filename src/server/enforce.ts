@@ -30,7 +30,7 @@ export const enforceSchema: z.ZodType<EnforceSettings, EnforceOptions> = z.stric
 export function warnOfDryRun(logger: Logger, enforce: EnforceSettings): void {
   if (!enforce.authorization)
     logger.warn(
-      "enforce.authorization is false: dry run: denials are logged, and NO CALL IS REFUSED; every authenticated caller may call every method",
+      "enforce.authorization is false, dry run: denials are logged, and NO CALL IS REFUSED; every authenticated caller may call every method",
     );
   if (!enforce.rateLimit)
     logger.warn("enforce.rateLimit is false, dry run: exceeded limits are logged, and NO CALL IS REFUSED");

@@ -41,7 +41,7 @@ function middlewareProblem(value: unknown): string | undefined {
     if (member !== undefined && typeof member !== "function") return `${hook}: must be a function`;
   }
   const misspelt = Object.keys(value).find(
-    (key) => /^(?:on[A-Z]|applies|needs|confirm|observ|watch)/i.test(key) && !known.has(key),
+    (key) => /^(?:on[A-Z]|applies|needs)|^(?:confirms|observe|watch(?:es)?)$/i.test(key) && !known.has(key),
   );
   if (misspelt !== undefined)
     return `${misspelt}: no such hook${didYouMean(misspelt, [...known])}; there are ${[...known].join(", ")}`;

@@ -41,7 +41,7 @@ const calledBack: Readonly<Record<string, unknown>> = {
     later(args[1]);
   },
   "async function (), which reads its arguments": async function handler() {
-    // biome-ignore lint/complexity/noArguments: what is tested
+    // biome-ignore lint/complexity/noArguments: a handler that takes its callback from `arguments` is the case
     later(arguments[1] as Callback);
   },
   "async (call = {}, callback)": async (_call: unknown = {}, callback?: Callback) => {
@@ -53,7 +53,7 @@ const calledBack: Readonly<Record<string, unknown>> = {
   "(...args), which returns something besides": (...args: [unknown, Callback]) => later(args[1]),
   "(call, ...rest), which returns something besides": (_call: unknown, ...rest: [Callback]) => later(rest[0]),
   "function (call), which reads its arguments and returns something": function handler(_call: unknown) {
-    // biome-ignore lint/complexity/noArguments: what is tested
+    // biome-ignore lint/complexity/noArguments: a handler that takes its callback from `arguments` is the case
     return later(arguments[1] as Callback);
   },
   "a bound function that returns something besides": ((...args: [unknown, Callback]) => later(args[1])).bind(

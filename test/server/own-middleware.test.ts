@@ -89,6 +89,11 @@ describe("a layer of one's own", () => {
     ["a name that would break a log", [{ name: "a\nb", onCall }], "middleware.0: name: must be"],
     ["a hook that is no function", [{ name: "x", onCall: true }], "middleware.0: onCall: must be a function"],
     ["a misspelt hook", [{ name: "x", onCall, onrequest: onCall }], "middleware.0: onrequest: no such hook"],
+    [
+      "watches in place of observes",
+      [{ name: "x", onCall, watches: true }],
+      "middleware.0: watches: no such hook",
+    ],
     ["a layer that does nothing", [{ name: "x", appliesTo: onCall }], "middleware.0: has none of the hooks"],
     ["observes that is no boolean", [{ name: "x", onCall, observes: 1 }], "middleware.0: observes: must be"],
     [

@@ -8,7 +8,6 @@ const secret = "cannot reach the database at 10.0.0.7";
 
 export const failureCalls: readonly DemoCall[] = [
   {
-    requirement: "C3",
     call: "handler whose promise is rejected",
     expected: "INTERNAL internal error (id …), error logged",
     async make(demo) {
@@ -18,7 +17,6 @@ export const failureCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "C3",
     call: "handler that throws in a listener",
     expected: "INTERNAL internal error (id …), error logged",
     async make(demo) {
@@ -31,7 +29,6 @@ export const failureCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "C3",
     call: "Ping, after all that, to the same process",
     expected: "OK, hello, 0 uncaught errors",
     make: async (demo) => ({

@@ -9,13 +9,11 @@ import { cancelOrder, getOrder, ping, uploadOrders } from "./orders.ts";
 
 export const goodCalls: readonly DemoCall[] = [
   {
-    requirement: "C2",
     call: "unary: GetOrder with a good token",
     expected: "OK, o-1 anvil",
     make: (demo) => getOrder(demo.as("ada", "customer"), "o-1"),
   },
   {
-    requirement: "C2",
     call: "server stream: ListOrders",
     expected: "OK, o-1 o-2",
     async make(demo) {
@@ -24,13 +22,11 @@ export const goodCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "C2",
     call: "client stream: UploadOrders, two of them",
     expected: "OK, 2 accepted",
     make: (demo) => uploadOrders(demo.as("ada", "customer"), [{ id: "o-3" }, { id: "o-4" }]),
   },
   {
-    requirement: "C2",
     call: "both streams: WatchOrders sees a cancellation",
     expected: "OK, o-2 ORDER_STATUS_CANCELLED",
     async make(demo) {
@@ -45,19 +41,16 @@ export const goodCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "A3",
     call: "GetOrder with an API key",
     expected: "OK, o-1 anvil",
     make: (demo) => getOrder(demo.client(apiKeyCredentials(demo.apiKeys.good)), "o-1"),
   },
   {
-    requirement: "A10",
     call: "Ping, which is public, without credentials",
     expected: "OK, hello",
     make: (demo) => ping(demo.client()),
   },
   {
-    requirement: "A10",
     call: "health check without credentials",
     expected: "OK, SERVING",
     async make(demo) {

@@ -17,7 +17,6 @@ const thirtyDaysMs = 30 * 24 * 60 * 60 * 1_000;
 
 export const limitCalls: readonly DemoCall[] = [
   {
-    requirement: "L6",
     call: "WatchOrders with a deadline in 30 days",
     expected: "DEADLINE_EXCEEDED, at the cap",
     async make(demo) {
@@ -34,7 +33,6 @@ export const limitCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "L5",
     call: "9,000 bytes of metadata",
     expected: "RESOURCE_EXHAUSTED metadata too large",
     make(demo) {
@@ -44,7 +42,6 @@ export const limitCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "L1",
     call: `flood: ${callsPerMinute + 50} calls at once by one principal`,
     expected: `${callsPerMinute} × OK, 50 × RESOURCE_EXHAUSTED`,
     async make(demo) {
@@ -53,7 +50,6 @@ export const limitCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "C11",
     call: "100 refused streams left open, then a good call",
     expected: "100 × UNAUTHENTICATED, then OK",
     async make(demo) {

@@ -5,31 +5,26 @@ import { callUnknownMethod, cancelOrder, getOrder, uploadOrders } from "./orders
 
 export const permissionCalls: readonly DemoCall[] = [
   {
-    requirement: "Z1",
     call: "CancelOrder by a customer",
     expected: "PERMISSION_DENIED permission denied",
     make: (demo) => cancelOrder(demo.as("ada", "customer"), "o-1"),
   },
   {
-    requirement: "Z1",
     call: "UploadOrders with an API key alone",
     expected: "PERMISSION_DENIED permission denied",
     make: (demo) => uploadOrders(demo.client(apiKeyCredentials(demo.apiKeys.good)), [{ id: "o-6" }]),
   },
   {
-    requirement: "A9",
     call: "GetOrder of another tenant",
     expected: "NOT_FOUND no such order",
     make: (demo) => getOrder(demo.as("ada", "customer"), "g-1"),
   },
   {
-    requirement: "C8",
     call: "method that does not exist, by a stranger",
     expected: "UNAUTHENTICATED missing credentials",
     make: (demo) => callUnknownMethod(demo.client()),
   },
   {
-    requirement: "C8",
     call: "method that does not exist, by a customer",
     expected: "UNIMPLEMENTED unknown method",
     make: (demo) => callUnknownMethod(demo.as("ada", "customer")),

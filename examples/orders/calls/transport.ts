@@ -11,43 +11,36 @@ import { getOrder, ping } from "./orders.ts";
 
 export const transportCalls: readonly DemoCall[] = [
   {
-    requirement: "T6",
     call: "plaintext",
     expected: "connection refused",
     make: ({ port }) => knock(`http://127.0.0.1:${port}`),
   },
   {
-    requirement: "T1",
     call: "TLS 1.2",
     expected: "connection refused",
     make: (demo) => knockOverTls(demo, { ...keyPair("client"), maxVersion: "TLSv1.2" }),
   },
   {
-    requirement: "T2",
     call: "no client certificate",
     expected: "connection refused",
     make: (demo) => knockOverTls(demo, {}),
   },
   {
-    requirement: "T2",
     call: "client certificate of another CA",
     expected: "connection refused",
     make: (demo) => knockOverTls(demo, keyPair("foreign-client")),
   },
   {
-    requirement: "T2",
     call: "client certificate that has expired",
     expected: "connection refused",
     make: (demo) => knockOverTls(demo, keyPair("expired-client")),
   },
   {
-    requirement: "T1",
     call: "TLS 1.3 with a good certificate, by hand",
     expected: "OK",
     make: (demo) => knockOverTls(demo, keyPair("client")),
   },
   {
-    requirement: "T3",
     call: "client that trusts another CA",
     expected: "UNAVAILABLE",
     async make(demo) {
@@ -58,7 +51,6 @@ export const transportCalls: readonly DemoCall[] = [
     },
   },
   {
-    requirement: "K2",
     call: "token on an unencrypted channel",
     expected: "UNAUTHENTICATED, 0 bytes sent",
     make: sendTokenInPlaintext,

@@ -85,17 +85,17 @@ export function wantsWarmUp(authenticator: Authenticator): boolean {
 
 /** Warms up all that can be. The first failure is thrown once every one was tried. */
 export async function warmUpAuthenticator(authenticator: Authenticator, log: Logger): Promise<void> {
-  const single = [...new Set(singleAuthenticators(authenticator))];
-  const warming = single.map(async (each) => each.warmUp?.(log));
-  await Promise.allSettled(warming);
-  await Promise.all(warming);
+  await settleAll(singleAuthenticators(authenticator).map(async (single) => single.warmUp?.(log)));
 }
 
 /** Closes all that can be closed. The first failure is thrown once every one was tried. */
 export async function closeAuthenticator(authenticator: Authenticator): Promise<void> {
-  const closing = singleAuthenticators(authenticator).map(async (single) => single.close?.());
-  await Promise.allSettled(closing);
-  await Promise.all(closing);
+  await settleAll(singleAuthenticators(authenticator).map(async (single) => single.close?.()));
+}
+
+async function settleAll(pending: readonly Promise<void>[]): Promise<void> {
+  await Promise.allSettled(pending);
+  await Promise.all(pending);
 }
 
 /**

@@ -63,7 +63,7 @@ const onAbort: Readonly<Record<string, (signal: AbortSignal) => void>> = {
     signal.onabort = async () => boom();
   },
   "return a thenable whose then throws from an abort listener": (signal) =>
-    // biome-ignore lint/suspicious/noThenProperty: that is what is tested
+    // biome-ignore lint/suspicious/noThenProperty: a listener that returns a thenable of its own is the misbehaviour
     signal.addEventListener("abort", () => ({ then: boom })),
 };
 
@@ -198,7 +198,7 @@ export const misbehaviours: Readonly<Record<string, Misbehaviour>> = {
     kinds: all,
     expected: "INTERNAL",
     run: () => ({
-      // biome-ignore lint/suspicious/noThenProperty: that is what is tested
+      // biome-ignore lint/suspicious/noThenProperty: a handler that returns a thenable of its own is the misbehaviour
       then() {
         throw new Boom();
       },
@@ -459,7 +459,7 @@ export const misbehaviours: Readonly<Record<string, Misbehaviour>> = {
   "throw in a generator": {
     kinds: writing,
     expected: "INTERNAL",
-    // biome-ignore lint/correctness/useYield: it fails before it yields
+    // biome-ignore lint/correctness/useYield: a generator that fails before its first yield is the misbehaviour
     run: async function* () {
       throw new Boom();
     },
@@ -505,7 +505,7 @@ export const misbehaviours: Readonly<Record<string, Misbehaviour>> = {
           await new Promise((resolve) => setImmediate(resolve));
         }
       } finally {
-        // biome-ignore lint/correctness/noUnsafeFinally: that is what is tested
+        // biome-ignore lint/correctness/noUnsafeFinally: a generator whose finally throws is the misbehaviour
         throw new Boom();
       }
     },

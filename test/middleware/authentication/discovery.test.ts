@@ -186,7 +186,7 @@ describe("discovery", () => {
     await verdict(authenticator(), bearer(tokenOf(), logger));
     const line = lines.find(({ msg }) => msg?.startsWith("the issuer's keys could not be fetched") === true);
     expect(line?.["err"]).toMatchObject({
-      message: `the metadata at ${provider.url}${openid} is of the issuer "${provider.url}/other", not "${provider.url}"`,
+      message: `the metadata at ${provider.url}${openid} is of the issuer "${provider.url}/other", not "${provider.url}"; give issuer as the metadata has it`,
     });
   });
 

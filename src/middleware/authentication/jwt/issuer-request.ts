@@ -29,7 +29,7 @@ export class RefusedRequest extends Error {
   readonly statusCode: number | undefined;
 
   constructor(what: string, statusCode: number | undefined) {
-    super(`the URL of ${what} answered HTTP ${statusCode}`);
+    super(`${what} could not be read: HTTP ${statusCode}`);
     this.statusCode = statusCode;
   }
 }

@@ -123,10 +123,14 @@ class DiscoveredLocation implements JwksLocation {
 export function jwksUriIn(body: string, configuredIssuer: string): URL {
   const { issuer, jwks_uri: jwksUri } = objectIn(body);
   if (issuer !== configuredIssuer)
-    throw new Error(`is of the issuer ${shownClaim(issuer)}, not ${JSON.stringify(configuredIssuer)}`);
+    throw new Error(
+      `is of the issuer ${shownClaim(issuer)}, not ${JSON.stringify(configuredIssuer)}; give issuer as the metadata has it`,
+    );
   if (typeof jwksUri !== "string" || !URL.canParse(jwksUri)) throw new Error("has no jwks_uri that is a URL");
   const uri = new URL(jwksUri);
-  const problem = problemOf(uri, new URL(configuredIssuer).protocol === "http:");
+  // An issuer on another machine says nothing of this one.
+  const isHere = new URL(configuredIssuer).protocol === "http:";
+  const problem = uri.protocol === "http:" && !isHere ? "expected https" : problemOf(uri);
   if (problem !== undefined) throw new Error(`has the jwks_uri ${placeOf(uri)}: ${problem}`);
   return uri;
 }
@@ -148,16 +152,15 @@ function placeOf({ protocol, host, pathname }: URL): string {
 
 function checkedUrl(text: string, option: string, why = ""): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  const problem = url === undefined ? "expected an absolute https URL" : problemOf(url, true);
+  const problem = url === undefined ? "expected an absolute https URL" : problemOf(url);
   if (url === undefined || problem !== undefined) throw new ConfigError(`${option}: ${problem}${why}`);
   return url;
 }
 
 /** Whoever can change the answer can sign tokens: https, and http only where it never leaves the machine. */
-function problemOf(url: URL, loopback: boolean): string | undefined {
+function problemOf(url: URL): string | undefined {
   if (url.username !== "" || url.password !== "") return "expected a URL without credentials";
   if (url.protocol === "https:") return undefined;
-  if (!loopback) return "expected https";
   if (url.protocol === "http:" && isLoopbackTarget(url.hostname)) return undefined;
   return "expected https (http only to a loopback address)";
 }
