@@ -72,6 +72,16 @@ export {
 } from "./middleware/authentication/memory-api-key-store.ts";
 export { type MtlsOptions, mtls } from "./middleware/authentication/mtls.ts";
 export { optional } from "./middleware/authentication/optional.ts";
+export {
+  type MemoryRevocationList,
+  type RevocationAdministration,
+  type RevocationListOptions,
+  revocationList,
+} from "./middleware/authentication/revocation/memory-revocation-list.ts";
+export type {
+  RevocableToken,
+  RevocationList,
+} from "./middleware/authentication/revocation/revocation-list.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
 export type {

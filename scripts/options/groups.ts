@@ -10,6 +10,7 @@ import { authenticationSchema } from "../../src/middleware/authentication/authen
 import { fileApiKeyStoreSchema } from "../../src/middleware/authentication/file-api-key-store.ts";
 import { jwtSchema } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
+import { revocationListSchema } from "../../src/middleware/authentication/revocation/memory-revocation-list.ts";
 import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
 import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 import { loggingSchema } from "../../src/middleware/logging/logging.ts";
@@ -75,6 +76,7 @@ export const chapters: readonly Chapter[] = [
     title: "Authentication",
     groups: [
       { of: "jwt", schema: jwtSchema, type: "JwtOptions" },
+      { of: "revocationList", schema: revocationListSchema, type: "RevocationListOptions" },
       { of: "apiKey", schema: apiKeySchema, type: "ApiKeyOptions" },
       { of: "fileApiKeyStore", schema: fileApiKeyStoreSchema, type: "FileApiKeyStoreOptions" },
       { of: "issueApiKey", schema: issueSchema, type: "IssueApiKeyOptions" },

@@ -84,6 +84,15 @@ export interface TimeUp {
   readonly error: StatusError;
 }
 
+/** For a middleware that learns later that a call may not go on. */
+export interface CallEnder {
+  readonly ended: boolean;
+  /** Refuses the call, which may have been open for long; nothing happens where it has ended. */
+  refuse(by: { readonly name: string }, error: unknown): void;
+  /** The call's deadline came nearer. */
+  onDeadline(): void;
+}
+
 /** Runs what a handler hung on its call's signal, in the call's context, and keeps what it throws or rejects with. */
 export interface ListenerGuard {
   runListener(call: Call, listener: () => unknown): void;
@@ -99,6 +108,8 @@ export interface CallArrival {
   readonly logger: Logger;
   /** Absent: the signal's listeners run as they are. */
   readonly listeners?: ListenerGuard;
+  /** Absent: only the chain ends the call. */
+  readonly ender?: CallEnder;
 }
 
 const plainRequestId = /^[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}$/;
@@ -115,6 +126,7 @@ export class Call implements CallContext {
   readonly malformedTimeout: boolean;
   readonly startedAt: number;
   deadline: number;
+  readonly ender: CallEnder | undefined;
   /** For the chain: why the call ends at `deadline`, where it is another reason than the deadline itself. */
   timeUp: TimeUp | undefined = undefined;
   declare principal?: Principal;
@@ -149,6 +161,7 @@ export class Call implements CallContext {
     this.deadline = this.timeoutMs === undefined ? Number.POSITIVE_INFINITY : this.startedAt + this.timeoutMs;
     this.#logger = arrival.logger;
     this.#listeners = arrival.listeners;
+    this.ender = arrival.ender;
   }
 
   get id(): string {
@@ -275,6 +288,17 @@ export function capDeadline(context: CallContext, epochMs: number, timeUp?: Time
   if (!(epochMs < call.deadline)) return;
   call.deadline = epochMs;
   call.timeUp = timeUp;
+  call.ender?.onDeadline();
+}
+
+/** Whoever waited for an answer asks this before it keeps anything for the call. */
+export function hasEnded(context: CallContext): boolean {
+  return own(context).ender?.ended === true;
+}
+
+/** Refuses a call that was let in before: what let it in does not hold any more. */
+export function endCall(context: CallContext, by: { readonly name: string }, error: StatusError): void {
+  own(context).ender?.refuse(by, error);
 }
 
 export function recordDecision(context: CallContext, decision: RecordedDecision): void {

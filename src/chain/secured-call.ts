@@ -22,7 +22,7 @@ import type { Decompression } from "../transport/decompression.ts";
 import { CallAuthContext } from "./auth-context.ts";
 import { CallDeadline, type TimedCall } from "./call-deadline.ts";
 import { type CheckedCall, Checks, confirm, onCall, onRequest, type Phase } from "./checks.ts";
-import { Call } from "./context.ts";
+import { Call, type CallEnder } from "./context.ts";
 import { type HandledCall, HandlerRun } from "./handler-run.ts";
 import { leavingStatus, merged } from "./leaving-status.ts";
 import type { Middleware, Outcome } from "./middleware.ts";
@@ -43,7 +43,7 @@ const timersApartMs = 100;
 const maxProbeBytes = 1024;
 
 export class SecuredCall
-  implements ServerInterceptingCallInterface, CallListener, CheckedCall, HandledCall, TimedCall
+  implements ServerInterceptingCallInterface, CallListener, CallEnder, CheckedCall, HandledCall, TimedCall
 {
   readonly #chain: ChainServices;
   readonly #transport: TransportCall;
@@ -121,6 +121,7 @@ export class SecuredCall
       timeoutMs: head.timeoutMs,
       logger,
       listeners: this.#chain,
+      ender: this,
     });
     this.#context = context;
     this.#deadline = new CallDeadline(this, context);
@@ -169,8 +170,13 @@ export class SecuredCall
     this.#deadline?.arm();
   }
 
+  /** While the call is checked, whoever has to wait arms it. */
+  onDeadline(): void {
+    if (this.phase === "open") this.#deadline?.arm();
+  }
+
   /** Where a call is refused. */
-  refuse(middleware: Middleware, error: unknown): void {
+  refuse(middleware: { readonly name: string }, error: unknown): void {
     if (!this.ended) this.#end(this.recover(error, "layer"), "layer", middleware.name);
   }
 

@@ -103,8 +103,8 @@ export interface SecureServerOptions {
   /** How callers are verified. `anonymous()` disables authentication explicitly. */
   readonly authentication: Authenticator;
   /**
-   * May a call go on when the credential that it was opened with has expired? Else it ends then, a stream like any call,
-   * with UNAUTHENTICATED `expired credentials`. Default: false.
+   * May a call go on when the credential that it was opened with has expired or was revoked? Else it ends then, a stream like
+   * any call, with UNAUTHENTICATED `expired credentials` or `invalid credentials`. Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */

@@ -486,6 +486,65 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await server.shutdown();
   },
 
+  "docs/revocation.md#Sign out before tokens expire": async (surroundings) => {
+    const { server, signOut, signOutEverywhere } = (await surroundings.run()) as {
+      readonly server: SecureServer;
+      readonly signOut: (call: object) => void;
+      readonly signOutEverywhere: (call: object) => void;
+    };
+    const answering =
+      (act: (call: object) => void): UntypedHandleCall =>
+      (
+        unary: Parameters<handleUnaryCall<object, object>>[0],
+        callback: (error: null, answer: object) => void,
+      ) => {
+        act(unary);
+        callback(null, {});
+      };
+    server.addService(OrdersService, {
+      ...handlers,
+      cancelOrder: answering(signOut),
+      export: answering(signOutEverywhere),
+    });
+    await server.listen(`127.0.0.1:${surroundings.port}`);
+    const client = clientOf(surroundings);
+    const { issuer } = surroundings;
+    const [one, two, three, other] = await Promise.all(
+      ["ada", "ada", "ada", "grace"].map((sub, index) => bearer(issuer, { sub, jti: `token-${index}` })),
+    );
+    const answer = async (
+      method: "getOrder" | "cancelOrder" | "export",
+      headers: { authorization: string } | undefined,
+    ): Promise<string> => {
+      const said = await call(client, method, { ...(headers === undefined ? {} : { headers }) });
+      return typeof said === "string" ? said : "answered";
+    };
+    const refused = "16 UNAUTHENTICATED: invalid credentials";
+    equal(await answer("cancelOrder", one), "answered");
+    equal(await answer("getOrder", one), refused);
+    equal(await answer("getOrder", two), "answered");
+    equal(await answer("export", two), "answered");
+    equal(await answer("getOrder", two), refused);
+    equal(await answer("getOrder", three), refused);
+    equal(await answer("getOrder", other), "answered");
+    client.close();
+    await server.shutdown();
+  },
+
+  "docs/revocation.md#A list of your own": async ({ run, issuer }) => {
+    const { tokens, lock } = (await run()) as {
+      readonly tokens: Authenticator;
+      readonly lock: (account: string) => void;
+    };
+    await serving({ authentication: tokens, authorization: allowAuthenticated() }, async (server) => {
+      const client = server.client(OrdersClient);
+      const headers = await bearer(issuer, { sub: "ada" });
+      deepEqual(await call(client, "getOrder", { headers }), { id: "7", owner: "ada", roles: [] });
+      lock("ada");
+      equal(await call(client, "getOrder", { headers }), "16 UNAUTHENTICATED: invalid credentials");
+    });
+  },
+
   "docs/api-keys.md#Keys for machines": async ({ run, directory, apiKey }) => {
     const { server } = (await run()) as { server: SecureServer };
     server.addService(OrdersService, handlers);

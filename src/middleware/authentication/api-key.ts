@@ -2,13 +2,13 @@
 import { Buffer } from "node:buffer";
 import { hash, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
-import type { CallContext } from "../../chain/context.ts";
+import { type CallContext, ContextKey } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
 import type { Identity, Principal } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
 import { parseOptions } from "../../config/options.ts";
 import { CredentialError } from "../../grpc/errors.ts";
-import type { Authenticator } from "./authenticator.ts";
+import { type Authenticator, subscription } from "./authenticator.ts";
 
 /** What is kept of a key. Never the key. */
 export interface ApiKeyRecord {
@@ -35,6 +35,11 @@ export interface ApiKeyRecord {
 export interface ApiKeyStore {
   find(digest: string): ApiKeyRecord | undefined | Promise<ApiKeyRecord | undefined>;
   /**
+   * Calls `listener` when records changed: open calls are then looked at again, and those of a revoked key end. Returns a
+   * function that ends the subscription. Default: open calls of a revoked key go on.
+   */
+  onChange?(listener: () => void): () => void;
+  /**
    * Lets go of what it holds: files, connections. Called when a server that uses it has shut down. Another server may
    * use it still, or again.
    */
@@ -47,6 +52,8 @@ export interface ApiKeyOptions {
 }
 
 const header = "x-api-key";
+/** Of the key that the call brought: the handler may take the header away, and the call be looked at again. */
+const digestKey = new ContextKey<string>("api key digest");
 /** Longer keys are nobody's, and are not hashed. */
 const maxKeyLength = 512;
 
@@ -83,16 +90,23 @@ class ApiKeyAuthenticator implements Authenticator {
   /** Identities of records that can no longer change. */
   readonly #identities: WeakMap<ApiKeyRecord, Identity> = new WeakMap();
 
+  readonly onChange?: (listener: () => void) => () => void;
+
   constructor(store: ApiKeyStore) {
     this.#store = store;
+    if (store.onChange !== undefined) this.onChange = (listener) => subscription(store.onChange?.(listener));
   }
 
   presents(call: CallContext): boolean {
-    return call.metadata.get(header).length > 0;
+    return call.get(digestKey) !== undefined || call.metadata.get(header).length > 0;
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {
-    const digest = digestOf(readKey(call));
+    let digest = call.get(digestKey);
+    if (digest === undefined) {
+      digest = digestOf(readKey(call));
+      call.set(digestKey, digest);
+    }
     const found = this.#store.find(digest);
     if (isThenable(found)) return found.then((record) => this.#admit(record, digest));
     return this.#admit(found, digest);

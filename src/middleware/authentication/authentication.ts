@@ -4,6 +4,8 @@ import { z } from "zod";
 import {
   type CallContext,
   capDeadline,
+  endCall,
+  hasEnded,
   recordRefusedScheme,
   removeMetadata,
   setIdentity,
@@ -19,6 +21,7 @@ import { texts } from "../../grpc/status.ts";
 import { boundedText } from "../../observability/redaction.ts";
 import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
+import { OpenCalls } from "./open-calls.ts";
 import { credentialHeadersOf, undeclaredAuthenticators } from "./presented-credentials.ts";
 
 export interface AuthenticationOptions {
@@ -28,8 +31,8 @@ export interface AuthenticationOptions {
    */
   readonly isPublic?: ((method: MethodInfo) => boolean) | undefined;
   /**
-   * May a call go on when the credential that it was opened with has expired? Else it ends then, with UNAUTHENTICATED
-   * `expired credentials`. Default: false.
+   * May a call go on when the credential that it was opened with has expired or was revoked? Else it ends then, with
+   * UNAUTHENTICATED `expired credentials` or `invalid credentials`. Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
 }
@@ -69,7 +72,8 @@ const expired: TimeUp = Object.freeze({
  * `invalid credentials` or `expired credentials`, the reason in the cause; UNAVAILABLE where the authenticator failed
  * otherwise. Refused as invalid, on public methods too: a credential that no authenticator recognizes, and several
  * values of one credential header. A call that is open when its credential expires ends `expired credentials`, whatever its
- * kind (`callsOutliveCredentials`). A call of a method that does not exist needs a credential.
+ * kind, and one whose credential is revoked ends `invalid credentials`, where the authenticator tells of it (`onChange`);
+ * `callsOutliveCredentials` turns both off. A call of a method that does not exist needs a credential.
  *
  * Throws `ConfigError` for arguments that are wrong.
  */
@@ -113,6 +117,9 @@ class Authentication implements Middleware {
   readonly #undeclared: readonly Authenticator[];
   readonly #single: readonly Authenticator[];
   readonly #listener: VerdictListener | undefined;
+  /** Undefined where no authenticator tells of changes, and where calls outlive their credentials. */
+  readonly #openCalls: OpenCalls | undefined;
+  readonly onEnd?: (call: CallContext) => void;
 
   constructor(
     authenticator: Authenticator,
@@ -130,6 +137,18 @@ class Authentication implements Middleware {
       readers: single.filter((a) => headersOf(a)?.includes(header)),
     }));
     this.#undeclared = undeclaredAuthenticators(authenticator);
+    const changing = single.filter((a) => a.onChange !== undefined);
+    if (changing.length === 0 || options.callsOutliveCredentials) return;
+    const openCalls = new OpenCalls(
+      {
+        identify: (call) => this.#identify(call),
+        end: (call, error) => endCall(call, this, refusal(call, error)),
+        limit: (call, { expiresAt }) => this.#limit(call, expiresAt),
+      },
+      changing,
+    );
+    this.#openCalls = openCalls;
+    this.onEnd = (call) => openCalls.delete(call);
   }
 
   appliesTo(method: MethodInfo): boolean {
@@ -141,6 +160,7 @@ class Authentication implements Middleware {
     try {
       // protection: unclaimed-credentials
       this.#refuseUnclaimed(call);
+      this.#openCalls?.listen();
       result = this.#identify(call);
       if (!isThenable(result)) return this.#admit(call, result);
     } catch (error) {
@@ -148,11 +168,21 @@ class Authentication implements Middleware {
     }
     // protection: guesses-at-once
     this.#listener?.pending(call);
-    return result
-      .then((identity) => this.#admit(call, identity))
-      .catch((error: unknown) => {
+    const since = this.#openCalls?.begin();
+    return result.then(
+      (identity) => {
+        this.#openCalls?.settled();
+        try {
+          this.#admit(call, identity, since);
+        } catch (error) {
+          throw this.#refusal(call, error);
+        }
+      },
+      (error: unknown) => {
+        this.#openCalls?.settled();
         throw this.#refusal(call, error);
-      });
+      },
+    );
   }
 
   #refusal(call: CallContext, error: unknown): StatusError {
@@ -176,7 +206,7 @@ class Authentication implements Middleware {
     throw new CredentialError("missing", "no credential was presented");
   }
 
-  #admit(call: CallContext, identity: Identity): void {
+  #admit(call: CallContext, identity: Identity, since?: number): void {
     checkPrincipal("principal", identity?.principal);
     if (identity.actor !== undefined) checkPrincipal("actor", identity.actor);
     const { expiresAt } = identity;
@@ -189,6 +219,13 @@ class Authentication implements Middleware {
     removeUnproven(call);
     setIdentity(call, identity);
     this.#listener?.settled(call, "verified");
+    this.#limit(call, expiresAt);
+    if (this.#openCalls === undefined || identity.principal.kind === "anonymous" || hasEnded(call)) return;
+    this.#openCalls.add(call, identity, since);
+  }
+
+  /** The call ends with its credential. */
+  #limit(call: CallContext, expiresAt: number | undefined): void {
     // protection: end-with-credential
     if (expiresAt !== undefined && !this.#callsOutliveCredentials) capDeadline(call, expiresAt, expired);
   }

@@ -36,6 +36,14 @@ export interface Authenticator {
    */
   authenticate(call: CallContext): Identity | Promise<Identity>;
   /**
+   * Calls `listener` when a credential that it accepted may not be good any more: a key or a token was revoked. The middleware
+   * then asks `authenticate` again for each call that is still open, and ends those whose credential is now bad, or
+   * somebody else's. Returns a function that ends the subscription. Many changes at once need one call of `listener` only.
+   * The handler may have changed the call's metadata by then: keep what you read in the call's context
+   * (`call.set(key, value)`).
+   */
+  onChange?(listener: () => void): () => void;
+  /**
    * Called by `listen()`, before a port is opened: fetches what it needs, where it is told to do so in advance. A throw or a
    * rejection keeps the server from listening.
    */
@@ -81,6 +89,12 @@ export function headersOf(authenticator: Authenticator): readonly string[] | und
 /** Are there any that want to be warmed up? */
 export function wantsWarmUp(authenticator: Authenticator): boolean {
   return singleAuthenticators(authenticator).some(({ warmUp }) => warmUp !== undefined);
+}
+
+/** What `onChange` of somebody else's object returned. Without a way to end it, it would hold a server that is long gone. */
+export function subscription(end: unknown): () => void {
+  if (typeof end === "function") return () => void end();
+  throw new TypeError("onChange must return a function that ends the subscription");
 }
 
 /** Warms up all that can be. The first failure is thrown once every one was tried. */

@@ -8,9 +8,15 @@ import { isThenable } from "../../../chain/thenable.ts";
 import { parseOptions, refused } from "../../../config/options.ts";
 import { ConfigError, CredentialError } from "../../../grpc/errors.ts";
 import { redactSecrets } from "../../../observability/redaction.ts";
-import { type Authenticator, needsCertificates } from "../authenticator.ts";
+import { type Authenticator, needsCertificates, subscription } from "../authenticator.ts";
 import { type BearerToken, bearerToken } from "../authorization-header.ts";
 import type { JWK } from "../jose.ts";
+import {
+  type RevocableToken,
+  type RevocationList,
+  refuseRevoked,
+  revocationsSchema,
+} from "../revocation/revocation-list.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
 import { type ClaimPath, parseClaimPath } from "./claim-path.ts";
 import { discoveredLocation, fixedLocation } from "./jwks-location.ts";
@@ -110,9 +116,16 @@ export interface JwtOptions {
    */
   readonly certificateBound?: CertificateBound | undefined;
   /**
-   * Has this token been revoked, such as by a logout? Asked with the verified claims on each call, cached token or not,
-   * so let it be quick: a look into a set, best without a promise. `true` refuses the call as `invalid`. A throw, a
-   * rejection or any answer but `true` and `false` is UNAVAILABLE. Calls that are open already go on until the token
+   * Which tokens were revoked, such as by a logout: `revocationList()` and its siblings for several instances, or your own. Asked
+   * on each call, cached token or not, with the token's id (`jti`), the principal's subject, and `iat`. A revoked token is
+   * `invalid`, and so is one whose `jti` is no string; calls that are open with one end (`callsOutliveCredentials`). Default:
+   * nobody is asked.
+   */
+  readonly revocations?: RevocationList | undefined;
+  /**
+   * Has this token been revoked? As `revocations`, for what can only be told from other claims: asked with the verified claims
+   * on each call, so let it be quick: a look into a set, best without a promise. `true` refuses the call as `invalid`. A
+   * throw, a rejection or any answer but `true` and `false` is UNAVAILABLE. Calls that are open already go on until the token
    * expires. Default: nobody is asked.
    */
   readonly isRevoked?: IsRevoked | undefined;
@@ -147,6 +160,7 @@ interface JwtSettings {
     readonly tenant: string;
   };
   readonly certificateBound: CertificateBound;
+  readonly revocations?: RevocationList | undefined;
   readonly isRevoked?: IsRevoked | undefined;
   readonly cache: { readonly maxEntries: number; readonly maxAgeSec: number };
 }
@@ -195,6 +209,7 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
       })
       .prefault({}),
     certificateBound: z.enum(["if-present", "require", "ignore"]).default("if-present"),
+    revocations: revocationsSchema,
     isRevoked: z
       .custom<IsRevoked>((value) => typeof value === "function", "expected a function of the token's claims")
       .optional(),
@@ -244,6 +259,7 @@ export function jwt(options: JwtOptions): Authenticator {
     cache: new TokenCache(parsed.cache),
     maxShared: parsed.cache.maxEntries,
     warmUp: parsed.warmUp,
+    revocations: parsed.revocations,
     isRevoked: parsed.isRevoked,
     bindingRequired: parsed.certificateBound === "require",
     verifier: new TokenVerifier({
@@ -295,6 +311,7 @@ interface JwtRules {
   readonly cache: TokenCache;
   readonly maxShared: number;
   readonly warmUp: boolean;
+  readonly revocations: RevocationList | undefined;
   readonly isRevoked: IsRevoked | undefined;
   readonly bindingRequired: boolean;
   readonly verifier: TokenVerifier;
@@ -308,12 +325,16 @@ class JwtAuthenticator implements Authenticator {
   readonly schemes: readonly string[] = ["jwt"];
   readonly actorSchemes: readonly string[] = [];
   readonly warmUp?: (log: Logger) => Promise<void>;
+  readonly onChange?: (listener: () => void) => () => void;
   readonly #rules: JwtRules;
   /** Verifications under way, by the token's digest: calls that bring the same token at once share one. */
   readonly #pending: Map<string, Promise<VerifiedToken>> = new Map();
 
   constructor(rules: JwtRules) {
     this.#rules = rules;
+    const { revocations } = rules;
+    if (revocations?.onChange !== undefined)
+      this.onChange = (listener) => subscription(revocations.onChange?.(listener));
     if (rules.warmUp) this.warmUp = (log) => this.#fetchKeys(log);
     this[needsCertificates] = rules.bindingRequired ? 'jwt({ certificateBound: "require" })' : undefined;
   }
@@ -402,12 +423,33 @@ class JwtAuthenticator implements Authenticator {
     checkTimes(verified, Date.now());
     // protection: certificate-bound
     checkBinding(verified.boundTo, call);
+    const { revocations, isRevoked } = this.#rules;
+    if (revocations === undefined && isRevoked === undefined) return verified.identity;
+    const answer = revocations === undefined ? false : revocations.isRevoked(revocable(verified));
+    if (isThenable(answer)) return this.#admitAsync(answer, verified);
+    refuseRevoked(answer, "revocations");
+    return this.#ask(verified);
+  }
+
+  async #admitAsync(answer: Promise<boolean>, verified: VerifiedToken): Promise<Identity> {
+    refuseRevoked(await answer, "revocations");
+    return this.#ask(verified);
+  }
+
+  #ask({ identity }: VerifiedToken): Identity | Promise<Identity> {
     const { isRevoked } = this.#rules;
-    if (isRevoked === undefined) return verified.identity;
-    const revoked = isRevoked(verified.identity.principal.claims);
-    if (isThenable(revoked)) return admitAsync(revoked, verified);
-    refuseRevoked(revoked);
-    return verified.identity;
+    const answer = isRevoked === undefined ? false : isRevoked(identity.principal.claims);
+    if (isThenable(answer))
+      return answer.then((revoked) => {
+        refuseRevoked(revoked, "jwt.isRevoked");
+        return identity;
+      });
+    refuseRevoked(answer, "jwt.isRevoked");
+    return identity;
+  }
+
+  async close(): Promise<void> {
+    await this.#rules.revocations?.close?.();
   }
 }
 
@@ -421,16 +463,15 @@ const reasons: Readonly<Record<NotVerified, string>> = {
   "not signed": "the token's signature does not verify",
 };
 
-/** Anything but a plain no refuses: a lookup that forgot to answer has not said that the token is good. */
-function refuseRevoked(revoked: boolean): void {
-  if (revoked === false) return;
-  if (revoked === true) throw invalid("the token is revoked");
-  throw new TypeError("jwt.isRevoked returned neither true nor false");
-}
-
-async function admitAsync(revoked: Promise<boolean>, { identity }: VerifiedToken): Promise<Identity> {
-  refuseRevoked(await revoked);
-  return identity;
+function revocable({ identity: { principal }, issuedAt }: VerifiedToken): RevocableToken {
+  const { jti } = principal.claims;
+  if (jti !== undefined && typeof jti !== "string")
+    throw invalid("the token's id (jti) is no string, so that it could not be revoked");
+  return {
+    subject: principal.subject,
+    ...(jti === undefined ? {} : { id: jti }),
+    ...(issuedAt === undefined ? {} : { issuedAt }),
+  };
 }
 
 function listOf(value: string | readonly string[]): readonly string[] {

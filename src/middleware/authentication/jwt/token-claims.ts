@@ -32,6 +32,8 @@ export interface TokenTimes {
 /** What holds for a token whenever it is used. */
 export interface TokenFacts extends TokenTimes {
   readonly identity: Identity;
+  /** `iat`, in milliseconds since the epoch. */
+  readonly issuedAt: number | undefined;
   /** The certificate that the token is bound to, as `PeerCertificate.fingerprint256`. */
   readonly boundTo: string | undefined;
 }
@@ -55,7 +57,12 @@ export function readClaims(claims: Claims, rules: ClaimRules): TokenFacts {
   const times = readTimes(rules, expires, notBefore, issued);
   freeze(claims);
   const principal = readPrincipal(claims, rules, expires * 1000);
-  return { ...times, boundTo, identity: Object.freeze({ principal, expiresAt: times.endsAt }) };
+  return {
+    ...times,
+    boundTo,
+    issuedAt: issued === undefined ? undefined : issued * 1000,
+    identity: Object.freeze({ principal, expiresAt: times.endsAt }),
+  };
 }
 
 /** Throws `CredentialError` where the token is not good at this moment. For each call, whatever a cache remembers. */
