@@ -2,20 +2,30 @@
 import type { Logger } from "pino";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
-import type { Authorizer, Policy } from "../middleware/authorization/authorizer.ts";
+import { forwardedScheme } from "../middleware/authentication/trusted-actors.ts";
+import type { Authorizer, CallerSchemes, Policy } from "../middleware/authorization/authorizer.ts";
 
 export interface PolicySurroundings {
   readonly methods: readonly MethodInfo[];
   readonly authentication: Authenticator;
+  readonly trustedActors: readonly string[];
   readonly logger: Logger;
 }
 
 /** @throws {PolicyError} where it does not fit the methods, or demands callers that there cannot be. */
-export function compilePolicy(
-  authorizer: Authorizer,
-  { methods, authentication: { schemes, actorSchemes }, logger }: PolicySurroundings,
-): Policy {
-  const policy = authorizer.compile(methods, { schemes, actorSchemes });
+export function compilePolicy(authorizer: Authorizer, surroundings: PolicySurroundings): Policy {
+  const { methods, logger } = surroundings;
+  const policy = authorizer.compile(methods, callerSchemes(surroundings));
   for (const warning of policy.warnings ?? []) logger.warn(`authorization: ${warning}`);
   return policy;
+}
+
+/** A trusted actor that calls in its own name may also name a user, and is then the actor. */
+function callerSchemes({ authentication, trustedActors }: PolicySurroundings): CallerSchemes {
+  const { schemes, actorSchemes } = authentication;
+  if (trustedActors.length === 0 || schemes === undefined) return { schemes, actorSchemes };
+  return {
+    schemes: [...schemes, forwardedScheme],
+    actorSchemes: actorSchemes === undefined ? undefined : [...actorSchemes, ...schemes],
+  };
 }

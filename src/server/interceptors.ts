@@ -132,6 +132,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
       compilePolicy(settings.authorization, {
         methods: applications,
         authentication: settings.authentication,
+        trustedActors: settings.trustedActors,
         logger,
       }),
     ),

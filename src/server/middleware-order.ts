@@ -76,6 +76,7 @@ export function middlewareInOrder(parts: ChainParts): readonly Middleware[] {
     authenticationWatchedBy(failures?.verdicts, settings.authentication, {
       isPublic: ({ path }) => policy.isPublic(path),
       callsOutliveCredentials: settings.callsOutliveCredentials,
+      trustedActors: settings.trustedActors,
     }),
     // protection: principal-limits
     ...overrides.middlewareFor("rateLimit", (own, path) => principalMiddleware(limitersFor(own, path))),

@@ -358,6 +358,7 @@ class PalisadeServer implements SecureServer {
     const policy = compilePolicy(authorizer, {
       methods,
       authentication: this.#settings.authentication,
+      trustedActors: this.#settings.trustedActors,
       logger: this.#logger,
     });
     return withHealthPolicy(this.#reflection?.withPolicy(policy) ?? policy);

@@ -11,6 +11,7 @@ import { milliseconds, refused } from "../config/options.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
 import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
 import { type Authenticator, inNeedOfCertificates } from "../middleware/authentication/authenticator.ts";
+import { trustedActorsSchema } from "../middleware/authentication/trusted-actors.ts";
 import type { Authorizer } from "../middleware/authorization/authorizer.ts";
 import {
   type DeadlineLimits,
@@ -107,6 +108,15 @@ export interface SecureServerOptions {
    * any call, with UNAUTHENTICATED `expired credentials` or `invalid credentials`. Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
+  /**
+   * Applications that may say for which user they call: their `x-user-id` and `x-tenant-id` are believed. Names of client
+   * certificates as in `mtls.roles` (`spiffe://prod.example/gateway`, a DNS name, `CN=gateway`), or `api-key:owner`,
+   * `jwt:subject`, `introspection:subject`. The principal is then that user, of scheme `forwarded` and without roles or
+   * permissions, and the application is its `actor`; rules ask for what the application has (`actor: { roles: [...] }`). A user
+   * who was verified stays, and gets the tenant that the credential does not name. The headers of others
+   * are removed, and the log tells where they contradict the principal. Default: none.
+   */
+  readonly trustedActors?: readonly string[] | undefined;
   /** What callers may do. Checked against the registered methods by `listen()`. */
   readonly authorization: Authorizer;
   /** What decides without refusing. */
@@ -164,6 +174,7 @@ export interface SecureServerOptions {
 export interface ChainSettings {
   readonly authentication: Authenticator;
   readonly callsOutliveCredentials: boolean;
+  readonly trustedActors: readonly string[];
   readonly authorization: Authorizer;
   readonly rateLimit: RateLimits;
   readonly deadline: DeadlineLimits;
@@ -193,6 +204,7 @@ export interface SecureInterceptorsOptions
     SecureServerOptions,
     | "authentication"
     | "callsOutliveCredentials"
+    | "trustedActors"
     | "authorization"
     | "rateLimit"
     | "deadline"
@@ -268,6 +280,7 @@ const chainShape = {
     "jwt({ … }); anonymous() disables authentication explicitly",
   ),
   callsOutliveCredentials: callsOutliveCredentialsSchema,
+  trustedActors: trustedActorsSchema,
   authorization: authorizerSchema,
   rateLimit: rateLimitSchema.prefault({}),
   deadline: deadlineSchema.prefault({}),

@@ -486,6 +486,31 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await server.shutdown();
   },
 
+  "docs/authentication.md#An application that speaks for users": async ({ run }) => {
+    const { server: shown } = (await run()) as { server: SecureServer };
+    shown.addService(OrdersService, handlers);
+    await shown.listen("127.0.0.1:0");
+    await shown.shutdown();
+    const gateway = "spiffe://prod.example/gateway";
+    await serving(
+      {
+        authentication: mtls({ roles: { [gateway]: ["gateway"] } }),
+        trustedActors: [gateway],
+        authorization: rbac({
+          roles: { gateway: {} },
+          rules: { "/orders.v1.Orders/*": { actor: { roles: ["gateway"] } } },
+        }),
+      },
+      async (server) => {
+        const certificate = await server.ca.issue({ uris: [gateway], usage: "client" });
+        const client = server.client(OrdersClient, { certificate });
+        const headers = { "x-user-id": "ada" };
+        deepEqual(await call(client, "getOrder", { headers }), { id: "7", owner: "ada", roles: [] });
+        equal(await call(client, "getOrder"), "7 PERMISSION_DENIED: permission denied");
+      },
+    );
+  },
+
   "docs/revocation.md#Sign out before tokens expire": async (surroundings) => {
     const { server, signOut, signOutEverywhere } = (await surroundings.run()) as {
       readonly server: SecureServer;

@@ -24,6 +24,7 @@ import type { AuditFailure } from "../../src/middleware/audit/audit-failures.ts"
 import { anonymous } from "../../src/middleware/authentication/anonymous.ts";
 import { apiKey } from "../../src/middleware/authentication/api-key.ts";
 import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
+import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { memoryRateLimitStore } from "../../src/middleware/rate-limit/memory-rate-limit-store.ts";
@@ -304,6 +305,27 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     expect(await plainCall(wall)).toBe("OK");
     await using strict = await mesh("10.0.0.0/8");
     expect(await plainCall(strict)).toBe("UNAVAILABLE");
+  },
+  trustedActors: async () => {
+    const subjectWith = async (trustedActors: readonly string[]): Promise<string | undefined> => {
+      let subject: string | undefined;
+      const handlers = {
+        unary: (call: object, callback: (error: null, value: Note) => void) => {
+          subject = securityContext(call).principal?.subject;
+          callback(null, { text: "" });
+        },
+      } as unknown as UntypedServiceImplementation;
+      await using wall = await secured({
+        authentication: mtls(),
+        authorization: allowAuthenticated(),
+        handlers,
+        trustedActors,
+      });
+      await invoke(wall.client(), "unary", { metadata: { "x-user-id": "ada" } });
+      return subject;
+    };
+    expect(await subjectWith([])).toBe("spiffe://test.example/client");
+    expect(await subjectWith(["spiffe://test.example/client"])).toBe("ada");
   },
   callsOutliveCredentials: async () => {
     let started = 0;

@@ -23,6 +23,7 @@ import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
 import { OpenCalls } from "./open-calls.ts";
 import { credentialHeadersOf, undeclaredAuthenticators } from "./presented-credentials.ts";
+import { identityHeaders, TrustedActors, trustedActorsSchema, UnusableName } from "./trusted-actors.ts";
 
 export interface AuthenticationOptions {
   /**
@@ -35,6 +36,11 @@ export interface AuthenticationOptions {
    * UNAUTHENTICATED `expired credentials` or `invalid credentials`. Default: false.
    */
   readonly callsOutliveCredentials?: boolean | undefined;
+  /**
+   * Applications that may say for which user they call, in `x-user-id` and `x-tenant-id`. Names of client certificates as in
+   * `mtls.roles`, or `api-key:owner`, `jwt:subject`, `introspection:subject`. Both headers of others are removed. Default: none.
+   */
+  readonly trustedActors?: readonly string[] | undefined;
 }
 
 /** The shape of `callsOutliveCredentials`; the only place where its default stands. */
@@ -48,10 +54,10 @@ export const authenticationSchema: z.ZodType<Filled<AuthenticationOptions>> = z.
     .custom<(method: MethodInfo) => boolean>((value) => typeof value === "function", "expected a function")
     .default(() => () => false),
   callsOutliveCredentials: callsOutliveCredentialsSchema,
+  trustedActors: trustedActorsSchema,
 });
 
-/** Headers that claim an identity without proving it: the handler never sees them. */
-const unprovenHeaders: readonly string[] = ["x-user-id", "x-tenant-id"];
+const unprovenHeaders: readonly string[] = Object.values(identityHeaders);
 
 const problemTexts: Readonly<Record<CredentialProblem, string>> = {
   missing: texts.missingCredentials,
@@ -111,6 +117,7 @@ class Authentication implements Middleware {
   readonly #authenticator: Authenticator;
   readonly #isPublic: (method: MethodInfo) => boolean;
   readonly #callsOutliveCredentials: boolean;
+  readonly #trustedActors: TrustedActors;
   /** Each credential header with the authenticators that read it. */
   readonly #headers: readonly { readonly header: string; readonly readers: readonly Authenticator[] }[];
   /** Authenticators that read metadata and do not say which. */
@@ -130,6 +137,7 @@ class Authentication implements Middleware {
     this.#listener = listener;
     this.#isPublic = options.isPublic;
     this.#callsOutliveCredentials = options.callsOutliveCredentials;
+    this.#trustedActors = new TrustedActors(options.trustedActors);
     const single = singleAuthenticators(authenticator);
     this.#single = single;
     this.#headers = credentialHeadersOf(authenticator).map((header) => ({
@@ -186,7 +194,7 @@ class Authentication implements Middleware {
   }
 
   #refusal(call: CallContext, error: unknown): StatusError {
-    this.#listener?.settled(call, error instanceof CredentialError ? error.problem : "undecided");
+    this.#listener?.settled(call, verdictOf(error));
     recordRefusedScheme(call, this.#presented(call));
     return refusal(call, error);
   }
@@ -216,8 +224,9 @@ class Authentication implements Middleware {
     if (!call.method.known && identity.principal.kind === "anonymous") {
       throw new CredentialError("missing", "unknown methods are answered for authenticated callers only");
     }
+    const caller = this.#trustedActors.callerOf(call, identity);
     removeUnproven(call);
-    setIdentity(call, identity);
+    setIdentity(call, caller);
     this.#listener?.settled(call, "verified");
     this.#limit(call, expiresAt);
     if (this.#openCalls === undefined || identity.principal.kind === "anonymous" || hasEnded(call)) return;
@@ -255,6 +264,11 @@ class Authentication implements Middleware {
     const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
     return boundedText([...new Set(reasons)].join("; "), maxExplanationLength);
   }
+}
+
+function verdictOf(error: unknown): Verdict {
+  if (error instanceof UnusableName) return "verified";
+  return error instanceof CredentialError ? error.problem : "undecided";
 }
 
 const maxExplanationLength = 512;

@@ -1,0 +1,154 @@
+// Applications that may say for which user they call: what `x-user-id` and `x-tenant-id` are worth.
+import { z } from "zod";
+import type { CallContext } from "../../chain/context.ts";
+import { FrozenSet } from "../../chain/frozen-set.ts";
+import type { Identity, Principal } from "../../chain/principal.ts";
+import { principalKey } from "../../chain/principal.ts";
+import { CredentialError } from "../../grpc/errors.ts";
+import { LogThrottle } from "../../observability/log-throttle.ts";
+import {
+  matchesName,
+  type NameKind,
+  type NamePattern,
+  parseNamePattern,
+} from "./certificate-name-pattern.ts";
+
+/** Claim an identity without proving it: the handler never sees them. */
+export const identityHeaders = { user: "x-user-id", tenant: "x-tenant-id" } as const;
+
+/** The scheme of a user that a trusted actor named. */
+export const forwardedScheme = "forwarded";
+
+/** Longer ones, and ones with a comma, which HTTP/2 puts between the values of a header that came twice, name nobody. */
+const oneName = /^[!-+\--~](?:[ -+\--~]{0,254}[!-+\--~])?$/;
+
+const otherScheme = /^(api-key|jwt|introspection):(.+)$/s;
+
+interface ActorPattern {
+  readonly scheme: string;
+  matches(actor: Principal): boolean;
+}
+
+/** The shape of `trustedActors`; the only place where its default stands. */
+export const trustedActorsSchema: z.ZodType<readonly string[], readonly string[] | undefined> = z
+  .array(
+    z.string().refine((text) => parseActor(text) !== undefined, {
+      error:
+        "expected the name of a client certificate as in mtls.roles (spiffe://…, a DNS name, CN=name), or api-key:owner, " +
+        "jwt:subject or introspection:subject",
+    }),
+  )
+  .default([]);
+
+/** Undefined for what names no actor. */
+function parseActor(text: string): ActorPattern | undefined {
+  const [, scheme, subject] = otherScheme.exec(text) ?? [];
+  if (scheme !== undefined) return { scheme, matches: (actor) => actor.subject === subject };
+  const pattern: NamePattern | undefined = parseNamePattern(text);
+  if (pattern === undefined) return undefined;
+  return {
+    scheme: "mtls",
+    matches: ({ subject, claims: { nameKind } }) =>
+      isNameKind(nameKind) && matchesName(pattern, nameKind, subject),
+  };
+}
+
+function isNameKind(value: unknown): value is NameKind {
+  return value === "uri" || value === "dns" || value === "cn";
+}
+
+/** Contradictions of one caller are told once in this time. */
+const tellEveryMs = 60_000;
+
+export class TrustedActors {
+  readonly #patterns: readonly ActorPattern[];
+  readonly #throttle = new LogThrottle({ periodMs: tellEveryMs });
+
+  constructor(names: readonly string[]) {
+    this.#patterns = names.flatMap((name) => parseActor(name) ?? []);
+  }
+
+  /**
+   * Whom the call is for. A trusted actor that calls in its own name speaks for the user that `x-user-id` names, who has the
+   * rights of nobody; with a user who was verified it may add the tenant that the credential does not name. What contradicts
+   * a verified user is not believed, whoever says so. Throws `UnusableName` where a trusted actor names nobody.
+   */
+  callerOf(call: CallContext, identity: Identity): Identity {
+    const user = call.metadata.get(identityHeaders.user);
+    const tenant = call.metadata.get(identityHeaders.tenant);
+    if (user.length === 0 && tenant.length === 0) return identity;
+    const { principal } = identity;
+    const actor = identity.actor ?? (principal.kind === "service" ? principal : undefined);
+    if (actor === undefined || !this.#trusts(actor)) {
+      if (principal.kind !== "anonymous") this.#tellContradiction(call, principal, user, tenant);
+      return identity;
+    }
+    if (identity.actor === undefined && user.length > 0) return forwarded(identity, user, tenant);
+    if (tenant.length === 0 || principal.tenant !== undefined) {
+      this.#tellContradiction(call, principal, user, tenant);
+      return identity;
+    }
+    this.#tellContradiction(call, principal, user, []);
+    return { ...identity, principal: { ...principal, tenant: single(identityHeaders.tenant, tenant) } };
+  }
+
+  #trusts(actor: Principal): boolean {
+    return this.#patterns.some(({ scheme, matches }) => scheme === actor.scheme && matches(actor));
+  }
+
+  #tellContradiction(
+    call: CallContext,
+    principal: Principal,
+    user: readonly unknown[],
+    tenant: readonly unknown[],
+  ): void {
+    const contradicting = [
+      ...(user.some((name) => name !== principal.subject) ? [identityHeaders.user] : []),
+      ...(tenant.some((name) => name !== principal.tenant) ? [identityHeaders.tenant] : []),
+    ];
+    if (contradicting.length === 0) return;
+    const leftOut = this.#throttle.admit(principalKey(principal));
+    if (leftOut === undefined) return;
+    call.log.warn(
+      { headers: contradicting, principal: principal.subject, left_out: leftOut },
+      "the caller names another user or tenant than its credential; the headers were removed (see trustedActors)",
+    );
+  }
+}
+
+function forwarded(
+  { principal: actor, expiresAt }: Identity,
+  user: readonly unknown[],
+  tenant: readonly unknown[],
+): Identity {
+  const principal: Principal = Object.freeze({
+    subject: single(identityHeaders.user, user),
+    kind: "user",
+    scheme: forwardedScheme,
+    ...(tenant.length === 0 ? {} : { tenant: single(identityHeaders.tenant, tenant) }),
+    roles: new FrozenSet(),
+    permissions: new FrozenSet(),
+    claims: Object.freeze({}),
+    ...(expiresAt === undefined ? {} : { expiresAt }),
+  });
+  return { principal, actor, ...(expiresAt === undefined ? {} : { expiresAt }) };
+}
+
+function single(header: string, values: readonly unknown[]): string {
+  const [value] = values;
+  if (values.length === 1 && typeof value === "string" && oneName.test(value)) return value;
+  throw new UnusableName(header);
+}
+
+/**
+ * The actor's own credential is good. It does not count as a failed login: users who choose odd names would lock out the
+ * application that names them.
+ */
+export class UnusableName extends CredentialError {
+  constructor(header: string) {
+    super(
+      "invalid",
+      `a trusted actor sent ${header} with a value that is no single name: 1 to 256 printable characters, without commas`,
+    );
+  }
+}
