@@ -848,6 +848,20 @@ export const proofs: Readonly<Record<string, Proof>> = {
     { iss: "https://sts.windows.net/3f2504e0-4f89-41d3-9a0c-0305e82c3301/" },
   ),
 
+  "docs/tokens.md#Okta": tokens(
+    {
+      iss: "https://shop.okta.com/oauth2/default",
+      aud: "api://default",
+      sub: "ada@shop.example",
+      uid: "ada",
+      cid: "web",
+      groups: ["viewer"],
+      scp: ["openid"],
+    },
+    { owner: "ada", roles: ["viewer"] },
+    { iss: "https://shop.okta.com" },
+  ),
+
   "docs/tokens.md#Cognito": tokens(
     {
       iss: "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEf123",

@@ -21,6 +21,7 @@ const issuers: readonly string[] = [
   "https://keycloak.example/realms/shop",
   "https://shop.eu.auth0.com/",
   "https://login.microsoftonline.com/3f2504e0-4f89-41d3-9a0c-0305e82c3301/v2.0",
+  "https://shop.okta.com/oauth2/default",
   "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_AbCdEf123",
   "https://accounts.google.com",
 ];

@@ -85,7 +85,7 @@ describe("jwt: good tokens", () => {
     expect(Object.isFrozen(principal.claims["deep"])).toBe(true);
   });
 
-  it.each([["client_id"], ["azp"]])(
+  it.each([["client_id"], ["azp"], ["cid"]])(
     "A9 a client that is its own subject (%s) is a service",
     async (claim) => {
       const { principal } = await ours().authenticate(

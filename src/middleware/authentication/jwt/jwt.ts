@@ -238,7 +238,7 @@ const defaultTypes: ReadonlySet<string> = new Set(["jwt", "jose", "at+jwt"]);
  * own issuer. A token bound to a client certificate (`cnf`) is good only together with it; see `certificateBound`. Keys
  * that a token names itself (`jwk`, `jku`, `x5u`, `x5c`) are never used.
  *
- * The principal's kind is `service` where the client is its own subject (`sub` equals `client_id` or `azp`), else `user`.
+ * The principal's kind is `service` where the client is its own subject (`sub` equals `client_id`, `azp` or `cid`), else `user`.
  * Its `expiresAt` is `exp`; the identity ends when the token is no longer accepted, clock tolerance included.
  *
  * Throws `ConfigError` for options that are wrong.

@@ -148,11 +148,11 @@ function readPrincipal(claims: Claims, { issuer, paths }: ClaimRules, expiresAt:
 }
 
 /**
- * A client that acts for itself is its token's own subject (RFC 9068 sections 2.2 and 5; `azp` where the issuer does not
- * write `client_id`). An issuer that gives such tokens another subject gives principals of kind `user`.
+ * A client that acts for itself is its token's own subject (RFC 9068 sections 2.2 and 5; `azp`, or Okta's `cid`, where the
+ * issuer does not write `client_id`). An issuer that gives such tokens another subject gives principals of kind `user`.
  */
 function isClientItself(claims: Claims, subject: string): boolean {
-  return claims["client_id"] === subject || claims["azp"] === subject;
+  return [claims["client_id"], claims["azp"], claims["cid"]].includes(subject);
 }
 
 function readText(claims: Claims, path: ClaimPath): string | undefined {
