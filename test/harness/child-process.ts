@@ -40,7 +40,7 @@ export interface Ended {
   readonly killed?: "timeout" | "signal";
 }
 
-export interface RunOptions extends Pick<SpawnOptions, "cwd" | "env"> {
+export interface RunOptions extends Pick<SpawnOptions, "cwd" | "env" | "uid" | "gid"> {
   /** After this it is killed, in milliseconds. Default: before the test's own limit, so that what it said is seen. */
   readonly timeoutMs?: number;
   /** Called with the standard output so far. */

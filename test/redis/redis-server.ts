@@ -1,7 +1,6 @@
 // A real Redis for one test file: Debian's redis-server on a free port, in memory alone.
-import { once } from "node:events";
-import { type AddressInfo, createServer } from "node:net";
 import { type Ended, run } from "../harness/child-process.ts";
+import { freePort } from "../harness/free-port.ts";
 import { hangMs } from "../harness/time.ts";
 
 export interface RedisServer extends AsyncDisposable {
@@ -55,13 +54,4 @@ export async function startRedis(): Promise<RedisServer> {
     goOn: () => signal("SIGCONT"),
     [Symbol.asyncDispose]: kill,
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
