@@ -10,9 +10,24 @@ const floors = [
   { name: "tls", may: ["chain", "transport", ...low] },
   { name: "server", may: ["middleware", "tls", "chain", "transport", ...low] },
   { name: "client", may: ["middleware", "tls", "chain", "transport", ...low] },
-  { name: "cli", may: ["testing", "server", "client", "middleware", "tls", "chain", "transport", ...low] },
+  {
+    name: "cli",
+    may: [
+      "redis",
+      "postgres",
+      "testing",
+      "server",
+      "client",
+      "middleware",
+      "tls",
+      "chain",
+      "transport",
+      ...low,
+    ],
+  },
   { name: "nestjs", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "redis", may: ["middleware", ...low] },
+  { name: "postgres", may: ["middleware", ...low] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
 ];
 

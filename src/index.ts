@@ -56,6 +56,13 @@ export {
   type ApiKeyStore,
   apiKey,
 } from "./middleware/authentication/api-key.ts";
+export type {
+  ApiKeyAdministration,
+  RotateApiKeyOptions,
+  RotatedApiKey,
+  StoredApiKey,
+} from "./middleware/authentication/api-key-administration.ts";
+export type { ApiKeyUse } from "./middleware/authentication/api-key-uses.ts";
 export type { Authenticator } from "./middleware/authentication/authenticator.ts";
 export {
   type FileApiKeyStore,
@@ -82,6 +89,7 @@ export type {
   RevocableToken,
   RevocationList,
 } from "./middleware/authentication/revocation/revocation-list.ts";
+export type { SharedApiKeyStore } from "./middleware/authentication/shared-api-keys.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
 export type {

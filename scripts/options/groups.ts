@@ -16,6 +16,8 @@ import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 import { loggingSchema } from "../../src/middleware/logging/logging.ts";
 import { metadataLimitSchema } from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
+import { postgresApiKeyStoreSchema } from "../../src/postgres/postgres-api-key-store.ts";
+import { redisApiKeyStoreSchema } from "../../src/redis/redis-api-key-store.ts";
 import { redisRateLimitStoreSchema } from "../../src/redis/redis-rate-limit-store.ts";
 import { shutdownSchema } from "../../src/server/secure-server.ts";
 import { interceptorsSchema, serverSchema } from "../../src/server/server-options.ts";
@@ -79,6 +81,8 @@ export const chapters: readonly Chapter[] = [
       { of: "revocationList", schema: revocationListSchema, type: "RevocationListOptions" },
       { of: "apiKey", schema: apiKeySchema, type: "ApiKeyOptions" },
       { of: "fileApiKeyStore", schema: fileApiKeyStoreSchema, type: "FileApiKeyStoreOptions" },
+      { of: "redisApiKeyStore", schema: redisApiKeyStoreSchema, type: "RedisApiKeyStoreOptions" },
+      { of: "postgresApiKeyStore", schema: postgresApiKeyStoreSchema, type: "PostgresApiKeyStoreOptions" },
       { of: "issueApiKey", schema: issueSchema, type: "IssueApiKeyOptions" },
       { of: "mtls", schema: mtlsSchema, type: "MtlsOptions" },
       { of: "allOf", schema: allOfSchema, type: "AllOfOptions" },

@@ -28,6 +28,7 @@ export class PublicTypes {
       "src/middleware/index.ts",
       "src/testing/index.ts",
       "src/redis/index.ts",
+      "src/postgres/index.ts",
     ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();

@@ -1,6 +1,13 @@
 // `grpc-palisade/redis`: what instances of a service share, in Redis. The ioredis client is yours.
 
 export {
+  type RedisApiKeyClient,
+  type RedisApiKeyStore,
+  type RedisApiKeyStoreOptions,
+  redisApiKeyStore,
+} from "./redis-api-key-store.ts";
+export type { RedisSubscriber } from "./redis-connection.ts";
+export {
   type RedisClient,
   type RedisRateLimitStoreOptions,
   redisRateLimitStore,

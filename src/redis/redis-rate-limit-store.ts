@@ -8,6 +8,7 @@ import type {
   RateLimitStore,
 } from "../middleware/rate-limit/rate-limit-store.ts";
 import { consumeScript } from "./consume-script.ts";
+import { isUsable } from "./redis-connection.ts";
 
 /** What is used of an ioredis client, single or cluster. */
 export interface RedisClient {
@@ -139,14 +140,6 @@ class RedisRateLimitStore implements RateLimitStore {
       },
     };
   }
-}
-
-/**
- * A client that is connecting for the first time, or would with its first command (`lazyConnect`), keeps the command until it
- * is connected. Without that a process that starts would count by itself for a second.
- */
-function isUsable({ status }: RedisClient): boolean {
-  return status === "ready" || status === "connecting" || status === "connect" || status === "wait";
 }
 
 function wholeMs(seconds: number): number {

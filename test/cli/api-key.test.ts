@@ -41,7 +41,8 @@ describe("palisade api-key", () => {
   });
 
   it.each([
-    [[], "--owner is missing"],
+    [[], "usage: palisade api-key issue"],
+    [["issue"], "--owner is missing"],
     [["--owner", ""], "issueApiKey.owner: expected a string"],
     [
       ["--owner", "a", "--permission", "read"],

@@ -60,6 +60,8 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   issueApiKey: { owner: "shop" },
   allOf: { principal: mtls(), actor: apiKey({ store }) },
   rbac: { rules: {} },
+  redisApiKeyStore: { client: { status: "ready", call() {}, duplicate() {} } },
+  postgresApiKeyStore: { pool: { totalCount: 0, connect() {}, on() {} } },
   redisRateLimitStore: { client: { status: "ready", defineCommand() {} } },
   jsonLinesSink: { path: "audit.jsonl" },
   audit: { sinks, logger: pino({ enabled: false }) },
@@ -73,6 +75,7 @@ const otherwise: typeof least = {
 
 /** What stands where the page says in words what happens: no value of an option, so nothing to find after parsing. */
 const inWords: ReadonlySet<string> = new Set([
+  "from everywhere",
   "Node's",
   "the system's",
   "the target's",

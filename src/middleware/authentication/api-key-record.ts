@@ -1,6 +1,9 @@
-// What a record of an API key must be, wherever it is kept: in memory, or in a file.
+// What a record of an API key must be, wherever it is kept.
 import { z } from "zod";
 import { grantForms, isGrantablePermission } from "../../chain/permission.ts";
+import { addressProblem } from "../../config/address-set.ts";
+import { parseOptions } from "../../config/options.ts";
+import { ConfigError } from "../../grpc/errors.ts";
 import { type ApiKeyRecord, digestOf } from "./api-key.ts";
 
 const text = z.string().min(1, "expected a string that is not empty");
@@ -13,6 +16,15 @@ const grants = {
   tenant: text.optional(),
   expiresAt: epochMs.optional(),
   notBefore: epochMs.optional(),
+  networks: z
+    .array(
+      z.string().superRefine((entry, context) => {
+        const problem = addressProblem(entry);
+        if (problem !== undefined) context.addIssue({ code: "custom", message: problem, input: entry });
+      }),
+    )
+    .min(1, "expected at least one address or network; leave it out where the key is good from everywhere")
+    .optional(),
 };
 
 type Optional<T> = { readonly [Key in keyof T]?: T[Key] | undefined };
@@ -117,7 +129,7 @@ function reportRepeated(
 
 /** Frozen through and through, without the keys that zod leaves undefined. */
 export function frozenRecord(record: ParsedRecord): ApiKeyRecord {
-  const { id, digest, owner, roles, permissions, tenant, expiresAt, notBefore, revoked } = record;
+  const { id, digest, owner, roles, permissions, tenant, expiresAt, notBefore, revoked, networks } = record;
   return Object.freeze({
     id,
     digest,
@@ -128,6 +140,7 @@ export function frozenRecord(record: ParsedRecord): ApiKeyRecord {
     ...(expiresAt === undefined ? {} : { expiresAt }),
     ...(notBefore === undefined ? {} : { notBefore }),
     ...(revoked === undefined ? {} : { revoked }),
+    ...(networks === undefined ? {} : { networks: Object.freeze([...networks]) }),
   });
 }
 
@@ -136,4 +149,31 @@ export type RecordsByDigest = ReadonlyMap<string, ApiKeyRecord>;
 
 export function byDigest(records: readonly ParsedRecord[]): RecordsByDigest {
   return new Map(records.map((record) => [record.digest, frozenRecord(record)]));
+}
+
+/** A record is a few hundred characters; a longer text in a store is not parsed. */
+const maxRecordLength = 65_536;
+
+/**
+ * A record that a store keeps as JSON. Nothing of the text is ever shown: it may hold a key.
+ * @throws {ConfigError} where it is no record.
+ */
+export function recordFromJson(text: string, where: string): ApiKeyRecord {
+  if (text.length > maxRecordLength)
+    throw new ConfigError(`${where}: a record is longer than ${maxRecordLength} characters`);
+  return frozenRecord(parseOptions(recordSchema, parseJson(text, where), where));
+}
+
+/** Checked and copied. @throws {ConfigError} for a record that is wrong. */
+export function checkedRecord(record: unknown, where: string): ApiKeyRecord {
+  return frozenRecord(parseOptions(recordSchema, record, where));
+}
+
+function parseJson(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    // The cause is left out: it quotes the text.
+    throw new ConfigError(`${where}: a record is not JSON`);
+  }
 }

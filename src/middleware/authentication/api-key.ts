@@ -6,8 +6,11 @@ import { type CallContext, ContextKey } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
 import type { Identity, Principal } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
+import { type AddressSet, addressProblem, addressSet } from "../../config/address-set.ts";
 import { parseOptions } from "../../config/options.ts";
 import { CredentialError } from "../../grpc/errors.ts";
+import type { Peer } from "../../grpc/peer.ts";
+import { type ApiKeyUse, ApiKeyUses } from "./api-key-uses.ts";
 import { type Authenticator, subscription } from "./authenticator.ts";
 
 /** What is kept of a key. Never the key. */
@@ -26,6 +29,12 @@ export interface ApiKeyRecord {
   /** Milliseconds since the epoch; the key is not good before. Default: at once. */
   readonly notBefore?: number | undefined;
   readonly revoked?: boolean | undefined;
+  /**
+   * From where the key may be used: IP addresses, networks in CIDR notation (RFC 4632), and `unix` for Unix sockets. At
+   * least one. The address is the peer's: behind `peer.trustedProxies` the one that they forward, behind a sidecar the
+   * sidecar's. Where a proxy forwards none that can be read the key is refused. Default: from everywhere.
+   */
+  readonly networks?: readonly string[] | undefined;
 }
 
 /**
@@ -35,10 +44,15 @@ export interface ApiKeyRecord {
 export interface ApiKeyStore {
   find(digest: string): ApiKeyRecord | undefined | Promise<ApiKeyRecord | undefined>;
   /**
-   * Calls `listener` when records changed: open calls are then looked at again, and those of a revoked key end. Returns a
-   * function that ends the subscription. Default: open calls of a revoked key go on.
+   * Calls `listener` after a record was changed, revoked or taken out, or when that cannot be excluded; `find` answers with
+   * what is new by then. Returns what ends it. Without it the calls that a key opened are not looked at again.
    */
   onChange?(listener: () => void): () => void;
+  /**
+   * Keeps when keys were used last. It gets each key that was used since the last time once, every ten seconds and when the
+   * server has shut down; no call waits for it. What it fails with is in the log, and its uses are handed in again.
+   */
+  recordUse?(uses: readonly ApiKeyUse[]): void | Promise<void>;
   /**
    * Lets go of what it holds: files, connections. Called when a server that uses it has shut down. Another server may
    * use it still, or again.
@@ -47,7 +61,10 @@ export interface ApiKeyStore {
 }
 
 export interface ApiKeyOptions {
-  /** Where the records of keys are: `memoryApiKeyStore`, `fileApiKeyStore`, or your own. */
+  /**
+   * Where the records of keys are: `memoryApiKeyStore`, `fileApiKeyStore`, `redisApiKeyStore` of `grpc-palisade/redis`,
+   * `postgresApiKeyStore` of `grpc-palisade/postgres`, or your own.
+   */
   readonly store: ApiKeyStore;
 }
 
@@ -68,7 +85,8 @@ function isStore(value: unknown): boolean {
 
 /**
  * Authenticates by the `x-api-key` header. The principal is of kind `service`: its subject is the key's owner, its
- * `claims.keyId` the key's id. An unknown, revoked or not yet valid key is `invalid`, one past its end `expired`.
+ * `claims.keyId` the key's id. An unknown, revoked or not yet valid key is `invalid`, and so is one that comes from outside
+ * of its `networks`; one past its end is `expired`.
  *
  * Throws `ConfigError` for options that are wrong.
  *
@@ -87,14 +105,16 @@ class ApiKeyAuthenticator implements Authenticator {
   readonly schemes: readonly string[] = ["api-key"];
   readonly actorSchemes: readonly string[] = [];
   readonly #store: ApiKeyStore;
-  /** Identities of records that can no longer change. */
-  readonly #identities: WeakMap<ApiKeyRecord, Identity> = new WeakMap();
+  readonly #uses: ApiKeyUses | undefined;
+  /** What follows from records that can no longer change. */
+  readonly #known: WeakMap<ApiKeyRecord, Known> = new WeakMap();
 
   readonly onChange?: (listener: () => void) => () => void;
 
   constructor(store: ApiKeyStore) {
     this.#store = store;
     if (store.onChange !== undefined) this.onChange = (listener) => subscription(store.onChange?.(listener));
+    if (store.recordUse !== undefined) this.#uses = new ApiKeyUses(async (uses) => store.recordUse?.(uses));
   }
 
   presents(call: CallContext): boolean {
@@ -108,15 +128,16 @@ class ApiKeyAuthenticator implements Authenticator {
       call.set(digestKey, digest);
     }
     const found = this.#store.find(digest);
-    if (isThenable(found)) return found.then((record) => this.#admit(record, digest));
-    return this.#admit(found, digest);
+    if (isThenable(found)) return found.then((record) => this.#admit(record, digest, call));
+    return this.#admit(found, digest, call);
   }
 
   async close(): Promise<void> {
+    await this.#uses?.close();
     await this.#store.close?.();
   }
 
-  #admit(record: ApiKeyRecord | undefined, digest: string): Identity {
+  #admit(record: ApiKeyRecord | undefined, digest: string, call: CallContext): Identity {
     // Null too: it is how Redis and most SQL clients say "not found", whatever the type says.
     if (record === undefined || record === null) throw invalid("the API key is not known");
     checkRecord(record, digest);
@@ -128,18 +149,36 @@ class ApiKeyAuthenticator implements Authenticator {
     }
     if (record.notBefore !== undefined && now < record.notBefore)
       throw invalid("the API key is not valid yet", record);
-    return this.#identity(record);
-  }
-
-  #identity(record: ApiKeyRecord): Identity {
-    const known = this.#identities.get(record);
-    if (known !== undefined) return known;
-    const identity = identityOf(record);
-    if (Object.isFrozen(record) && isFrozenList(record.roles) && isFrozenList(record.permissions)) {
-      this.#identities.set(record, identity);
-    }
+    const { identity, networks } = this.#consequencesOf(record);
+    if (networks !== undefined && !isFrom(networks, call.peer))
+      throw invalid("the API key may not be used from the peer's address", record);
+    this.#uses?.note(record.id, now, call);
     return identity;
   }
+
+  #consequencesOf(record: ApiKeyRecord): Known {
+    const known = this.#known.get(record);
+    if (known !== undefined) return known;
+    const { networks } = record;
+    const made = {
+      identity: identityOf(record),
+      networks: networks === undefined ? undefined : addressSet(networks),
+    };
+    const lists = [record.roles, record.permissions, networks];
+    if (Object.isFrozen(record) && lists.every(isFrozenList)) this.#known.set(record, made);
+    return made;
+  }
+}
+
+interface Known {
+  readonly identity: Identity;
+  /** Undefined: the key is good from everywhere. */
+  readonly networks: AddressSet | undefined;
+}
+
+/** The address of a proxy that forwarded none says nothing of where the caller is. */
+function isFrom(networks: AddressSet, { address, forwardedBy }: Peer): boolean {
+  return forwardedBy !== address && networks.has(address);
 }
 
 /** SHA-256 in lower-case hexadecimal digits: what a store keeps. */
@@ -174,7 +213,8 @@ function checkRecord(record: ApiKeyRecord, digest: string): void {
     faultIn("permissions", isNameList(record.permissions)) ??
     faultIn("expiresAt", record.expiresAt === undefined || Number.isFinite(record.expiresAt)) ??
     faultIn("notBefore", record.notBefore === undefined || Number.isFinite(record.notBefore)) ??
-    faultIn("revoked", record.revoked === undefined || typeof record.revoked === "boolean");
+    faultIn("revoked", record.revoked === undefined || typeof record.revoked === "boolean") ??
+    faultIn("networks", record.networks === undefined || isNetworkList(record.networks));
   if (fault !== undefined)
     throw new TypeError(
       `the API key store returned a record with a wrong value in ${fault} (see ApiKeyRecord)`,
@@ -195,6 +235,15 @@ function sameDigest(stored: string, digest: string): boolean {
 
 function isNameList(value: unknown): boolean {
   return value === undefined || (Array.isArray(value) && value.every((name) => typeof name === "string"));
+}
+
+/** An empty one is a mistake, and would otherwise be read as no restriction by one and as no address by another. */
+function isNetworkList(value: unknown): boolean {
+  return (
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((entry) => typeof entry === "string" && addressProblem(entry) === undefined)
+  );
 }
 
 function isFrozenList(value: readonly string[] | undefined): boolean {

@@ -1,5 +1,4 @@
 // API keys kept in a JSON file, which is read anew whenever it changes. The file holds digests, never keys.
-import { readFileSync } from "node:fs";
 import { type Logger, pino } from "pino";
 import { z } from "zod";
 import { FileWatch } from "../../config/file-watch.ts";
@@ -8,13 +7,9 @@ import { parseOptions } from "../../config/options.ts";
 import { ConfigError } from "../../grpc/errors.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
 import type { ApiKeyRecord, ApiKeyStore } from "./api-key.ts";
-import {
-  byDigest,
-  looksLikeApiKey,
-  malformedPermissionsIn,
-  type RecordsByDigest,
-  recordsSchema,
-} from "./api-key-record.ts";
+import { readKeyFile, recordsIn } from "./api-key-file.ts";
+import { byDigest, malformedPermissionsIn, type RecordsByDigest } from "./api-key-record.ts";
+import { ChangeListeners } from "./change-listeners.ts";
 
 export interface FileApiKeyStoreOptions {
   /** The file; a relative path starts at the working directory. A JSON list of `ApiKeyRecord`. */
@@ -35,12 +30,16 @@ export const fileApiKeyStoreSchema: z.ZodType<{
 /** A change that cannot be used is looked at once more before it is said: the file may still be being written. */
 const secondLookMs = 400;
 
+const where = "fileApiKeyStore";
+
 /** How many of a file's problems stand in one line of the log. */
 const maxTold = 10;
 
 /** An `ApiKeyStore` over a file. */
 export interface FileApiKeyStore extends ApiKeyStore {
   find(digest: string): ApiKeyRecord | undefined;
+  /** Calls `listener` when the keys of a changed file are in use. */
+  onChange(listener: () => void): () => void;
   /** Stops watching the file; a later `find` reads it and watches again. */
   close(): void;
 }
@@ -74,12 +73,13 @@ class WatchedFile implements FileApiKeyStore {
   #secondLook: NodeJS.Timeout | undefined = undefined;
   /** What is wrong with the file as it is now. */
   #problem: string | undefined = undefined;
+  readonly #listeners = new ChangeListeners();
 
   constructor(path: string, logger: Logger | undefined) {
     this.#path = path;
     this.#logger = logger;
-    this.#text = read(path);
-    this.#records = parse(this.#text, path);
+    this.#text = readKeyFile(path, where);
+    this.#records = byDigest(recordsIn(this.#text, path, where));
     this.#tellMalformed();
     this.#start();
   }
@@ -87,6 +87,11 @@ class WatchedFile implements FileApiKeyStore {
   find(digest: string): ApiKeyRecord | undefined {
     if (this.#watch === undefined) this.#start();
     return this.#records.get(digest);
+  }
+
+  onChange(listener: () => void): () => void {
+    if (this.#watch === undefined) this.#start();
+    return this.#listeners.add(listener);
   }
 
   close(): void {
@@ -116,12 +121,13 @@ class WatchedFile implements FileApiKeyStore {
   /** What is wrong with the file, or undefined where its records are in use now. */
   #takeOver(): string | undefined {
     try {
-      const text = read(this.#path);
+      const text = readKeyFile(this.#path, where);
       if (text !== this.#text) {
-        this.#records = parse(text, this.#path);
+        this.#records = byDigest(recordsIn(text, this.#path, where));
         this.#text = text;
         this.#say("info", { keys: this.#records.size }, "the API key file changed; its keys are now in use");
         this.#tellMalformed();
+        this.#listeners.notify();
       } else if (this.#problem !== undefined) {
         this.#say("info", { keys: this.#records.size }, "the API key file can be read again");
       }
@@ -162,37 +168,5 @@ class WatchedFile implements FileApiKeyStore {
     } catch {
       // A logger that throws has nobody left to tell, and this runs in a timer.
     }
-  }
-}
-
-function read(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch (cause) {
-    const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unreadable";
-    throw new ConfigError(
-      `fileApiKeyStore.path: cannot read ${path} (${code}): check the path, which starts at ${process.cwd()} where it is ` +
-        "relative, and that this process may read the file",
-      { cause },
-    );
-  }
-}
-
-function parse(text: string, path: string): RecordsByDigest {
-  if (looksLikeApiKey(text)) {
-    throw new ConfigError(
-      `fileApiKeyStore.path: ${path} contains an API key (plsd_…); a record has only its digest. Remove it, and issue ` +
-        "another key: this one was stored in clear",
-    );
-  }
-  return byDigest(parseOptions(recordsSchema, parseJson(text, path), `fileApiKeyStore ${path}`));
-}
-
-function parseJson(text: string, path: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    // The cause is left out: it quotes the text.
-    throw new ConfigError(`fileApiKeyStore.path: ${path} is not JSON; expected a list of API key records`);
   }
 }

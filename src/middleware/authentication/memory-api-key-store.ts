@@ -30,6 +30,8 @@ export interface IssueApiKeyOptions {
   readonly expiresAt?: number | undefined;
   /** When the key begins to be good, in milliseconds since the epoch. Default: at once. */
   readonly notBefore?: number | undefined;
+  /** From where the key may be used: see `ApiKeyRecord.networks`. Default: from everywhere. */
+  readonly networks?: readonly string[] | undefined;
 }
 
 /**

@@ -1,0 +1,8 @@
+// `grpc-palisade/postgres`: what instances of a service share, in PostgreSQL. The pool of `pg` is yours.
+
+export {
+  type PostgresApiKeyStore,
+  type PostgresApiKeyStoreOptions,
+  postgresApiKeyStore,
+} from "./postgres-api-key-store.ts";
+export type { PostgresClient, PostgresPool } from "./postgres-pool.ts";

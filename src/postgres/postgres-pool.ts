@@ -1,0 +1,134 @@
+// What is used of a pool of the package pg, with a time limit for everything that is asked.
+import { StoreRequests } from "../middleware/authentication/store-requests.ts";
+
+/** What is used of `Pool` of the package pg. */
+export interface PostgresPool {
+  connect(): Promise<PostgresClient>;
+  on(event: "error", listener: (error: Error) => void): unknown;
+  readonly options?: { readonly max?: number | undefined } | undefined;
+}
+
+/** A connection of it. */
+export interface PostgresClient {
+  query(text: string, values?: unknown[]): Promise<{ readonly rows: readonly unknown[] }>;
+  on(event: "notification" | "error" | "end", listener: () => void): unknown;
+  removeListener(event: "notification" | "error" | "end", listener: () => void): unknown;
+  /** With `true` the connection is closed and not used again. */
+  release(destroy?: boolean): void;
+}
+
+export type Query = (text: string, values?: unknown[]) => Promise<readonly unknown[]>;
+
+export class PostgresRequests {
+  readonly #pool: PostgresPool;
+  readonly #timeoutMs: number;
+  readonly #requests: StoreRequests;
+
+  constructor(pool: PostgresPool, timeoutMs: number) {
+    this.#pool = pool;
+    this.#timeoutMs = timeoutMs;
+    this.#requests = new StoreRequests({ store: "PostgreSQL", timeoutMs });
+    // Without a listener the error of an idle connection, as at each restart of the server, would end the process.
+    pool.on("error", ignore);
+  }
+
+  /**
+   * One transaction on one connection. PostgreSQL ends a statement of it after the time limit; a connection on which
+   * nothing comes back in that time is closed.
+   */
+  transaction<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+    return this.#requests.send(async (timeUp) => {
+      const client = await this.#pool.connect();
+      let released = false;
+      const release = (destroy: boolean): void => {
+        if (released) return;
+        released = true;
+        client.removeListener("error", ignore);
+        client.release(destroy);
+      };
+      // The pool listens only while a connection is idle.
+      client.on("error", ignore);
+      const giveUp = (): void => release(true);
+      timeUp.addEventListener("abort", giveUp);
+      try {
+        if (timeUp.aborted) throw new Error("PostgreSQL gave a connection too late");
+        await client.query(
+          `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = ${this.#timeoutMs}`,
+        );
+        const result = await work(async (text, values) => (await client.query(text, values)).rows);
+        await client.query("COMMIT");
+        release(false);
+        return result;
+      } catch (error) {
+        await this.#rollBack(client, release);
+        throw error;
+      } finally {
+        timeUp.removeEventListener("abort", giveUp);
+      }
+    });
+  }
+
+  /** A connection that cannot even do this is not used again. */
+  async #rollBack(client: PostgresClient, release: (destroy: boolean) => void): Promise<void> {
+    try {
+      await client.query("ROLLBACK");
+      release(false);
+    } catch {
+      release(true);
+    }
+  }
+}
+
+const firstRetryMs = 250;
+const maxRetryMs = 10_000;
+
+/**
+ * Listens on a connection that it keeps. Calls `heard` for each notification, and whenever it has a new connection, when some
+ * may have been missed. Where it gets none it tries again, less and less often. Returns what ends it.
+ */
+export function listenOn(pool: PostgresPool, channel: string, heard: () => void): () => void {
+  let stopped = false;
+  let retryMs = firstRetryMs;
+  let timer: NodeJS.Timeout | undefined;
+  let lose: (() => void) | undefined;
+
+  const retry = (): void => {
+    if (stopped) return;
+    timer = setTimeout(connect, retryMs).unref();
+    retryMs = Math.min(retryMs * 2, maxRetryMs);
+  };
+  const connect = (): void => {
+    pool.connect().then(use, retry);
+  };
+  const use = (client: PostgresClient): void => {
+    const lost = (): void => {
+      if (lose !== lost) return;
+      lose = undefined;
+      client.removeListener("notification", heard);
+      client.removeListener("end", lost);
+      client.release(true);
+      retry();
+    };
+    lose = lost;
+    client.on("error", lost);
+    if (stopped) {
+      lost();
+      return;
+    }
+    client.on("notification", heard);
+    client.on("end", lost);
+    client.query(`LISTEN "${channel}"`).then(() => {
+      retryMs = firstRetryMs;
+      heard();
+    }, lost);
+  };
+
+  connect();
+  return () => {
+    stopped = true;
+    clearTimeout(timer);
+    lose?.();
+  };
+}
+
+function ignore(): void {}
