@@ -22,6 +22,14 @@ const maxAgeMs = 1_000;
 const maxRecords = 10_000;
 const maxAttempts = 3;
 
+/** Questions are told apart by their order: two may be asked at one moment of the clock. */
+interface Question {
+  readonly order: number;
+  readonly at: number;
+}
+
+const never: Question = { order: 0, at: Number.NEGATIVE_INFINITY };
+
 interface Running {
   readonly timer: NodeJS.Timeout;
   readonly stopWatching: () => void | Promise<void>;
@@ -37,10 +45,11 @@ export class CachedApiKeys {
   /** All of them read with `#version`. */
   readonly #records: Map<string, ApiKeyRecord> = new Map();
   #version: string | undefined = undefined;
-  /** When the newest question that was answered with `#version` was asked. */
-  #provenAt = Number.NEGATIVE_INFINITY;
+  /** The newest question that was answered with `#version`. */
+  #proof: Question = never;
   /** Answers to questions of before that prove nothing. */
-  #changedAt = Number.NEGATIVE_INFINITY;
+  #changed: Question = never;
+  #questions = 0;
   /** By digest, so that one question serves all calls that wait for it. */
   readonly #loading: Map<string, Promise<ApiKeyRecord | undefined>> = new Map();
   #running: Running | undefined = undefined;
@@ -77,7 +86,7 @@ export class CachedApiKeys {
     const running = {
       timer: setInterval(() => this.#poll(), pollMs).unref(),
       stopWatching: this.#source.watch(() => {
-        if (this.#running === running) this.#changed();
+        if (this.#running === running) this.#distrust();
       }),
     };
     this.#running = running;
@@ -85,26 +94,26 @@ export class CachedApiKeys {
   }
 
   #isProven(): boolean {
-    return this.#provenAt >= this.#changedAt && performance.now() - this.#provenAt <= maxAgeMs;
+    return this.#proof.order > this.#changed.order && performance.now() - this.#proof.at <= maxAgeMs;
   }
 
   /** Something may be another than it was: nothing is answered from memory until the source said its version. */
-  #changed(): void {
-    this.#changedAt = performance.now();
+  #distrust(): void {
+    this.#changed = this.#question();
     this.#loading.clear();
     this.#poll();
   }
 
   async #poll(): Promise<void> {
     if (this.#polling !== "no") {
-      if (this.#provenAt < this.#changedAt) this.#polling = "and once more";
+      if (this.#proof.order < this.#changed.order) this.#polling = "and once more";
       return;
     }
     try {
       do {
         this.#polling = "yes";
-        const askedAt = performance.now();
-        this.#observe(await this.#source.version(), askedAt);
+        const question = this.#question();
+        this.#observe(await this.#source.version(), question);
       } while (this.#stillPolling() === "and once more" && this.#running !== undefined);
     } catch {
       // Calls ask the source themselves now and are told why it fails. The next poll tries again.
@@ -118,17 +127,22 @@ export class CachedApiKeys {
     return this.#polling;
   }
 
+  #question(): Question {
+    this.#questions += 1;
+    return { order: this.#questions, at: performance.now() };
+  }
+
   /** Is this the newest that is known? Else the answer is older than another one that was different. */
-  #observe(version: string, askedAt: number): boolean {
-    if (version !== this.#version) {
-      if (askedAt < this.#provenAt) return false;
-      this.#forget();
-      this.#version = version;
-      this.#provenAt = askedAt;
-      this.#listeners.notify();
+  #observe(version: string, question: Question): boolean {
+    if (version === this.#version) {
+      if (question.order > this.#proof.order) this.#proof = question;
       return true;
     }
-    this.#provenAt = Math.max(this.#provenAt, askedAt);
+    if (question.order < this.#proof.order) return false;
+    this.#forget();
+    this.#version = version;
+    this.#proof = question;
+    this.#listeners.notify();
     return true;
   }
 
@@ -136,7 +150,7 @@ export class CachedApiKeys {
     this.#records.clear();
     this.#loading.clear();
     this.#version = undefined;
-    this.#provenAt = Number.NEGATIVE_INFINITY;
+    this.#proof = never;
   }
 
   #load(digest: string): Promise<ApiKeyRecord | undefined> {
@@ -151,10 +165,9 @@ export class CachedApiKeys {
   async #ask(digest: string): Promise<ApiKeyRecord | undefined> {
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const running = this.#running;
-      const askedAt = performance.now();
+      const question = this.#question();
       const { record, version } = await this.#source.find(digest);
-      const isNewest = this.#observe(version, askedAt);
-      if (!isNewest) continue;
+      if (!this.#observe(version, question)) continue;
       if (record === undefined) return undefined;
       const parsed = recordFromJson(record, this.#source.name);
       if (this.#running === running && running !== undefined) this.#keep(digest, parsed);
