@@ -17,8 +17,8 @@ import { postgresApiKeyStore } from "../../../src/postgres/postgres-api-key-stor
 import { redisApiKeyStore } from "../../../src/redis/redis-api-key-store.ts";
 import { lacks } from "../../clients/tools.ts";
 import { waitMs } from "../../harness/time.ts";
-import { lacksPostgres, startPostgres } from "../../postgres/postgres-server.ts";
-import { startRedis } from "../../redis/redis-server.ts";
+import { lacksPostgres, type PostgresServer, startPostgres } from "../../postgres/postgres-server.ts";
+import { type RedisServer, startRedis } from "../../redis/redis-server.ts";
 
 export interface KeyPlace extends AsyncDisposable {
   /** As an operator changes it. */
@@ -31,12 +31,7 @@ export interface KeyPlace extends AsyncDisposable {
 export interface SharedPlace extends KeyPlace {
   readonly keys: SharedApiKeyStore;
   instance(options?: { readonly timeoutMs?: number }): SharedApiKeyStore;
-  readonly server: {
-    kill(): Promise<void>;
-    start(): Promise<void>;
-    hang(): void;
-    goOn(): void;
-  };
+  readonly server: RedisServer | PostgresServer;
 }
 
 export async function startFilePlace(): Promise<KeyPlace> {
