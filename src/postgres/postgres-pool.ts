@@ -19,6 +19,8 @@ export interface PostgresClient {
 
 export type Query = (text: string, values?: unknown[]) => Promise<readonly unknown[]>;
 
+const guarded = new WeakSet<PostgresPool>();
+
 export class PostgresRequests {
   readonly #pool: PostgresPool;
   readonly #timeoutMs: number;
@@ -29,7 +31,8 @@ export class PostgresRequests {
     this.#timeoutMs = timeoutMs;
     this.#requests = new StoreRequests({ store: "PostgreSQL", timeoutMs });
     // Without a listener the error of an idle connection, as at each restart of the server, would end the process.
-    pool.on("error", ignore);
+    if (!guarded.has(pool)) pool.on("error", ignore);
+    guarded.add(pool);
   }
 
   /**
