@@ -45,12 +45,17 @@ import {
   type SecureClientConstructor,
   type SecureServer,
   type SecureServerOptions,
+  type SharedApiKeyStore,
   securityContext,
   type ValidationOptions,
 } from "../../src/index.ts";
+import type { PostgresApiKeyStore } from "../../src/postgres/index.ts";
 import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "../../src/testing/index.ts";
+import { lacks } from "../clients/tools.ts";
 import { runNode } from "../harness/child-process.ts";
 import { inTime } from "../harness/time.ts";
+import { lacksPostgres, startPostgres } from "../postgres/postgres-server.ts";
+import { startRedis } from "../redis/redis-server.ts";
 import { call, handlers, type Orders, OrdersClient, OrdersService } from "./orders.ts";
 import { collector } from "./otlp.ts";
 
@@ -186,6 +191,24 @@ async function allOfStream(stream: AsyncIterable<unknown>): Promise<readonly unk
   const answers: unknown[] = [];
   for await (const answer of stream) answers.push(answer);
   return answers;
+}
+
+/** The address of a server that a block names is the one that runs now. */
+function pointTo({ block }: Surroundings, page: string, here: string): void {
+  writeFileSync(block, readFileSync(block, "utf8").replaceAll(page, here));
+}
+
+async function goodUntilRevoked(keys: SharedApiKeyStore, authentication: Authenticator): Promise<void> {
+  const { key, record } = issueApiKey({ owner: "shop", roles: ["viewer"] });
+  await keys.add(record);
+  await serving({ authentication }, async (server) => {
+    const client = server.client(OrdersClient);
+    const answer = () => call(client, "getOrder", { headers: { "x-api-key": key } });
+    deepEqual(await answer(), { id: "7", owner: "shop", roles: ["viewer"] });
+    await keys.revoke(record.id);
+    while (typeof (await answer()) !== "string") await new Promise((settle) => setTimeout(settle, 50));
+    equal(await answer(), "16 UNAUTHENTICATED: invalid credentials");
+  });
 }
 
 const nestProto = `
@@ -591,6 +614,33 @@ export const proofs: Readonly<Record<string, Proof>> = {
       deepEqual(await call(client, "getOrder"), { id: "7", owner: "shop", roles: ["viewer"] });
       client.close();
     });
+  },
+
+  "docs/api-keys.md#In Redis": async (surroundings) => {
+    if (lacks("redis-server")) return;
+    await using server = await startRedis();
+    pointTo(surroundings, "redis://127.0.0.1:6379", `redis://127.0.0.1:${server.port}`);
+    const { client, keys, authentication } = (await surroundings.run()) as {
+      client: { disconnect(): void };
+      keys: SharedApiKeyStore;
+      authentication: Authenticator;
+    };
+    await goodUntilRevoked(keys, authentication);
+    client.disconnect();
+  },
+
+  "docs/api-keys.md#In PostgreSQL": async (surroundings) => {
+    if (lacksPostgres()) return;
+    await using server = await startPostgres();
+    pointTo(surroundings, "postgres://orders@127.0.0.1:5432/orders", server.url);
+    const { pool, keys, authentication } = (await surroundings.run()) as {
+      pool: { end(): Promise<void> };
+      keys: PostgresApiKeyStore;
+      authentication: Authenticator;
+    };
+    await keys.createTable();
+    await goodUntilRevoked(keys, authentication);
+    await pool.end();
   },
 
   "docs/client.md#A credential source of your own": async ({ run }) => {

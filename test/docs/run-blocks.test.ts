@@ -20,6 +20,7 @@ import { allowAuthenticated, anonymous, issueApiKey, memoryApiKeyStore } from ".
 import { audit } from "../../src/middleware/audit/audit.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
+import { createStatements, namesOf } from "../../src/postgres/api-key-table.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
@@ -198,6 +199,12 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
     "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    "sql docs/api-keys.md": ({ code }) =>
+      expect(code.trim()).toBe(
+        createStatements(namesOf("palisade_api_keys"))
+          .map((statement) => `${statement};`)
+          .join("\n\n"),
+      ),
     "yaml docs/kubernetes.md": checkManifests,
     "yaml docs/mesh.md": checkEnvoy,
   };

@@ -139,6 +139,41 @@ describe("without the optional packages", () => {
     expect(await run(`import("grpc-palisade/redis").then(({ redisRateLimitStore }) => { ${use} })`)).toBe("");
   });
 
+  it("grpc-palisade/postgres loads without pg, by import and by require()", async () => {
+    const use =
+      'const pool = { totalCount: 0, connect() {}, on() {} }; if (typeof postgresApiKeyStore({ pool }).find !== "function") process.exit(1)';
+    expect(await run(`const { postgresApiKeyStore } = require("grpc-palisade/postgres"); ${use}`)).toBe("");
+    expect(await run(`import("grpc-palisade/postgres").then(({ postgresApiKeyStore }) => { ${use} })`)).toBe(
+      "",
+    );
+  });
+
+  it.each([
+    ["--redis redis://127.0.0.1", "palisade api-key --redis: needs the package ioredis"],
+    ["--postgres postgres://127.0.0.1", "palisade api-key --postgres: needs the package pg"],
+  ])("palisade api-key list %s names the package that is missing", async (args, problem) => {
+    const cli = join(project, "node_modules/grpc-palisade/dist/cli/palisade.js");
+    const { code, stderr } = await runNode([cli, "api-key", "list", ...args.split(" ")], { cwd: project });
+    expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining(problem) });
+  });
+
+  it("grpc-palisade/postgres takes a pool of pg", () => {
+    const needed = ["pg", "@types/pg", "pg-types", "pg-protocol"];
+    for (const name of needed) install(name);
+    try {
+      const problems = problemsOf(`
+        import type { ApiKeyStore } from "grpc-palisade";
+        import { postgresApiKeyStore } from "grpc-palisade/postgres";
+        import { Pool } from "pg";
+        export const store: ApiKeyStore = postgresApiKeyStore({ pool: new Pool() });
+        export const wrong: ApiKeyStore = 7;
+      `);
+      expect(problems).toEqual([expect.stringContaining("Type 'number'")]);
+    } finally {
+      for (const name of needed) uninstall(name);
+    }
+  });
+
   it.each<[string, ts.CompilerOptions, readonly string[]]>([
     [
       "node16",
@@ -156,9 +191,10 @@ describe("without the optional packages", () => {
     try {
       const problems = problemsOf(
         `
-        import type { RateLimitStore } from "grpc-palisade";
-        import { redisRateLimitStore } from "grpc-palisade/redis";
+        import type { ApiKeyStore, RateLimitStore } from "grpc-palisade";
+        import { redisApiKeyStore, redisRateLimitStore } from "grpc-palisade/redis";
         import { Cluster, Redis } from "ioredis";
+        export const keys: ApiKeyStore[] = [new Redis(), new Cluster([])].map((client) => redisApiKeyStore({ client }));
         export const stores: RateLimitStore[] = [new Redis(), new Cluster([])].map((client) =>
           redisRateLimitStore({ client }),
         );

@@ -154,7 +154,7 @@ describe.skipIf(lacks("redis-server"))("A3 API keys in Redis", () => {
     await store.add(record);
     await expect.poll(() => judged(key)).toBe("good: shop");
     await expect.poll(() => listeners()).toBe(1);
-    await client.client("KILL", "TYPE", "pubsub");
+    await client.call("client", ["KILL", "TYPE", "pubsub"]);
     await expect.poll(() => listeners()).toBe(1);
     await store.close();
     await expect.poll(() => listeners()).toBe(0);
