@@ -110,6 +110,20 @@ describe("A3 the last use of API keys", () => {
     await closed;
   });
 
+  it("is recorded before the store is closed with its server", async () => {
+    const done: string[] = [];
+    const { key, record: good } = issueApiKey({ owner: "shop" });
+    const store = {
+      find: () => good,
+      recordUse: async (uses: readonly ApiKeyUse[]) => void done.push(...uses.map(({ id }) => id)),
+      close: () => void done.push("closed"),
+    };
+    const authenticator = apiKey({ store });
+    expect(await verdict(authenticator, incomingCall({ "x-api-key": key }))).toBe("good: shop");
+    await authenticator.close?.();
+    expect(done).toEqual([good.id, "closed"]);
+  });
+
   it("is not recorded of a key that was refused", async () => {
     const recordUse = vi.fn();
     const { key, record: good } = issueApiKey({ owner: "shop", networks: ["192.0.2.1"] });

@@ -176,6 +176,21 @@ describe.each(sharedPlaces)("A3 keys that instances share: $name", ({ name, isMi
       expect(records.filter(({ revoked }) => revoked === true)).toHaveLength(10);
     });
 
+    it("a revocation is not lost to a rotation at the same time", async () => {
+      const [one, other] = [place.instance(), place.instance()];
+      for (let round = 0; round < 20; round++) {
+        const { record } = issueApiKey({ owner: "shop" });
+        await one.add(record);
+        const [, rotation] = await Promise.allSettled([
+          one.revoke(record.id),
+          other.rotate(record.id, { overlapMs: 60_000 }),
+        ]);
+        const found = (await place.keys.list()).find((each) => each.record.id === record.id);
+        expect(found?.record.revoked).toBe(true);
+        expect(found?.record.expiresAt !== undefined).toBe(rotation.status === "fulfilled");
+      }
+    });
+
     it.each(kinds)(
       "%s calls: refused once revoked, UNAVAILABLE while the server is away, never counted",
       async (kind) => {
