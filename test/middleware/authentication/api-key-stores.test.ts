@@ -1,4 +1,5 @@
 // What every store of API keys must do: the same cases for memory, a file, Redis and PostgreSQL.
+import type { EventEmitter } from "node:events";
 import type { Client } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ConfigError } from "../../../src/grpc/errors.ts";
@@ -176,6 +177,43 @@ describe.each(places)("A3 the keys of $name", ({ isMissing, start }) => {
       expect(listed?.record.revoked).toBe(true);
       expect(changes).toBe(after);
     });
+
+    it.each(kinds)(
+      "A12 %s: a call that is open when its key is revoked ends, another's goes on",
+      async (kind) => {
+        const [mine, others] = [issueApiKey({ owner: "shop" }), issueApiKey({ owner: "bank" })];
+        for (const { record } of [mine, others]) await place.keys.add(record);
+        let open = 0;
+        const waiting = (call: EventEmitter): void => {
+          open += 1;
+          call.on("data", () => {});
+        };
+        const names = ["unary", "clientStream", "serverStream", "bidiStream"];
+        await using server = await secured({
+          authentication: apiKey({ store: place.instance() }),
+          authorization: allowAuthenticated(),
+          handlers: Object.fromEntries(names.map((name) => [name, waiting])),
+        });
+        const client = server.client();
+        const call = async (key: string): Promise<string> => {
+          const { name, details } = await invoke(client, kind, {
+            metadata: { "x-api-key": key },
+            keepOpen: true,
+          });
+          return `${name} ${details}`;
+        };
+        await expect.poll(() => judged(place.instance(), mine.key)).toBe("good: shop");
+        const revoked = call(mine.key);
+        let othersEnded = false;
+        call(others.key).then(() => {
+          othersEnded = true;
+        });
+        await expect.poll(() => open).toBe(2);
+        await place.keys.revoke(mine.record.id);
+        expect(await revoked).toBe("UNAUTHENTICATED invalid credentials");
+        expect(othersEnded).toBe(false);
+      },
+    );
 
     it("are rotated: both are good, with the same rights, and the old one ends", async () => {
       const { key, record } = issueApiKey({
