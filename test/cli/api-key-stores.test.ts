@@ -161,8 +161,12 @@ describe.each([
       const listed = await run(["list", ...place.options]);
       const [title, first, second, ...rest] = listed.stdout.split("\n");
       expect(title).toMatch(/^ID +OWNER +ROLES +PERMISSIONS +TENANT +NETWORKS +EXPIRES +REVOKED +LAST USE$/);
-      expect(first).toMatch(/^shop-1 +shop +app +order:read +- +127.0.0.0\/8,2001:db8::\/32 +\S+Z +yes +-$/);
-      expect(second).toMatch(/^shop-2 +shop +app +order:read +- +127.0.0.0\/8,2001:db8::\/32 +\S+Z +- +-$/);
+      expect(first).toMatch(
+        /^shop-1 +shop +app +order:read +- +127.0.0.0\/8,2001:db8::\/32 +\S+Z +yes +(-|\S+Z)$/,
+      );
+      expect(second).toMatch(
+        /^shop-2 +shop +app +order:read +- +127.0.0.0\/8,2001:db8::\/32 +\S+Z +- +(-|\S+Z)$/,
+      );
       expect(rest).toEqual([""]);
       const json = await run(["list", "--json", ...place.options]);
       expect(

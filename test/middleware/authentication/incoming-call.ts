@@ -7,6 +7,7 @@ import type { Middleware } from "../../../src/chain/middleware.ts";
 import type { Identity } from "../../../src/chain/principal.ts";
 import { CredentialError, StatusError } from "../../../src/grpc/errors.ts";
 import { methodInfo } from "../../../src/grpc/method.ts";
+import type { Peer } from "../../../src/grpc/peer.ts";
 import type { Authenticator } from "../../../src/middleware/authentication/authenticator.ts";
 import { header } from "../../harness/linear-time.ts";
 
@@ -14,11 +15,17 @@ export interface IncomingCall {
   readonly path?: string;
   readonly known?: boolean;
   readonly logger?: Logger;
+  readonly peer?: Partial<Peer>;
 }
 
 export function incomingCall(
   headers: Readonly<Record<string, string | readonly string[]>> = {},
-  { path = "/orders.v1.Orders/GetOrder", known = true, logger = pino({ enabled: false }) }: IncomingCall = {},
+  {
+    path = "/orders.v1.Orders/GetOrder",
+    known = true,
+    logger = pino({ enabled: false }),
+    peer,
+  }: IncomingCall = {},
 ): Call {
   const metadata = new Metadata();
   for (const [key, values] of Object.entries(headers)) {
@@ -26,7 +33,7 @@ export function incomingCall(
   }
   return new Call({
     method: methodInfo(path, "unary", known),
-    peer: { address: "127.0.0.1", port: 1, secure: true, certificate: undefined },
+    peer: { address: "127.0.0.1", port: 1, secure: true, certificate: undefined, ...peer },
     metadata,
     metadataBytes: 0,
     timeoutMs: undefined,
