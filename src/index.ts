@@ -25,6 +25,8 @@ export { type BearerTokenSource, bearerToken } from "./client/bearer-token.ts";
 export type { ClientChannelOptions } from "./client/client-channel-options.ts";
 export { compositeCredentials } from "./client/composite-credentials.ts";
 export type { CredentialRequest, CredentialSource } from "./client/credential-source.ts";
+export { forwardIdentity } from "./client/forward-identity.ts";
+export type { RetryableStatus, RetryOptions } from "./client/retry.ts";
 export {
   createSecureClient,
   type GrpcClient,

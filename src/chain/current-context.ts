@@ -4,11 +4,11 @@ import { status } from "@grpc/grpc-js";
 import { context as openTelemetry } from "@opentelemetry/api";
 import { StatusError } from "../grpc/errors.ts";
 import { texts } from "../grpc/status.ts";
-import type { Call, SecurityContext } from "./context.ts";
+import type { Call, CallContext, SecurityContext } from "./context.ts";
 import type { Principal } from "./principal.ts";
 import { securedCallOf } from "./secured-call.ts";
 
-const contextStorage: AsyncLocalStorage<SecurityContext> = new AsyncLocalStorage();
+const contextStorage: AsyncLocalStorage<Call> = new AsyncLocalStorage();
 
 /** Runs `run` with the call's context current in it and below it, and with the call's span active where it has one. */
 export function runInContext<Args extends unknown[], R>(
@@ -48,6 +48,15 @@ export function securityContext(call: object): SecurityContext {
 /** The same anywhere below a handler, in its listeners too; undefined outside of a call. */
 export function currentContext(): SecurityContext | undefined {
   return contextStorage.getStore();
+}
+
+/**
+ * All that the chain knows of the call that is handled here; `handlerCall` says which one it is, where it is given. Undefined
+ * outside of a call, and where `handlerCall` did not pass a chain of this library.
+ */
+export function currentCall(handlerCall?: object): CallContext | undefined {
+  if (handlerCall === undefined) return contextStorage.getStore();
+  return securedCallOf(handlerCall)?.context;
 }
 
 /**

@@ -1,17 +1,17 @@
 // Channel credentials that carry call credentials, for clients that other code makes.
 import type { ChannelCredentials } from "@grpc/grpc-js";
-import type { Logger } from "pino";
 import { ConfigError } from "../grpc/errors.ts";
 import { type ClientTlsFiles, clientCredentials } from "../tls/client-credentials.ts";
 import { checkChannelCredentials } from "../transport/grpc-js.ts";
 import { callCredentials } from "./call-credentials.ts";
-import { credentialFailures } from "./credential-failures.ts";
+import { credentialFailures, type OnCredentialFailure } from "./credential-failures.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
+import { ForwardIdentity } from "./forward-identity.ts";
 
 /**
  * TLS channel credentials with the credentials of `sources` on every call, for a client that you make yourself.
- * Plaintext cannot be asked for. What `createSecureClient` adds beyond that is missing: the default deadline, and a
- * `logger`; why a source failed becomes a process warning.
+ * Plaintext cannot be asked for. What `createSecureClient` adds beyond that is missing: the default deadline, a second
+ * attempt with renewed credentials, `forwardIdentity()`, and a `logger`; why a source failed becomes a process warning.
  *
  * @throws ConfigError where an option is wrong; `tls.serverName` among them, because channel credentials cannot carry it
  * @example
@@ -38,16 +38,21 @@ export function compositeCredentials(
     if (!isCredentialSource(source)) {
       throw new ConfigError(`sources.${index}: expected a credential source, such as bearerToken(…)`);
     }
+    if (source instanceof ForwardIdentity) {
+      throw new ConfigError(
+        `sources.${index}: forwardIdentity() works in createSecureClient alone: channel credentials cannot see which call is being handled`,
+      );
+    }
   }
-  return withSources(clientCredentials(tls), sources);
+  return withSources(clientCredentials(tls), sources, credentialFailures(undefined));
 }
 
 /** `channel` must be encrypted: grpc-js throws where it is not. */
 export function withSources(
   channel: ChannelCredentials,
   sources: readonly CredentialSource[],
-  logger?: Logger | false | undefined,
+  onFailure: OnCredentialFailure,
 ): ChannelCredentials {
   if (sources.length === 0) return channel;
-  return channel.compose(callCredentials(sources, credentialFailures(logger)));
+  return channel.compose(callCredentials(sources, onFailure));
 }

@@ -37,6 +37,11 @@ export interface CredentialSource {
   getCredentials(
     call: CredentialRequest,
   ): Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>;
+  /**
+   * A server refused what the source gave, as expired: the next call should bring new credentials. A source that keeps none,
+   * or cannot get others, leaves it out. It may ignore a request that comes soon after another one.
+   */
+  renew?(): void;
 }
 
 export function isCredentialSource(value: unknown): value is CredentialSource {

@@ -9,8 +9,7 @@ import {
   Metadata,
   status,
 } from "@grpc/grpc-js";
-
-type ChannelCall = ReturnType<Channel["createCall"]>;
+import { type CallListener, type ChannelCall, ContextKeepingCall, DelegatingCall } from "./channel-call.ts";
 
 /** The headers that carry credentials by convention. A secret under another name is beyond what a channel can know. */
 const credentialHeaders = ["authorization", "proxy-authorization", "x-api-key", "cookie"] as const;
@@ -22,63 +21,30 @@ export class PlaintextChannel extends Channel {
   }
 
   override createCall(...call: Parameters<Channel["createCall"]>): ChannelCall {
-    return new CredentialFreeCall(super.createCall(...call));
+    return new CredentialFreeCall(new ContextKeepingCall(super.createCall(...call)));
   }
 }
 
-class CredentialFreeCall implements ChannelCall {
-  readonly #call: ChannelCall;
+class CredentialFreeCall extends DelegatingCall {
   #hasCredentials = false;
 
-  constructor(call: ChannelCall) {
-    this.#call = call;
-  }
-
-  setCredentials(_credentials: CallCredentials): void {
+  override setCredentials(_credentials: CallCredentials): void {
     this.#hasCredentials = true;
   }
 
-  start(metadata: Metadata, listener: Parameters<ChannelCall["start"]>[1]): void {
+  override start(metadata: Metadata, listener: CallListener): void {
     const found = this.#hasCredentials
       ? "call credentials"
       : credentialHeaders.find((header) => metadata.get(header).length > 0);
     if (/* protection: plaintext-channel */ found === undefined) {
-      this.#call.start(metadata, listener);
+      super.start(metadata, listener);
       return;
     }
     // A call that was cancelled before it starts only delivers its status: it never asks for a connection.
-    this.#call.cancelWithStatus(
+    super.cancelWithStatus(
       status.UNAUTHENTICATED,
       `${found} on a plaintext channel: credentials are not sent without encryption; nothing was sent. Use TLS`,
     );
-    this.#call.start(new Metadata(), listener);
-  }
-
-  cancelWithStatus(...how: Parameters<ChannelCall["cancelWithStatus"]>): void {
-    this.#call.cancelWithStatus(...how);
-  }
-
-  getPeer(): string {
-    return this.#call.getPeer();
-  }
-
-  sendMessageWithContext(...message: Parameters<ChannelCall["sendMessageWithContext"]>): void {
-    this.#call.sendMessageWithContext(...message);
-  }
-
-  startRead(): void {
-    this.#call.startRead();
-  }
-
-  halfClose(): void {
-    this.#call.halfClose();
-  }
-
-  getCallNumber(): number {
-    return this.#call.getCallNumber();
-  }
-
-  getAuthContext(): ReturnType<ChannelCall["getAuthContext"]> {
-    return this.#call.getAuthContext();
+    super.start(new Metadata(), listener);
   }
 }

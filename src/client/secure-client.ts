@@ -9,6 +9,7 @@ import { type CertificateReporting, sayWarning } from "../tls/certificate-report
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
 import { checkChannelCredentials } from "../transport/grpc-js.ts";
+import { type ChannelCall, ContextKeepingCall } from "./channel-call.ts";
 import {
   type ClientChannelOptions,
   type ClientChannelSettings,
@@ -17,9 +18,14 @@ import {
 import { clientMetrics } from "./client-metrics.ts";
 import { clientTracing } from "./client-tracing.ts";
 import { withSources } from "./composite-credentials.ts";
+import { credentialFailures, type OnCredentialFailure } from "./credential-failures.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 import { defaultDeadline } from "./default-deadline.ts";
+import { ForwardIdentity } from "./forward-identity.ts";
+import { forwards, identityForwarding } from "./identity-forwarding.ts";
 import { PlaintextChannel } from "./plaintext-channel.ts";
+import { RenewableCall, type Renewals, renewalsOf } from "./renewal.ts";
+import { type RetryOptions, type RetrySettings, retryChannelOptions, retrySchema } from "./retry.ts";
 
 export interface SecureClientOptions {
   /**
@@ -27,13 +33,24 @@ export interface SecureClientOptions {
    * `{ plaintext: "mesh" }` where a sidecar encrypts what goes to this target. Left out, it is TLS all the same.
    */
   readonly tls?: ClientTlsOptions | undefined;
-  /** What puts the caller's credentials on each call. They only ever go over TLS. Default: none. */
+  /**
+   * What puts the caller's credentials on each call. They only ever go over TLS. A call that a server refuses with
+   * UNAUTHENTICATED `expired credentials` before it was handled is made once more with renewed ones, where a source can renew
+   * them and all that was sent can be sent again. Default: none.
+   */
   readonly credentials?: CredentialSource | readonly CredentialSource[] | undefined;
   /**
    * When a call ends that brings no deadline of its own, in milliseconds from its start, 1 to 2,147,483,647; streams
    * too. A call's own `deadline` wins, and `Infinity` is one. Default: 5,000.
    */
   readonly deadlineMs?: number | undefined;
+  /**
+   * Make calls again that failed, by grpc-js's own retries (gRFC A6): within the call's deadline, only where nothing was
+   * answered yet, and as the server's `grpc-retry-pushback-ms` says. `retry-after` and `google.rpc.RetryInfo` are not read. A
+   * call that was lost on its way may have been handled: for methods that may run twice. `{}`: 3 attempts on UNAVAILABLE.
+   * Default: `false`.
+   */
+  readonly retry?: RetryOptions | false | undefined;
   /**
    * A client span for each call, whose trace context is sent with it, so that the called service joins the trace (W3C
    * `traceparent` and `tracestate`, through the OpenTelemetry API). It tells the target a trace id, and nothing else: baggage
@@ -73,6 +90,7 @@ interface SecureClientSettings {
   readonly tls: ClientTlsOptions;
   readonly credentials: readonly CredentialSource[];
   readonly deadlineMs: number;
+  readonly retry: RetrySettings | false;
   readonly tracing: boolean;
   readonly metrics: boolean;
   readonly logger?: Logger | false | undefined;
@@ -93,8 +111,12 @@ export const clientSchema: z.ZodType<SecureClientSettings> = z.strictObject({
       { error: "expected a credential source, such as bearerToken(…), or a list of them" },
     )
     .transform((value) => (isCredentialSource(value) ? [value] : value))
+    .refine((sources) => sources.filter((source) => source instanceof ForwardIdentity).length < 2, {
+      error: "forwardIdentity() is given twice; remove one",
+    })
     .default([]),
   deadlineMs: z.number().int().min(1).max(2_147_483_647).default(5_000),
+  retry: retrySchema,
   tracing: z.boolean().default(true),
   metrics: z.boolean().default(true),
   logger: z.union([loggerSchema, z.literal(false)]).optional(),
@@ -150,20 +172,34 @@ export function createSecureClient<C extends GrpcClient>(
   const reporting = { logger: settings.logger, metrics };
   const channelCredentials = clientCredentials(tls, target, reporting);
   // Channelz keeps a history of every channel, which nobody reads who did not ask for it.
-  const merged = { "grpc.enable_channelz": 0, ...own, ...clientChannelOptions(tls) };
+  const merged = {
+    "grpc.enable_channelz": 0,
+    ...own,
+    ...retryChannelOptions(settings.retry, own),
+    ...clientChannelOptions(tls),
+  };
+  const sources = settings.credentials;
+  const onFailure = credentialFailures(settings.logger);
+  const isForwarding = forwards(sources);
   const channel = channelFor({
     target,
     tls,
     channelCredentials,
     options: merged,
-    sources: settings.credentials,
-    logger: settings.logger,
+    sources,
+    // What is forwarded is each call's own, and what goes with it is checked together with it.
+    channelSources: isForwarding ? [] : sources,
+    onFailure,
+    renewals: renewalsOf(sources, { target, logger: settings.logger, metrics, onFailure }),
     asked: own,
   });
   if ("plaintext" in tls && tls.plaintext === "mesh") warnOfMesh(target, reporting);
 
   const withDeadline = defaultDeadline(deadlineMs, callInvocationTransformer);
-  const traced = tracing ? clientTracing(withDeadline) : withDeadline;
+  const forwarding = isForwarding
+    ? identityForwarding({ channel, sources, onFailure }, withDeadline)
+    : withDeadline;
+  const traced = tracing ? clientTracing(forwarding) : forwarding;
   const client = new ClientConstructor(target, channelCredentials, {
     ...merged,
     ...(interceptors === undefined ? {} : { interceptors }),
@@ -188,30 +224,18 @@ interface ChannelParts {
   readonly channelCredentials: ChannelCredentials;
   readonly options: ChannelOptions;
   readonly sources: readonly CredentialSource[];
-  readonly logger: Logger | false | undefined;
+  /** Those whose credentials every call of the channel brings. */
+  readonly channelSources: readonly CredentialSource[];
+  readonly onFailure: OnCredentialFailure;
+  readonly renewals: Renewals | undefined;
   readonly asked: ClientChannelSettings;
 }
 
-function channelFor({
-  target,
-  tls,
-  channelCredentials,
-  options,
-  sources,
-  logger,
-  asked,
-}: ChannelParts): Channel {
-  if (!("plaintext" in tls)) {
-    return new EncryptedChannel(
-      target,
-      channelCredentials,
-      withSources(channelCredentials, sources, logger),
-      options,
-    );
-  }
+function channelFor(parts: ChannelParts): Channel {
+  const { target, tls, options, sources, asked } = parts;
+  if (!("plaintext" in tls)) return new SecuredChannel(parts);
   refuseProxy(asked);
-  if (tls.plaintext === "mesh")
-    return new Channel(target, withSources(channelCredentials, sources, logger), options);
+  if (tls.plaintext === "mesh") return new SecuredChannel(parts);
   return plaintextChannel(target, options, sources);
 }
 
@@ -226,18 +250,23 @@ function warnOfMesh(target: string, reporting: CertificateReporting): void {
   sayWarning(reporting, { target }, message, target);
 }
 
-/** A channel over TLS: its certificate files are watched no longer than it is open. */
-class EncryptedChannel extends Channel {
+/** A channel over TLS, or to a mesh: its certificate files are watched no longer than it is open. */
+class SecuredChannel extends Channel {
   readonly #tls: ChannelCredentials;
+  readonly #renewals: Renewals | undefined;
 
-  constructor(
-    target: string,
-    tls: ChannelCredentials,
-    credentials: ChannelCredentials,
-    options: ChannelOptions,
-  ) {
-    super(target, credentials, options);
-    this.#tls = tls;
+  constructor(parts: ChannelParts) {
+    const { target, channelCredentials, channelSources, onFailure, options, renewals } = parts;
+    super(target, withSources(channelCredentials, channelSources, onFailure), options);
+    this.#tls = channelCredentials;
+    this.#renewals = renewals;
+  }
+
+  override createCall(...call: Parameters<Channel["createCall"]>): ChannelCall {
+    const create = (): ChannelCall => super.createCall(...call);
+    return new ContextKeepingCall(
+      this.#renewals === undefined ? create() : new RenewableCall(create, this.#renewals),
+    );
   }
 
   override close(): void {

@@ -86,6 +86,7 @@ const clientSchema = z.strictObject({
     .optional(),
   credentials: anything,
   deadlineMs: anything,
+  retry: anything,
   tracing: anything,
   metrics: anything,
   logger: anything,

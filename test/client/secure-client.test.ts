@@ -474,7 +474,7 @@ describe("createSecureClient and deadlines", () => {
 
 describe("createSecureClient checks what it is given", () => {
   const wrong: readonly [string, unknown, string][] = [
-    ["an unknown option", { retry: false }, "retry: unknown option"],
+    ["an unknown option", { retries: 3 }, "retries: unknown option"],
     ["a deadline of nothing", { deadlineMs: 0 }, "deadlineMs"],
     ["a deadline beyond 32 bits", { deadlineMs: 2 ** 31 }, "deadlineMs"],
     ["an infinite deadline", { deadlineMs: Number.POSITIVE_INFINITY }, "deadlineMs"],

@@ -16,6 +16,7 @@ import {
   type Server,
   ServerCredentials,
   type ServiceDefinition,
+  status,
   type UntypedHandleCall,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
@@ -43,9 +44,11 @@ import {
   type PeerOptions,
   rbac,
   type SecureClientConstructor,
+  type SecureClientOptions,
   type SecureServer,
   type SecureServerOptions,
   type SharedApiKeyStore,
+  StatusError,
   securityContext,
   type ValidationOptions,
 } from "../../src/index.ts";
@@ -282,6 +285,65 @@ export const proofs: Readonly<Record<string, Proof>> = {
     deepEqual(await call(orders, "getOrder"), { id: "7", owner: "token-file", roles: [] });
     orders.close();
     await server.shutdown();
+  },
+
+  "docs/client.md#Call the next service": async ({ run, issuer, port, directory }) => {
+    const file = (name: string): string => join(directory, "certs", name);
+    const tls = { cert: file("server.crt"), key: file("server.key"), clientCa: file("ca.crt") };
+    const authentication = jwt({
+      issuer: issuer.issuer,
+      audience: issuer.audience,
+      jwksUri: issuer.jwksUri,
+    });
+    const next = createSecureServer({
+      tls,
+      authentication,
+      authorization: allowAuthenticated(),
+      logger: false,
+    });
+    next.addService(OrdersService, handlers);
+    await next.listen(`127.0.0.1:${port}`);
+    const { getOrder } = (await run()) as { getOrder: handleUnaryCall<object, object> };
+    const server = createSecureServer({
+      tls,
+      authentication,
+      authorization: allowAuthenticated(),
+      logger: false,
+    });
+    server.addService(OrdersService, { ...handlers, getOrder });
+    const { port: own } = await server.listen("127.0.0.1:0");
+    const client = clientOf({ directory, port: own });
+    const answer = await call(client, "getOrder", { headers: await bearer(issuer, { sub: "grace" }) });
+    deepEqual(answer, { id: "7", owner: "grace", roles: [] });
+    client.close();
+    await server.shutdown({ graceMs: 0 });
+    await next.shutdown({ graceMs: 0 });
+  },
+
+  "docs/client.md#Retries": async ({ run, directory, issuer, port }) => {
+    const { options } = (await run()) as { options: SecureClientOptions };
+    const file = (name: string): string => join(directory, "certs", name);
+    const server = createSecureServer({
+      tls: { cert: file("server.crt"), key: file("server.key"), clientCa: file("ca.crt") },
+      authentication: jwt({ issuer: issuer.issuer, audience: issuer.audience, jwksUri: issuer.jwksUri }),
+      authorization: allowAuthenticated(),
+      logger: false,
+    });
+    let attempts = 0;
+    const getOrder: handleUnaryCall<object, object> = (_call, answer) => {
+      attempts += 1;
+      if (attempts < 4) answer(new StatusError(status.UNAVAILABLE, "not yet"));
+      else answer(null, { id: "7" });
+    };
+    server.addService(OrdersService, { ...handlers, getOrder });
+    await server.listen(`127.0.0.1:${port}`);
+    const client = createSecureClient(OrdersClient, `localhost:${port}`, options);
+    deepEqual(await call(client, "getOrder", { headers: await bearer(issuer, { sub: "grace" }) }), {
+      id: "7",
+    });
+    equal(attempts, 4);
+    client.close();
+    await server.shutdown({ graceMs: 0 });
   },
 
   "docs/handlers.md#Handlers": async ({ run }) => {

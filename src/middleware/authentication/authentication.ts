@@ -1,5 +1,5 @@
 // The middleware that finds out who calls, and the only one that sets the principal.
-import { status } from "@grpc/grpc-js";
+import { Metadata, status } from "@grpc/grpc-js";
 import { z } from "zod";
 import {
   type CallContext,
@@ -65,10 +65,15 @@ const problemTexts: Readonly<Record<CredentialProblem, string>> = {
   expired: texts.expiredCredentials,
 };
 
+/** gRFC A6: do not make the call again. Its handler may have done a part of its work. */
+const notAgain = new Metadata();
+notAgain.set("grpc-retry-pushback-ms", "-1");
+
 /** How a call ends that would outlive its credential. Shared by all of them. */
 const expired: TimeUp = Object.freeze({
   layer: "authentication",
   error: new StatusError(status.UNAUTHENTICATED, texts.expiredCredentials, {
+    metadata: notAgain,
     cause: new CredentialError("expired", "the credential that opened the call has expired"),
   }),
 });

@@ -101,6 +101,15 @@ export function bearerToken(call: CallContext): BearerToken | undefined {
   return token;
 }
 
+/** Of principals that a bearer token proved. Who is spoken for by a trusted actor is not: the token is the actor's. */
+const tokenSchemes: ReadonlySet<string> = new Set(["jwt", "introspection"]);
+
+/** The bearer token that proved the principal; undefined where something else did, whatever token the call has beside it. */
+export function tokenOfPrincipal(call: CallContext): string | undefined {
+  if (call.principal === undefined || !tokenSchemes.has(call.principal.scheme)) return undefined;
+  return bearerToken(call)?.text;
+}
+
 /** `Bearer` in any case, then one or more spaces, then the token (RFC 9110 sections 11.1 and 11.4). */
 function readBearer(call: CallContext): string | undefined {
   const values = call.metadata.get("authorization");
