@@ -14,7 +14,7 @@ export interface RetryOptions {
   readonly maxAttempts?: number | undefined;
   /** The pause before the second attempt, in milliseconds, give or take a fifth; it doubles with each one. Default: 100. */
   readonly initialBackoffMs?: number | undefined;
-  /** The longest pause, in milliseconds, give or take a fifth. Default: 1,000. */
+  /** The longest pause, the first one included, in milliseconds, give or take a fifth. Default: 1,000. */
   readonly maxBackoffMs?: number | undefined;
   /**
    * After which statuses: UNAVAILABLE (14), RESOURCE_EXHAUSTED (8), ABORTED (10). After any other one the call may have been done, or its
@@ -61,24 +61,19 @@ function refusal(code: unknown): string {
 export const retrySchema: z.ZodType<RetrySettings | false, OrUndefined<RetryOptions> | false | undefined> = z
   .union([
     z.literal(false),
-    z
-      .strictObject({
-        maxAttempts: z.int().min(2).max(5).default(3),
-        initialBackoffMs: milliseconds.default(100),
-        maxBackoffMs: milliseconds.default(1_000),
-        codes: z
-          .array(
-            z.custom<RetryableStatus>((value) => retryable.has(value), {
-              error: ({ input }) => refusal(input),
-            }),
-          )
-          .min(1)
-          .default([status.UNAVAILABLE]),
-      })
-      .refine(({ initialBackoffMs, maxBackoffMs }) => initialBackoffMs <= maxBackoffMs, {
-        path: ["maxBackoffMs"],
-        error: "must be at least initialBackoffMs",
-      }),
+    z.strictObject({
+      maxAttempts: z.int().min(2).max(5).default(3),
+      initialBackoffMs: milliseconds.default(100),
+      maxBackoffMs: milliseconds.default(1_000),
+      codes: z
+        .array(
+          z.custom<RetryableStatus>((value) => retryable.has(value), {
+            error: ({ input }) => refusal(input),
+          }),
+        )
+        .min(1)
+        .default([status.UNAVAILABLE]),
+    }),
   ])
   .default(false);
 
@@ -98,7 +93,8 @@ export function retryChannelOptions(
   if (problems.length > 0) throw new ConfigError(problems);
   const retryPolicy = {
     maxAttempts: retry.maxAttempts,
-    initialBackoff: seconds(retry.initialBackoffMs),
+    // grpc-js limits the later ones only.
+    initialBackoff: seconds(Math.min(retry.initialBackoffMs, retry.maxBackoffMs)),
     maxBackoff: seconds(retry.maxBackoffMs),
     backoffMultiplier: 2,
     retryableStatusCodes: retry.codes,

@@ -212,7 +212,10 @@ describe("docs/options.md", () => {
       const given = at(least[of], path) === undefined ? least : otherwise;
       const whole = parsed(groupOf(row), given[of] ?? {});
       const byDefault = rows.find((other) => other.of === of && isSamePath(other.path, parent))?.leftOut;
-      if (parent.length > 0 && (isEmpty(at(whole, parent)) || byDefault?.startsWith("`{"))) {
+      if (
+        parent.length > 0 &&
+        (isEmpty(at(whole, parent)) || byDefault === "`false`" || byDefault?.startsWith("`{"))
+      ) {
         const begun = problemsOf(groupOf(row), placed(least[of] ?? {}, path.slice(0, -1), {}));
         return begun.some((problem) => problem.startsWith(`${path.join(".")}:`)) ? [where] : [];
       }
