@@ -18,8 +18,10 @@ const fileSchema = z.strictObject({ file: z.string().min(1, { error: "expected t
  *
  * - A string is sent as it is.
  * - `{ file }` is read on the first call and again whenever it changed, so that a rotated Kubernetes token is picked up
- *   by the next call. White space around the token is cut. While the file is missing or holds no token, the last good
- *   token stays in use, with a process warning; where there never was one, calls end UNAUTHENTICATED.
+ *   by the next call; from 90 seconds before a JWT's `exp` it is read whether it changed or not (gRFC A97). White space
+ *   around the token is cut. While the file is missing or holds no token, the last good token stays in use until 30 seconds
+ *   before its `exp`, with a process warning. Where there is none, calls end UNAVAILABLE if the file cannot be read, and
+ *   UNAUTHENTICATED if it holds no token.
  * - A function is asked for each call; give it a cache where the token is costly.
  *
  * @throws ConfigError where the source is none of these, or the token cannot be sent; the token itself is never shown
@@ -49,7 +51,7 @@ function fromString(token: string): CredentialSource {
 
 function fromFile(path: string): CredentialSource {
   const file = new TokenFile(path);
-  return { name, getCredentials: async () => header(await file.read()) };
+  return { name, getCredentials: async () => header(await file.read()), renew: () => file.reread() };
 }
 
 function fromFunction(read: () => string | Promise<string>): CredentialSource {

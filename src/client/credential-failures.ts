@@ -14,21 +14,53 @@ const message = "a credential source failed; calls that need it end UNAUTHENTICA
  * `describeError` gives them: bounded, and without what looks like a secret.
  */
 export function credentialFailures(logger: Logger | false | undefined): OnCredentialFailure {
-  const throttle = new LogThrottle();
+  const say = throttled(logger);
   return (source, error) => {
+    say(source, message, () => {
+      const err = describeError(error);
+      return { text: `${err.type}: ${err.message}`, fields: { err } };
+    });
+  };
+}
+
+/**
+ * The same of a token that could not be fetched. `reason` is shown as it is: it holds no text of somebody else.
+ */
+export function tokenFailures(
+  logger: Logger | false | undefined,
+): (source: string, reason: string, hasToken: boolean) => void {
+  const say = throttled(logger);
+  return (source, reason, hasToken) => {
+    const consequence = hasToken
+      ? "the last one stays in use while it is valid"
+      : "calls that need it end UNAVAILABLE";
+    say(source, `a token could not be fetched; ${consequence}`, () => ({ text: reason, fields: { reason } }));
+  };
+}
+
+interface Said {
+  readonly text: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+function throttled(
+  logger: Logger | false | undefined,
+): (source: string, message: string, describe: () => Said) => void {
+  const throttle = new LogThrottle();
+  return (source, message, describe) => {
     if (logger === false) return;
     const leftOut = throttle.admit(source);
     if (leftOut === undefined) return;
-    const err = describeError(error);
+    const { text, fields } = describe();
     if (logger === undefined) {
-      process.emitWarning(`${message}: ${source}: ${err.type}: ${err.message}`, {
+      process.emitWarning(`${message}: ${source}: ${text}`, {
         type: "PalisadeWarning",
         code: "PALISADE_CREDENTIALS",
       });
       return;
     }
     try {
-      logger.error({ source, left_out: leftOut, err }, message);
+      logger.error({ source, left_out: leftOut, ...fields }, message);
     } catch {
       // A logger that throws must not end the call in another way; nothing is left to report it to.
     }

@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, open, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -227,28 +228,123 @@ describe("bearerToken of a file", () => {
     expect(new Set(many)).toEqual(new Set(["Bearer token-1"]));
   });
 
-  const bad: readonly [string, (file: string) => Promise<unknown>, string][] = [
-    ["missing", async () => {}, "cannot be read (ENOENT)"],
-    ["a directory", (file) => mkdir(file), "is not a file"],
-    ["a pipe", async (file) => execFileSync("mkfifo", [file]), "is not a file"],
-    ["empty", (file) => writeFile(file, ""), "is empty"],
-    ["two lines", (file) => writeFile(file, "s3cr3t\ns3cr3t"), "printable ASCII"],
-    ["huge", (file) => writeFile(file, "s3cr3t".repeat(20_000)), "larger than 65536 bytes"],
+  const { UNAVAILABLE, UNAUTHENTICATED } = status;
+  const bad: readonly [string, (file: string) => Promise<unknown>, status, string][] = [
+    ["missing", async () => {}, UNAVAILABLE, "cannot be read (ENOENT)"],
+    ["a directory", (file) => mkdir(file), UNAVAILABLE, "is not a file"],
+    ["a pipe", async (file) => execFileSync("mkfifo", [file]), UNAVAILABLE, "is not a file"],
+    ["empty", (file) => writeFile(file, ""), UNAUTHENTICATED, "is empty"],
+    ["two lines", (file) => writeFile(file, "s3cr3t\ns3cr3t"), UNAUTHENTICATED, "printable ASCII"],
+    ["huge", (file) => writeFile(file, "s3cr3t".repeat(20_000)), UNAUTHENTICATED, "larger than 65536 bytes"],
   ];
 
   it.each(bad)(
     "K2 fails where the file is %s, naming the file and no secret",
-    async (_name, make, problem) => {
+    async (_name, make, code, problem) => {
       await make(path);
       const source = bearerToken({ file: path });
       const error = await failureOf(source);
-      expect(error.code).toBe(status.UNAUTHENTICATED);
+      expect(error.code).toBe(code);
       expect(error.message).toContain(path);
       expect(error.message).toContain(problem);
       expect(inspect(error)).not.toContain("s3cr3t");
       await rm(path, { recursive: true, force: true });
       await writeFile(path, "here-now");
       expect(await authorization(source)).toBe("Bearer here-now");
+    },
+  );
+
+  function jwtUntil(expiresAt: number, id = "1"): string {
+    const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString("base64url");
+    return `${part({ alg: "ES256" })}.${part({ exp: expiresAt / 1000, id })}.sig`;
+  }
+
+  /** The process's clock, moved by hand; files are old by it. */
+  function clock(): { now: number } {
+    const time = { now: Date.now() + 3_600_000 };
+    vi.spyOn(Date, "now").mockImplementation(() => time.now);
+    return time;
+  }
+
+  it("K2 keeps the last good token of a file that is away until 30 seconds before it expires, not longer", async () => {
+    const time = clock();
+    const token = jwtUntil(time.now + 600_000);
+    await writeFile(path, token);
+    const source = bearerToken({ file: path });
+    expect(await authorization(source)).toBe(`Bearer ${token}`);
+    await rm(path);
+    time.now += 569_000;
+    expect(await authorization(source)).toBe(`Bearer ${token}`);
+    time.now += 1_000;
+    const error = await failureOf(source);
+    expect(error.code).toBe(status.UNAVAILABLE);
+    expect(error.message).toContain("cannot be read (ENOENT), and the last good token has expired");
+    expect(inspect(error)).not.toContain(token);
+    const next = jwtUntil(time.now + 600_000, "2");
+    await writeFile(path, next);
+    expect(await authorization(source)).toBe(`Bearer ${next}`);
+  });
+
+  it("K2 reads the file again before the token expires, though its times show no change", async () => {
+    const time = clock();
+    vi.spyOn(performance, "now").mockImplementation(() => time.now);
+    const token = jwtUntil(time.now + 600_000);
+    await writeFile(path, token);
+    const source = bearerToken({ file: path });
+    await authorization(source);
+    const read = vi.spyOn(Object.getPrototypeOf(await openAndClose(path)), "readFile");
+    time.now += 509_000;
+    await authorization(source);
+    expect(read).not.toHaveBeenCalled();
+    time.now += 1_000;
+    for (let i = 0; i < 3; i += 1) expect(await authorization(source)).toBe(`Bearer ${token}`);
+    expect(read).toHaveBeenCalledOnce();
+    time.now += 1_000;
+    await authorization(source);
+    expect(read).toHaveBeenCalledTimes(2);
+  });
+
+  it("K2 reads a file that holds no token again only after a while, or when it has changed", async () => {
+    const time = clock();
+    vi.spyOn(performance, "now").mockImplementation(() => time.now);
+    await writeFile(path, "");
+    const source = bearerToken({ file: path });
+    const read = vi.spyOn(Object.getPrototypeOf(await openAndClose(path)), "readFile");
+    for (let i = 0; i < 3; i += 1) expect((await failureOf(source)).code).toBe(status.UNAUTHENTICATED);
+    expect(read).toHaveBeenCalledOnce();
+    time.now += 1_300;
+    for (let i = 0; i < 3; i += 1) await failureOf(source);
+    expect(read).toHaveBeenCalledTimes(2);
+    time.now += 1_250;
+    await failureOf(source);
+    expect(read).toHaveBeenCalledTimes(2);
+    await writeFile(path, "token-1");
+    expect(await authorization(source)).toBe("Bearer token-1");
+  });
+
+  it("K5 reads the file again when a server refused its token as expired", async () => {
+    filesAreOld();
+    await writeFile(path, "token-1");
+    const source = bearerToken({ file: path });
+    await authorization(source);
+    const read = vi.spyOn(Object.getPrototypeOf(await openAndClose(path)), "readFile");
+    await authorization(source);
+    expect(read).not.toHaveBeenCalled();
+    source.renew?.();
+    await authorization(source);
+    expect(read).toHaveBeenCalledOnce();
+  });
+
+  it.each(["a.b.c", "a.e30.c", "a.eyJleHAiOiJzb29uIn0.c", "a.bnVsbA.c", "opaque", "a.b.c.d.e"])(
+    "K2 sends a token that says no end, such as %s, as long as it is there",
+    async (token) => {
+      const time = clock();
+      await writeFile(path, token);
+      const source = bearerToken({ file: path });
+      expect(await authorization(source)).toBe(`Bearer ${token}`);
+      await rm(path);
+      time.now += 1_000_000_000;
+      expect(await authorization(source)).toBe(`Bearer ${token}`);
     },
   );
 });
