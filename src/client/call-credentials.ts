@@ -1,17 +1,22 @@
 // Credential sources as grpc-js call credentials. Never handed out alone: only `compositeCredentials` and
 // `createSecureClient` use them, behind TLS, because loose call credentials cannot see the channel they go over.
 import { type CallCredentials, credentials, Metadata, status } from "@grpc/grpc-js";
+import type { SecurityContext } from "../chain/context.ts";
 import { StatusError } from "../grpc/errors.ts";
 import type { OnCredentialFailure } from "./credential-failures.ts";
 import type { CredentialRequest, CredentialSource } from "./credential-source.ts";
 
-/** Asks all `sources` for each call, at the same time. One that fails ends the call before anything of it is sent. */
+/**
+ * Asks all `sources` for each call, at the same time. One that fails ends the call before anything of it is sent. `caller` is
+ * of the one call that these credentials are for.
+ */
 export function callCredentials(
   sources: readonly CredentialSource[],
   onFailure: OnCredentialFailure,
+  caller?: SecurityContext | undefined,
 ): CallCredentials {
   return credentials.createFromMetadataGenerator(({ method_name, service_url }, callback) => {
-    collect(sources, onFailure, { method: method_name, serviceUrl: service_url }).then(
+    collect(sources, onFailure, { method: method_name, serviceUrl: service_url, caller }).then(
       (metadata) => callback(null, metadata),
       (error: unknown) => callback(asError(error)),
     );

@@ -1,4 +1,5 @@
 // The contract of a credential source: what puts a caller's credentials on its calls.
+import type { SecurityContext } from "../chain/context.ts";
 
 /** The call that needs credentials. */
 export interface CredentialRequest {
@@ -6,6 +7,12 @@ export interface CredentialRequest {
   readonly method: string;
   /** The service's URL, for tokens that are bound to an audience: `https://orders.internal/orders.v1.Orders`. */
   readonly serviceUrl: string;
+  /**
+   * The call whose handler makes this one. Taken when the call starts: what `currentContext()` says within `getCredentials`
+   * may be of another call, the one that the connection was opened for. Undefined outside of a handler, and always with
+   * `compositeCredentials`.
+   */
+  readonly caller?: SecurityContext | undefined;
 }
 
 /**

@@ -43,7 +43,7 @@ export function identityForwarding(
         ? identityToForward(callOptions.parent)
         : refusing(refused("the call was given another channel than its client's"));
     const asked = sources.map((source) => (source instanceof ForwardIdentity ? forwarded.source : source));
-    const own = callCredentials(asked, onFailure);
+    const own = callCredentials(asked, onFailure, forwarded.call);
     call.callOptions = {
       ...callOptions,
       credentials: callOptions.credentials?.compose(own) ?? own,

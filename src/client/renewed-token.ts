@@ -117,10 +117,9 @@ export class RenewedToken {
     held.refused = true;
   }
 
-  /** Is there a token to use, or a fetch on its way? */
-  get isIdle(): boolean {
-    if (this.#fetching !== undefined) return false;
-    return this.#held === undefined || this.#elapsed(this.#held.since) >= this.#held.usableMs;
+  /** Is there a token that has not expired? */
+  get isUsable(): boolean {
+    return this.#held !== undefined && this.#elapsed(this.#held.since) < this.#held.usableMs;
   }
 
   async #fetchedInsteadOf({ token }: Held): Promise<string> {

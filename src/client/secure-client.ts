@@ -9,6 +9,8 @@ import { type CertificateReporting, sayWarning } from "../tls/certificate-report
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
 import { checkChannelCredentials } from "../transport/grpc-js.ts";
+import { currentCall } from "../chain/current-context.ts";
+import { callCredentials } from "./call-credentials.ts";
 import { type ChannelCall, ContextKeepingCall } from "./channel-call.ts";
 import {
   type ClientChannelOptions,
@@ -17,7 +19,7 @@ import {
 } from "./client-channel-options.ts";
 import { clientMetrics } from "./client-metrics.ts";
 import { clientTracing } from "./client-tracing.ts";
-import { withSources } from "./composite-credentials.ts";
+import { CredentialedCall } from "./credentialed-call.ts";
 import { credentialFailures, type OnCredentialFailure } from "./credential-failures.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
 import { defaultDeadline } from "./default-deadline.ts";
@@ -253,17 +255,28 @@ function warnOfMesh(target: string, reporting: CertificateReporting): void {
 /** A channel over TLS, or to a mesh: its certificate files are watched no longer than it is open. */
 class SecuredChannel extends Channel {
   readonly #tls: ChannelCredentials;
+  readonly #sources: readonly CredentialSource[];
+  readonly #onFailure: OnCredentialFailure;
   readonly #renewals: Renewals | undefined;
 
   constructor(parts: ChannelParts) {
     const { target, channelCredentials, channelSources, onFailure, options, renewals } = parts;
-    super(target, withSources(channelCredentials, channelSources, onFailure), options);
+    super(target, channelCredentials, options);
+    this.#sources = channelSources;
+    this.#onFailure = onFailure;
     this.#tls = channelCredentials;
     this.#renewals = renewals;
   }
 
   override createCall(...call: Parameters<Channel["createCall"]>): ChannelCall {
-    const create = (): ChannelCall => super.createCall(...call);
+    // Now: a second attempt is made in the context of the first one's answer.
+    const caller = currentCall();
+    const sources = this.#sources;
+    const create = (): ChannelCall => {
+      const created = super.createCall(...call);
+      if (sources.length === 0) return created;
+      return new CredentialedCall(created, callCredentials(sources, this.#onFailure, caller));
+    };
     return new ContextKeepingCall(
       this.#renewals === undefined ? create() : new RenewableCall(create, this.#renewals),
     );
