@@ -28,12 +28,12 @@ export type OAuthClient =
 
 const id = z.string().min(1);
 
-export const privateKeySchema: z.ZodType<PrivateKeySource> = z.custom<PrivateKeySource>(
+export const privateKeySchema: z.ZodType<PrivateKeySource, PrivateKeySource> = z.custom<PrivateKeySource>(
   (value) => typeof value === "string" || (typeof value === "object" && value !== null),
   { error: "expected a private key: PEM text, a JWK or a KeyObject" },
 );
 
-export const clientSchema: z.ZodType<OAuthClient> = z.union([
+export const clientSchema: z.ZodType<OAuthClient, OAuthClient> = z.union([
   z.strictObject({ id, secret: z.string().min(1), method: z.enum(["basic", "post"]).optional() }),
   z.strictObject({ id, privateKey: privateKeySchema, keyId: z.string().min(1).optional() }),
 ]);
@@ -68,7 +68,8 @@ export function signingKey(
   const algorithm = algorithmOf(key);
   if (algorithm === undefined)
     throw new ConfigError(`${option}: expected a key of RSA (2048 bits or more), P-256, P-384 or Ed25519`);
-  const jwkId: unknown = source instanceof KeyObject || typeof source === "string" ? undefined : source["kid"];
+  const jwkId: unknown =
+    source instanceof KeyObject || typeof source === "string" ? undefined : source["kid"];
   const id = keyId ?? (typeof jwkId === "string" ? jwkId : undefined);
   let imported: Promise<SigningKey> | undefined;
   return () => {
@@ -90,7 +91,9 @@ function readKey(option: string, source: PrivateKeySource): KeyObject {
   } catch {
     // OpenSSL's text says nothing that helps, and may quote.
   }
-  throw new ConfigError(`${option}: expected a private key: PEM text (not a path to it), a JWK or a KeyObject`);
+  throw new ConfigError(
+    `${option}: expected a private key: PEM text (not a path to it), a JWK or a KeyObject`,
+  );
 }
 
 function algorithmOf({ asymmetricKeyType, asymmetricKeyDetails }: KeyObject): string | undefined {

@@ -1,10 +1,11 @@
 // Asks a token endpoint (RFC 6749 section 3.2) for a token, by oauth4webapi, with what that leaves to its caller: a bound for
 // the answer, no redirects, and errors in which nothing stands that the endpoint wrote.
-import { z } from "zod";
+
 import type { Logger } from "pino";
+import { z } from "zod";
+import { type FetchedToken, kindOf, TokenFailure } from "../client/renewed-token.ts";
 import { loggerSchema } from "../config/logger-option.ts";
 import { milliseconds } from "../config/options.ts";
-import { type FetchedToken, kindOf, TokenFailure } from "../client/renewed-token.ts";
 import { clientAuth, clientSchema, type OAuthClient } from "./client-auth.ts";
 import { oauth4webapi } from "./oauth4webapi.ts";
 import { type Answered, maxAnswerBytes, postForm, TooLarge } from "./token-http.ts";
@@ -104,7 +105,9 @@ export function tokenEndpoint(where: string, options: TokenEndpointSettings): Re
         // What is issued is sent as a bearer token all the same.
         recognizedTokenTypes: mayBeOtherToken ? { n_a: () => {} } : {},
       });
-      if (answer.token_type === "dpop") throw new TokenFailure("the token_type is not bearer");
+      // oauth4webapi lets DPoP pass too, and any name that every object has a member of.
+      if (answer.token_type !== "bearer" && !(mayBeOtherToken && answer.token_type === "n_a"))
+        throw new TokenFailure("the token_type is not bearer");
       const issued = answer["issued_token_type"];
       return {
         token: answer.access_token,
@@ -167,7 +170,8 @@ function failureOf(error: unknown, answered: Answered | undefined): TokenFailure
   if (error instanceof TokenFailure) return error;
   if (error instanceof TooLarge)
     return new TokenFailure(`the token endpoint answered with more than ${maxAnswerBytes} bytes`);
-  if (answered === undefined) return new TokenFailure(`the token endpoint could not be asked: ${kindOf(error)}`);
+  if (answered === undefined)
+    return new TokenFailure(`the token endpoint could not be asked: ${kindOf(error)}`);
   const { status } = answered;
   if (status !== 200) {
     const code = errorIn(answered.body);
@@ -177,7 +181,9 @@ function failureOf(error: unknown, answered: Answered | undefined): TokenFailure
       retryAfterMs: retryAfterMs(answered.retryAfter),
     });
   }
-  return new TokenFailure(`the token endpoint's answer is not one: ${problems.get(codeOf(error)) ?? "it is malformed"}`);
+  return new TokenFailure(
+    `the token endpoint's answer is not one: ${problems.get(codeOf(error)) ?? "it is malformed"}`,
+  );
 }
 
 const problems: ReadonlyMap<unknown, string> = new Map([
@@ -194,7 +200,8 @@ function codeOf(error: unknown): unknown {
 function errorIn(body: string): string | undefined {
   try {
     const answer: unknown = JSON.parse(body);
-    const code: unknown = typeof answer === "object" && answer !== null ? Reflect.get(answer, "error") : undefined;
+    const code: unknown =
+      typeof answer === "object" && answer !== null ? Reflect.get(answer, "error") : undefined;
     return typeof code === "string" && knownErrors.has(code) ? code : undefined;
   } catch {
     return undefined;

@@ -1,7 +1,8 @@
 // Where the token endpoint is: given, or read from the issuer's metadata (OpenID Connect Discovery 1.0 section 4, then RFC
 // 8414 section 3), from the issuer's host alone.
-import { isLoopbackTarget } from "../config/loopback.ts";
+
 import { TokenFailure } from "../client/renewed-token.ts";
+import { isLoopbackTarget } from "../config/loopback.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import { RefusedRequest, requestDocument } from "../middleware/authentication/jwt/issuer-request.ts";
 import type { AuthorizationServer } from "./oauth4webapi.ts";
@@ -14,7 +15,10 @@ const maxAgeMs = 3_600_000;
 /** @throws {ConfigError} where neither or both are given, or one is not an https URL (http only to this machine). */
 export function tokenServer(
   where: string,
-  { issuer, tokenEndpoint }: { readonly issuer?: string | undefined; readonly tokenEndpoint?: string | undefined },
+  {
+    issuer,
+    tokenEndpoint,
+  }: { readonly issuer?: string | undefined; readonly tokenEndpoint?: string | undefined },
 ): FindServer {
   if ((issuer === undefined) === (tokenEndpoint === undefined))
     throw new ConfigError(`${where}: expected either issuer or tokenEndpoint`);
@@ -41,14 +45,16 @@ async function discover(issuer: string, url: URL, signal: AbortSignal): Promise<
   const path = url.pathname.replace(/\/$/, "");
   const openId = new URL(`${url.origin}${path}/.well-known/openid-configuration`);
   const oauth = new URL(`${url.origin}/.well-known/oauth-authorization-server${path}`);
-  const body = await read(openId, signal).catch((error: unknown) => {
-    if (error instanceof RefusedRequest && error.statusCode === 404) return read(oauth, signal);
-    throw error;
-  }).catch((error: unknown) => {
-    throw error instanceof RefusedRequest
-      ? new TokenFailure(`the issuer's metadata could not be read: HTTP ${error.statusCode}`)
-      : error;
-  });
+  const body = await read(openId, signal)
+    .catch((error: unknown) => {
+      if (error instanceof RefusedRequest && error.statusCode === 404) return read(oauth, signal);
+      throw error;
+    })
+    .catch((error: unknown) => {
+      throw error instanceof RefusedRequest
+        ? new TokenFailure(`the issuer's metadata could not be read: HTTP ${error.statusCode}`)
+        : error;
+    });
   return serverIn(body, issuer);
 }
 
