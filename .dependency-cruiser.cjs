@@ -26,6 +26,8 @@ const floors = [
     ],
   },
   { name: "nestjs", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
+  { name: "oauth", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
+  { name: "google", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "redis", may: ["middleware", ...low] },
   { name: "postgres", may: ["middleware", ...low] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },

@@ -1,6 +1,7 @@
 // Which options there are: each schema that options are checked with, and the type that tells what they mean.
 import type { z } from "zod";
 import { clientSchema } from "../../src/client/secure-client.ts";
+import { googleCredentialsSchema } from "../../src/google/google-credentials.ts";
 import { auditMiddlewareSchema } from "../../src/middleware/audit/audit.ts";
 import { jsonLinesSinkSchema } from "../../src/middleware/audit/json-lines-sink.ts";
 import { allOfSchema } from "../../src/middleware/authentication/all-of.ts";
@@ -16,6 +17,10 @@ import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 import { loggingSchema } from "../../src/middleware/logging/logging.ts";
 import { metadataLimitSchema } from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
+import { clientCredentialsSchema } from "../../src/oauth/client-credentials.ts";
+import { jwtBearerSchema } from "../../src/oauth/jwt-bearer.ts";
+import { refreshTokenSchema } from "../../src/oauth/refresh-token.ts";
+import { tokenExchangeSchema } from "../../src/oauth/token-exchange.ts";
 import { postgresApiKeyStoreSchema } from "../../src/postgres/postgres-api-key-store.ts";
 import { redisApiKeyStoreSchema } from "../../src/redis/redis-api-key-store.ts";
 import { redisRateLimitStoreSchema } from "../../src/redis/redis-rate-limit-store.ts";
@@ -72,6 +77,26 @@ export const chapters: readonly Chapter[] = [
         type: "SecureClientOptions",
         parts: { tls: clientTlsSchema },
       },
+    ],
+  },
+  {
+    title: "Tokens for outgoing calls",
+    groups: [
+      { of: "clientCredentials", schema: clientCredentialsSchema, type: "ClientCredentialsOptions" },
+      {
+        of: "refreshToken",
+        schema: refreshTokenSchema,
+        type: "RefreshTokenOptions",
+        as: { of: "clientCredentials" },
+      },
+      {
+        of: "tokenExchange",
+        schema: tokenExchangeSchema,
+        type: "TokenExchangeOptions",
+        as: { of: "clientCredentials" },
+      },
+      { of: "jwtBearer", schema: jwtBearerSchema, type: "JwtBearerOptions", as: { of: "clientCredentials" } },
+      { of: "googleCredentials", schema: googleCredentialsSchema, type: "GoogleCredentialsOptions" },
     ],
   },
   {

@@ -29,6 +29,8 @@ export class PublicTypes {
       "src/testing/index.ts",
       "src/redis/index.ts",
       "src/postgres/index.ts",
+      "src/oauth/index.ts",
+      "src/google/index.ts",
     ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();

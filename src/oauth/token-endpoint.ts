@@ -15,10 +15,10 @@ import { tokenServer } from "./token-server.ts";
 export interface TokenEndpointOptions {
   /**
    * The authorization server. Its token endpoint is read from its metadata (OpenID Connect Discovery, RFC 8414) with the first
-   * call. An https URL, exactly as the metadata has it; http only on this machine. Either this or `tokenEndpoint`.
+   * call. An https URL, exactly as the metadata has it; http only on this machine. Default: none, `tokenEndpoint` is given.
    */
   readonly issuer?: string | undefined;
-  /** The token endpoint itself: an https URL; http only on this machine. Either this or `issuer`. */
+  /** The token endpoint itself: an https URL; http only on this machine. Default: none, `issuer` is given. */
   readonly tokenEndpoint?: string | undefined;
   /** Who asks: `{ id, secret, method? }` or `{ id, privateKey, keyId? }`. */
   readonly client: OAuthClient;
@@ -38,9 +38,21 @@ export interface TokenEndpointOptions {
 }
 
 const text = z.string().min(1);
-const texts = z.union([text, z.array(text).min(1)]).optional();
+const texts: z.ZodOptional<z.ZodUnion<readonly [z.ZodString, z.ZodArray<z.ZodString>]>> = z
+  .union([text, z.array(text).min(1)])
+  .optional();
 
-export const endpointShape = {
+/** Schemas of `TokenEndpointOptions`, for the options that have more. */
+export const endpointShape: {
+  readonly issuer: z.ZodOptional<z.ZodString>;
+  readonly tokenEndpoint: z.ZodOptional<z.ZodString>;
+  readonly client: z.ZodType<OAuthClient, OAuthClient>;
+  readonly scope: typeof texts;
+  readonly audience: typeof texts;
+  readonly resource: typeof texts;
+  readonly timeoutMs: z.ZodDefault<z.ZodInt>;
+  readonly logger: z.ZodOptional<z.ZodUnion<readonly [z.ZodType<Logger>, z.ZodLiteral<false>]>>;
+} = {
   issuer: text.optional(),
   tokenEndpoint: text.optional(),
   client: clientSchema,

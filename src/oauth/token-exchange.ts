@@ -37,7 +37,7 @@ export interface TokenExchangeOptions extends TokenEndpointOptions {
   readonly subjectTokenType?: string | undefined;
   /** Who acts: `actor_token`. Default: none, the client. */
   readonly actorToken?: ExchangedToken | undefined;
-  /** Default, where `actorToken` is given: `urn:ietf:params:oauth:token-type:access_token`. */
+  /** What kind of token `actorToken` is. Default: `urn:ietf:params:oauth:token-type:access_token`. */
   readonly actorTokenType?: string | undefined;
   /** What kind of token is wanted. Another one than this is refused. Default: what the server gives. */
   readonly requestedTokenType?: string | undefined;
