@@ -16,7 +16,7 @@ export interface GoogleCredentialsOptions {
    */
   readonly audience?: string | undefined;
   /**
-   * What an access token is good for. Not with `audience`. Default: `https://www.googleapis.com/auth/cloud-platform`.
+   * What an access token is good for. Not with `audience`. Default: `["https://www.googleapis.com/auth/cloud-platform"]`.
    */
   readonly scopes?: readonly string[] | undefined;
   /** How long one fetch may take, in milliseconds. Default: 10,000. */

@@ -7,7 +7,7 @@ import { secretProblem } from "../client/secret-text.ts";
 import { tokenSource } from "../client/token-source.ts";
 import { parseOptions } from "../config/options.ts";
 import { jose } from "../middleware/authentication/jose.ts";
-import { type PrivateKeySource, privateKeySchema, signingKey } from "./client-auth.ts";
+import { type PrivateKeySource, privateKeySchema, signingKey } from "./oauth-client.ts";
 import {
   endpointShape,
   type TokenEndpointOptions,
@@ -19,7 +19,7 @@ import {
 export interface SignedAssertion {
   /** RSA (2048 bits or more), P-256, P-384 or Ed25519. Never shown. */
   readonly privateKey: PrivateKeySource;
-  /** The key's `kid`. Default: none, or the JWK's own. */
+  /** The key's `kid`. Default: none. */
   readonly keyId?: string | undefined;
   /** `iss`. */
   readonly issuer: string;
@@ -42,18 +42,19 @@ const text = z.string().min(1);
 
 export const jwtBearerSchema: z.ZodType<JwtBearerSettings> = z.strictObject({
   ...endpointShape,
-  assertion: z.union([
-    z.custom<() => string | Promise<string>>((value) => typeof value === "function", {
-      error: "expected a function, or { privateKey, issuer, subject, audience }",
-    }),
-    z.strictObject({
-      privateKey: privateKeySchema,
-      keyId: text.optional(),
-      issuer: text,
-      subject: text,
-      audience: text,
-    }),
-  ]),
+  // What an assertion is made of is checked in whole by assertionOf.
+  assertion: z.custom<JwtBearerOptions["assertion"]>(
+    (value) => typeof value === "function" || (typeof value === "object" && value !== null),
+    { error: "expected a function, or { privateKey, issuer, subject, audience }" },
+  ),
+});
+
+const signedSchema: z.ZodType<SignedAssertion> = z.strictObject({
+  privateKey: privateKeySchema,
+  keyId: text.optional(),
+  issuer: text,
+  subject: text,
+  audience: text,
 });
 
 const grantType = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -90,7 +91,11 @@ function assertionOf(where: string, assertion: JwtBearerOptions["assertion"]): (
       if (problem !== undefined) throw new TokenFailure(`what the assertion function returned ${problem}`);
       return String(given);
     };
-  const { privateKey, keyId, issuer, subject, audience } = assertion;
+  const { privateKey, keyId, issuer, subject, audience } = parseOptions(
+    signedSchema,
+    assertion,
+    `${where}.assertion`,
+  );
   const key = signingKey(`${where}.assertion.privateKey`, privateKey, keyId);
   return async () => {
     const signer = await key();

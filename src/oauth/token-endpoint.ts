@@ -6,7 +6,8 @@ import { z } from "zod";
 import { type FetchedToken, kindOf, TokenFailure } from "../client/renewed-token.ts";
 import { loggerSchema } from "../config/logger-option.ts";
 import { milliseconds } from "../config/options.ts";
-import { clientAuth, clientSchema, type OAuthClient } from "./client-auth.ts";
+import { clientAuth } from "./client-auth.ts";
+import type { OAuthClient } from "./oauth-client.ts";
 import { oauth4webapi } from "./oauth4webapi.ts";
 import { type Answered, maxAnswerBytes, postForm, TooLarge } from "./token-http.ts";
 import { tokenServer } from "./token-server.ts";
@@ -15,14 +16,14 @@ import { tokenServer } from "./token-server.ts";
 export interface TokenEndpointOptions {
   /**
    * The authorization server. Its token endpoint is read from its metadata (OpenID Connect Discovery, RFC 8414) with the first
-   * call. An https URL, exactly as the metadata has it; http only on this machine. Default: none, `tokenEndpoint` is given.
+   * call. An https URL, exactly as the metadata has it; http only on this machine. Either `issuer` or `tokenEndpoint` is given. Default: none.
    */
   readonly issuer?: string | undefined;
-  /** The token endpoint itself: an https URL; http only on this machine. Default: none, `issuer` is given. */
+  /** The token endpoint itself: an https URL; http only on this machine. Either `issuer` or `tokenEndpoint` is given. Default: none. */
   readonly tokenEndpoint?: string | undefined;
   /** Who asks: `{ id, secret, method? }` or `{ id, privateKey, keyId? }`. */
   readonly client: OAuthClient;
-  /** `scope` of the request (RFC 6749 section 3.3); a list is joined by spaces. Default: what the server gives. */
+  /** `scope` of the request (RFC 6749 section 3.3); a list is joined by spaces. Default: none. */
   readonly scope?: string | readonly string[] | undefined;
   /** `audience` of the request: Auth0, and RFC 8693. Default: none. */
   readonly audience?: string | readonly string[] | undefined;
@@ -55,7 +56,10 @@ export const endpointShape: {
 } = {
   issuer: text.optional(),
   tokenEndpoint: text.optional(),
-  client: clientSchema,
+  // Checked in whole by clientAuth.
+  client: z.custom<OAuthClient>((value) => typeof value === "object" && value !== null, {
+    error: "expected { id, secret } or { id, privateKey }",
+  }),
   scope: texts,
   audience: texts,
   resource: texts,

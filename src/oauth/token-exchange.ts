@@ -33,13 +33,13 @@ export type ExchangedToken =
 export interface TokenExchangeOptions extends TokenEndpointOptions {
   /** On whose behalf: `subject_token`. */
   readonly subjectToken: ExchangedToken;
-  /** What kind of token that is (RFC 8693 section 3). Default: `urn:ietf:params:oauth:token-type:access_token`. */
+  /** What kind of token that is (RFC 8693 section 3). Default: `"urn:ietf:params:oauth:token-type:access_token"`. */
   readonly subjectTokenType?: string | undefined;
-  /** Who acts: `actor_token`. Default: none, the client. */
+  /** Who acts: `actor_token`. Default: none. */
   readonly actorToken?: ExchangedToken | undefined;
-  /** What kind of token `actorToken` is. Default: `urn:ietf:params:oauth:token-type:access_token`. */
+  /** What kind of token `actorToken` is. Default: `"urn:ietf:params:oauth:token-type:access_token"`. */
   readonly actorTokenType?: string | undefined;
-  /** What kind of token is wanted. Another one than this is refused. Default: what the server gives. */
+  /** What kind of token is wanted; another one is refused. Default: none. */
   readonly requestedTokenType?: string | undefined;
   /** For how many subjects tokens are kept at a time, 1 to 1,000,000; then those that were not used for the longest time go. Default: 1,000. */
   readonly maxEntries?: number | undefined;

@@ -51,6 +51,8 @@ const definition = {
 const chain = { authentication: anonymous(), authorization: allowAuthenticated() };
 
 /** The least that each function takes. */
+const oauthClient = { id: "billing", secret: "secret" };
+
 const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   createSecureServer: { ...chain, tls: { cert: "server.crt", key: "server.key" } },
   secureInterceptors: { ...chain, services: [definition] },
@@ -63,6 +65,10 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   redisApiKeyStore: { client: { status: "ready", call() {}, duplicate() {} } },
   postgresApiKeyStore: { pool: { totalCount: 0, connect() {}, on() {} } },
   redisRateLimitStore: { client: { status: "ready", defineCommand() {} } },
+  clientCredentials: { client: oauthClient },
+  refreshToken: { client: oauthClient, refreshToken: "rt" },
+  tokenExchange: { client: oauthClient, subjectToken: "st" },
+  jwtBearer: { client: oauthClient, assertion: () => "a" },
   jsonLinesSink: { path: "audit.jsonl" },
   audit: { sinks, logger: pino({ enabled: false }) },
   logging: { logger: pino({ enabled: false }) },
@@ -86,6 +92,8 @@ const inWords: ReadonlySet<string> = new Set([
   "decided by `trustedProxies`",
   "pino to standard output",
   "process warnings (`PalisadeWarning`) of problems",
+  "process warnings (`PalisadeWarning`)",
+  "none, an access token is sent",
   "nowhere",
   "nobody",
   "nobody is asked",

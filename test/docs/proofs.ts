@@ -1,9 +1,13 @@
 // What each TypeScript block of the documentation does when it runs, by its page and heading. `run` runs the block as a
 // module, among the reader's files and services, and answers with its exports.
+
 import { deepEqual, equal, match, ok } from "node:assert/strict";
+import { Buffer } from "node:buffer";
 import { readFileSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { text as bodyOf } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 import {
   type Client,
@@ -104,6 +108,45 @@ function clientOf({ directory, port }: Pick<Surroundings, "directory" | "port">)
       cert: join(directory, "certs/client.crt"),
       key: join(directory, "certs/client.key"),
     },
+  });
+}
+
+/** The authorization server of a page: its tokens are the issuer's, and name the grant. */
+async function tokensFrom(
+  { block, issuer }: Surroundings,
+  use: (posted: readonly URLSearchParams[]) => Promise<void>,
+): Promise<void> {
+  const posted: URLSearchParams[] = [];
+  process.env["CLIENT_SECRET"] = "secret";
+  let here = "";
+  const server = createHttpServer(async (request, response) => {
+    response.setHeader("content-type", "application/json");
+    if (request.method === "GET") {
+      response.end(JSON.stringify({ issuer: here, token_endpoint: `${here}/token` }));
+      return;
+    }
+    const form = new URLSearchParams(await bodyOf(request));
+    posted.push(form);
+    const token = await issuer.sign({ sub: form.get("grant_type") });
+    const answer = { access_token: token, token_type: "Bearer", expires_in: 3_600 };
+    response.end(JSON.stringify({ ...answer, refresh_token: `rt-${posted.length}` }));
+  });
+  await new Promise<void>((settle) => server.listen(0, "127.0.0.1", settle));
+  const address = server.address();
+  here = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+  writeFileSync(block, readFileSync(block, "utf8").replaceAll(issuer.issuer, here));
+  await use(posted);
+  server.closeAllConnections();
+  server.close();
+}
+
+/** The source that a block exports makes calls as this subject. */
+async function sends({ run, issuer }: Surroundings, owner: string): Promise<void> {
+  const { credentials: source } = (await run()) as { credentials: CredentialSource };
+  const authentication = jwt({ issuer: issuer.issuer, audience: "orders", jwksUri: issuer.jwksUri });
+  await serving({ authentication }, async (server) => {
+    const client = server.client(OrdersClient, { credentials: source });
+    deepEqual(await call(client, "getOrder"), { id: "7", owner, roles: [] });
   });
 }
 
@@ -344,6 +387,108 @@ export const proofs: Readonly<Record<string, Proof>> = {
     equal(attempts, 4);
     client.close();
     await server.shutdown({ graceMs: 0 });
+  },
+
+  "docs/client-credentials.md#A service as itself": async (surroundings) => {
+    await tokensFrom(surroundings, async (posted) => {
+      const { orders } = (await surroundings.run()) as { orders: Orders };
+      await listening(
+        surroundings,
+        jwt({ issuer: surroundings.issuer.issuer, audience: "orders", jwksUri: surroundings.issuer.jwksUri }),
+        async () =>
+          deepEqual(await call(orders, "getOrder"), { id: "7", owner: "client_credentials", roles: [] }),
+      );
+      orders.close();
+      equal(posted[0]?.get("audience"), "orders");
+    });
+  },
+
+  "docs/client-credentials.md#For somebody who logged in": async (surroundings) => {
+    writeFileSync("refresh-token", "rt-0\n");
+    await tokensFrom(surroundings, async (posted) => {
+      await sends(surroundings, "refresh_token");
+      equal(posted[0]?.get("refresh_token"), "rt-0");
+      equal(readFileSync("refresh-token", "utf8"), "rt-1");
+    });
+  },
+
+  "docs/client-credentials.md#For the caller of a handler": async (surroundings) => {
+    await tokensFrom(surroundings, async (posted) => {
+      const { credentials: onwards } = (await surroundings.run()) as { credentials: CredentialSource };
+      await serving({}, async (next) => {
+        const client = createSecureClient(OrdersClient, next.address, {
+          tls: { ca: Buffer.from(next.ca.caPem) },
+          credentials: [onwards, { name: "none", getCredentials: () => ({}) }],
+        });
+        let told: unknown;
+        const relay: UntypedHandleCall = ((
+          _call: unknown,
+          callback: (error: null, value: object) => void,
+        ) => {
+          call(client, "getOrder").then((answer) => {
+            told = answer;
+            callback(null, { order: { id: "7" } });
+          });
+        }) as never;
+        await serving(
+          {},
+          async (server) => {
+            await call(server.client(OrdersClient, ada), "getOrder");
+            // The next service does not know this issuer: it is asked, with the caller's token, and that is all of it.
+            match(String(told), /invalid credentials/);
+            equal(posted[0]?.get("subject_token_type"), "urn:ietf:params:oauth:token-type:access_token");
+            match(posted[0]?.get("subject_token") ?? "", /^eyJ/);
+          },
+          { getOrder: relay },
+        );
+        client.close();
+      });
+    });
+  },
+
+  "docs/client-credentials.md#With an assertion": async (surroundings) => {
+    await tokensFrom(surroundings, async (posted) => {
+      await sends(surroundings, "urn:ietf:params:oauth:grant-type:jwt-bearer");
+      match(posted[0]?.get("assertion") ?? "", /^eyJ/);
+    });
+  },
+
+  "docs/client-credentials.md#On Google Cloud": async ({ run, issuer }) => {
+    const server = createHttpServer((request, response) => {
+      response.setHeader("metadata-flavor", "Google");
+      if (request.url?.includes("/identity"))
+        issuer.sign({ sub: "robot" }).then((token) => response.end(token));
+      else if (request.url?.includes("/token")) {
+        response.setHeader("content-type", "application/json");
+        response.end(JSON.stringify({ access_token: "at-1", expires_in: 3_600 }));
+      } else response.end("x");
+    });
+    await new Promise<void>((settle) => server.listen(0, "127.0.0.1", settle));
+    const address = server.address();
+    const metadataPort = typeof address === "object" && address !== null ? address.port : 0;
+    Object.assign(process.env, {
+      GCE_METADATA_HOST: `127.0.0.1:${metadataPort}`,
+      METADATA_SERVER_DETECTION: "assume-present",
+      HOME: "/nonexistent",
+      GOOGLE_APPLICATION_CREDENTIALS: "",
+    });
+    const { toMyService, toGoogle } = (await run()) as Record<"toMyService" | "toGoogle", CredentialSource>;
+    const asked = { method: "/a/B", serviceUrl: "https://a/a" };
+    match((await toMyService.getCredentials(asked))["authorization"] ?? "", /^Bearer eyJ/);
+    deepEqual(await toGoogle.getCredentials(asked), { authorization: "Bearer at-1" });
+    server.closeAllConnections();
+    server.close();
+  },
+
+  "docs/client-credentials.md#A projected token": async ({ run, issuer }) => {
+    const { credentials: source } = (await run()) as { credentials: CredentialSource };
+    await serving(
+      { authentication: jwt({ issuer: issuer.issuer, audience: "orders", jwksUri: issuer.jwksUri }) },
+      async (server) => {
+        const client = server.client(OrdersClient, { credentials: source });
+        deepEqual(await call(client, "getOrder"), { id: "7", owner: "token-file", roles: [] });
+      },
+    );
   },
 
   "docs/handlers.md#Handlers": async ({ run }) => {

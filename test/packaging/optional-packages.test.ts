@@ -79,11 +79,14 @@ describe("without the optional packages", () => {
   it("the types compile, with the libraries' own checked", () => {
     const problems = problemsOf(`
       import { createSecureServer, type SecureServer } from "grpc-palisade";
+      import { googleCredentials } from "grpc-palisade/google";
+      import { clientCredentials, tokenExchange } from "grpc-palisade/oauth";
       import { redisRateLimitStore } from "grpc-palisade/redis";
       import { startSecuredServer } from "grpc-palisade/testing";
       export const make: typeof createSecureServer = createSecureServer;
       export const start = startSecuredServer;
       export const store = redisRateLimitStore;
+      export const sources = [googleCredentials, clientCredentials, tokenExchange];
       export type { SecureServer };
       export const wrong: SecureServer = 7;
     `);
@@ -173,6 +176,26 @@ describe("without the optional packages", () => {
       for (const name of needed) uninstall(name);
     }
   });
+
+  it.each([
+    [
+      "oauth",
+      'clientCredentials({ tokenEndpoint: "https://id.example/t", client: { id: "a", secret: "b" } })',
+      "oauth4webapi",
+    ],
+    ["google", "googleCredentials()", "google-auth-library"],
+  ])(
+    "grpc-palisade/%s loads without its package, and names it when it is used",
+    async (path, use, needed) => {
+      const name = use.split("(")[0];
+      const says =
+        `ConfigError: grpc-palisade/${path}: needs the package ${needed}, which is not installed; ` +
+        `install it (npm install ${needed})`;
+      expect(await run(`require("grpc-palisade/${path}")`)).toBe("");
+      expect(await run(`const { ${name} } = require("grpc-palisade/${path}"); ${use}`)).toContain(says);
+      expect(await run(`import("grpc-palisade/${path}").then(({ ${name} }) => ${use})`)).toContain(says);
+    },
+  );
 
   it.each<[string, ts.CompilerOptions, readonly string[]]>([
     [
