@@ -3,12 +3,16 @@ import { Buffer } from "node:buffer";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { text } from "node:stream/consumers";
 import { inspect } from "node:util";
-import { type ServiceError, status } from "@grpc/grpc-js";
+import { Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { CredentialSource } from "../../src/client/credential-source.ts";
+import { createSecureClient } from "../../src/client/secure-client.ts";
 import { ConfigError, StatusError } from "../../src/grpc/errors.ts";
 import { clientCredentials, jwtBearer, refreshToken, tokenExchange } from "../../src/oauth/index.ts";
+import { createCertificateAuthority } from "../../src/testing/certificate-authority.ts";
+import { calls, kinds, OrdersClient, startOrders, tlsFor } from "../client/orders.ts";
 import { keptLog } from "../harness/secured.ts";
+import { inTime } from "../harness/time.ts";
 
 const secret = "s3cr3t";
 const client = { id: "billing", secret: `${secret}-client` };
@@ -329,6 +333,43 @@ describe("a token endpoint whose answer", () => {
     clock.mockReturnValue(now + 61_000);
     await failureOf(source);
     expect(posted).toHaveLength(2);
+  });
+});
+
+describe("a call that waits for a token", () => {
+  it("K2 stops waiting at its deadline or when it is cancelled, and the fetch goes on for the others", async () => {
+    let release = (): void => {};
+    const { url: tokenEndpoint, posted } = await endpoint((response, request) => {
+      release = () => json(good)(response, request);
+    });
+    const ca = await createCertificateAuthority();
+    const server = await startOrders(await tlsFor(ca));
+    const orders = createSecureClient(OrdersClient, `127.0.0.1:${server.port}`, {
+      tls: { ca: Buffer.from(ca.caPem) },
+      credentials: clientCredentials({ tokenEndpoint, client, timeoutMs: 60_000 }),
+    });
+    try {
+      const waiting = kinds.map((kind) => calls[kind](orders, new Metadata(), { deadline: inTime() }));
+      await expect.poll(() => posted.length).toBe(1);
+      const ended = await Promise.all(
+        kinds.map((kind) => calls[kind](orders, new Metadata(), { deadline: Date.now() + 100 })),
+      );
+      expect(ended.map(({ code }) => code)).toEqual(kinds.map(() => status.DEADLINE_EXCEEDED));
+      const cancelled = await new Promise<unknown>((resolve) => {
+        orders.getOrder({ id: "7" }, new Metadata(), {}, (error) => resolve(error?.code)).cancel();
+      });
+      expect(cancelled).toBe(status.CANCELLED);
+      expect(server.arrivals).toEqual([]);
+      release();
+      expect((await Promise.all(waiting)).map(({ code }) => code)).toEqual(kinds.map(() => status.OK));
+      expect(posted).toHaveLength(1);
+      expect(server.arrivals.map(({ metadata }) => metadata.get("authorization"))).toEqual(
+        kinds.map(() => ["Bearer at-1"]),
+      );
+    } finally {
+      orders.close();
+      server.close();
+    }
   });
 });
 
