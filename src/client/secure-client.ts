@@ -2,6 +2,7 @@
 import { Channel, type ChannelCredentials, type ChannelOptions, type ClientOptions } from "@grpc/grpc-js";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { currentCall } from "../chain/current-context.ts";
 import { loggerSchema } from "../config/logger-option.ts";
 import { parseOptions } from "../config/options.ts";
 import { ConfigError } from "../grpc/errors.ts";
@@ -9,7 +10,6 @@ import { type CertificateReporting, sayWarning } from "../tls/certificate-report
 import { type ClientTlsOptions, clientChannelOptions, clientCredentials } from "../tls/client-credentials.ts";
 import { ReloadingCredentials } from "../tls/reloading-credentials.ts";
 import { checkChannelCredentials } from "../transport/grpc-js.ts";
-import { currentCall } from "../chain/current-context.ts";
 import { callCredentials } from "./call-credentials.ts";
 import { type ChannelCall, ContextKeepingCall } from "./channel-call.ts";
 import {
@@ -19,9 +19,9 @@ import {
 } from "./client-channel-options.ts";
 import { clientMetrics } from "./client-metrics.ts";
 import { clientTracing } from "./client-tracing.ts";
-import { CredentialedCall } from "./credentialed-call.ts";
 import { credentialFailures, type OnCredentialFailure } from "./credential-failures.ts";
 import { type CredentialSource, isCredentialSource } from "./credential-source.ts";
+import { CredentialedCall } from "./credentialed-call.ts";
 import { defaultDeadline } from "./default-deadline.ts";
 import { ForwardIdentity } from "./forward-identity.ts";
 import { forwards, identityForwarding } from "./identity-forwarding.ts";

@@ -3,11 +3,11 @@ import { status } from "@grpc/grpc-js";
 import { Call } from "../chain/context.ts";
 import type { CredentialRequest } from "../client/credential-source.ts";
 import { StatusError } from "../grpc/errors.ts";
-import { bearerToken } from "../middleware/authentication/authorization-header.ts";
+import { tokenOfPrincipal } from "../middleware/authentication/authorization-header.ts";
 
 /**
- * For `tokenExchange`: the bearer token of the call whose handler makes this one. A call outside of a handler, or by a client that
- * `createSecureClient` did not make, ends FAILED_PRECONDITION, one for a caller without a bearer token UNAUTHENTICATED.
+ * For `tokenExchange`: the bearer token that proved the principal of the call whose handler makes this one. A call outside of a handler, or by a client that
+ * `createSecureClient` did not make, ends FAILED_PRECONDITION, one for a caller whom something else proved UNAUTHENTICATED.
  *
  * @example
  * tokenExchange({ issuer, client, audience: "billing", subjectToken: callerToken });
@@ -19,8 +19,8 @@ export function callerToken({ caller }: CredentialRequest): string {
       "callerToken: there is no caller; make this call in a handler of createSecureServer, with a client of createSecureClient",
     );
   }
-  const token = bearerToken(caller);
+  const token = tokenOfPrincipal(caller);
   if (token === undefined)
-    throw new StatusError(status.UNAUTHENTICATED, "callerToken: the caller brought no bearer token");
-  return token.text;
+    throw new StatusError(status.UNAUTHENTICATED, "callerToken: no bearer token proved who the caller is");
+  return token;
 }
