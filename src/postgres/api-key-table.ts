@@ -1,6 +1,8 @@
 // The table of API keys: how it is made, and the statements on it. Values are always parameters.
-import { ConfigError } from "../grpc/errors.ts";
 import type { ApiKeyRecord } from "../middleware/authentication/api-key.ts";
+import { tableNameOf } from "./table-name.ts";
+
+export const defaultTable = "palisade_api_keys";
 
 /** Names of the table and of what belongs to it, quoted. */
 export interface TableNames {
@@ -13,22 +15,9 @@ export interface TableNames {
   readonly channel: string;
 }
 
-/** PostgreSQL cuts names after 63 bytes; ours are longer than the table's. */
-const namePattern = /^(?:([a-z_][a-z0-9_]{0,49})\.)?([a-z_][a-z0-9_]{0,49})$/;
-
-/** What is wrong with the name of a table, or undefined. */
-export function tableNameProblem(name: string): string | undefined {
-  return namePattern.test(name)
-    ? undefined
-    : 'expected the name of a table, such as "palisade_api_keys" or "auth.palisade_api_keys": lower-case letters, digits ' +
-        "and underscores, at most 50 of them";
-}
-
 /** Of a name that has no problem. */
 export function namesOf(name: string): TableNames {
-  const [, schema, table] = namePattern.exec(name) ?? [];
-  if (table === undefined) throw new ConfigError(`postgresApiKeyStore.table: ${tableNameProblem(name)}`);
-  const qualified = (part: string): string => (schema === undefined ? `"${part}"` : `"${schema}"."${part}"`);
+  const { table, qualified } = tableNameOf(name, "postgresApiKeyStore.table", defaultTable);
   return {
     table: qualified(table),
     version: qualified(`${table}_version`),

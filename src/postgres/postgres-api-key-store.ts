@@ -12,14 +12,22 @@ import {
 } from "../middleware/authentication/shared-api-keys.ts";
 import {
   createStatements,
+  defaultTable,
   namesOf,
   type Statements,
   statementsFor,
   type TableNames,
-  tableNameProblem,
   valuesOf,
 } from "./api-key-table.ts";
-import { listenOn, type PostgresPool, PostgresRequests, type Query } from "./postgres-pool.ts";
+import {
+  checkPoolSize,
+  listenOn,
+  type PostgresPool,
+  PostgresRequests,
+  postgresPool,
+  type Query,
+} from "./postgres-pool.ts";
+import { tableName } from "./table-name.ts";
 
 export interface PostgresApiKeyStoreOptions {
   /**
@@ -51,37 +59,12 @@ interface PostgresApiKeyStoreSettings {
 /** The shape of `postgresApiKeyStore`'s options. */
 export const postgresApiKeyStoreSchema: z.ZodType<PostgresApiKeyStoreSettings, PostgresApiKeyStoreOptions> = z
   .strictObject({
-    pool: z.custom<PostgresPool>(isPool, "expected a pool of the package pg, such as new Pool({ … })"),
-    table: z
-      .string()
-      .superRefine((name, context) => {
-        const problem = tableNameProblem(name);
-        if (problem !== undefined) context.addIssue({ code: "custom", message: problem, input: name });
-      })
-      .default("palisade_api_keys"),
+    pool: postgresPool,
+    table: tableName(defaultTable),
     timeoutMs: milliseconds.default(1_000),
     listen: z.boolean().default(true),
   })
-  .superRefine(({ pool, listen }, context) => {
-    const max = pool.options?.max;
-    if (!listen || max === undefined || max >= 2) return;
-    context.addIssue({
-      code: "custom",
-      path: ["pool"],
-      message: `has at most ${max} connection, and listening for changes keeps one; give it max: 2 or more, or set listen: false`,
-      input: pool,
-    });
-  });
-
-function isPool(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return (
-    typeof Reflect.get(value, "connect") === "function" &&
-    typeof Reflect.get(value, "on") === "function" &&
-    // A single client connects too, once.
-    "totalCount" in value
-  );
-}
+  .superRefine(checkPoolSize);
 
 /** An `ApiKeyStore` in PostgreSQL, and what an operator does with its keys. `close` leaves the pool open. */
 export interface PostgresApiKeyStore extends SharedApiKeyStore {

@@ -1,4 +1,5 @@
 // What is used of a pool of the package pg, with a time limit for everything that is asked.
+import { z } from "zod";
 import { StoreRequests } from "../middleware/authentication/store-requests.ts";
 
 /** What is used of `Pool` of the package pg. */
@@ -15,6 +16,37 @@ export interface PostgresClient {
   removeListener(event: "notification" | "error" | "end", listener: () => void): unknown;
   /** With `true` the connection is closed and not used again. */
   release(destroy?: boolean): void;
+}
+
+/** The shape of the option `pool`. */
+export const postgresPool: z.ZodType<PostgresPool, PostgresPool> = z.custom<PostgresPool>(
+  isPool,
+  "expected a pool of the package pg, such as new Pool({ … })",
+);
+
+function isPool(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return (
+    typeof Reflect.get(value, "connect") === "function" &&
+    typeof Reflect.get(value, "on") === "function" &&
+    // A single client connects too, once.
+    "totalCount" in value
+  );
+}
+
+/** Refuses a pool whose only connection would be the one that listens. */
+export function checkPoolSize(
+  { pool, listen }: { readonly pool: PostgresPool; readonly listen: boolean },
+  context: z.RefinementCtx,
+): void {
+  const max = pool.options?.max;
+  if (!listen || max === undefined || max >= 2) return;
+  context.addIssue({
+    code: "custom",
+    path: ["pool"],
+    message: `has at most ${max} connection, and listening for changes keeps one; give it max: 2 or more, or set listen: false`,
+    input: pool,
+  });
 }
 
 export type Query = (text: string, values?: unknown[]) => Promise<readonly unknown[]>;

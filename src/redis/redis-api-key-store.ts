@@ -13,15 +13,16 @@ import {
 } from "../middleware/authentication/shared-api-keys.ts";
 import { StoreRequests } from "../middleware/authentication/store-requests.ts";
 import { changeScript, useScript } from "./api-key-scripts.ts";
-import { isUsable, listenTo, type RedisSubscriber } from "./redis-connection.ts";
+import {
+  isUsable,
+  listenTo,
+  type RedisCommandClient,
+  redisCommandClient,
+  redisKeyPrefix,
+} from "./redis-connection.ts";
 
 /** What is used of an ioredis client, single or cluster. */
-export interface RedisApiKeyClient {
-  readonly status: string;
-  call(command: string, args: (string | number)[]): Promise<unknown>;
-  /** A second connection with the same options, which listens for changes. */
-  duplicate(): RedisSubscriber;
-}
+export type RedisApiKeyClient = RedisCommandClient;
 
 export interface RedisApiKeyStoreOptions {
   /**
@@ -50,24 +51,10 @@ interface RedisApiKeyStoreSettings {
 /** The shape of `redisApiKeyStore`'s options. */
 export const redisApiKeyStoreSchema: z.ZodType<RedisApiKeyStoreSettings, RedisApiKeyStoreOptions> =
   z.strictObject({
-    client: z.custom<RedisApiKeyClient>(isClient, "expected an ioredis client, such as new Redis(url)"),
+    client: redisCommandClient,
     timeoutMs: milliseconds.default(1_000),
-    keyPrefix: z
-      .string()
-      .min(1)
-      .max(128)
-      .regex(/^[^{}]*$/, "must not contain braces, by which a cluster places keys")
-      .default("palisade"),
+    keyPrefix: redisKeyPrefix,
   });
-
-function isClient(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  return (
-    typeof Reflect.get(value, "status") === "string" &&
-    typeof Reflect.get(value, "call") === "function" &&
-    typeof Reflect.get(value, "duplicate") === "function"
-  );
-}
 
 /** An `ApiKeyStore` in Redis, and what an operator does with its keys. `close` leaves the client open. */
 export type RedisApiKeyStore = SharedApiKeyStore;

@@ -1,4 +1,34 @@
-// What is used of an ioredis client beside its commands: whether it has a connection, and a second one that listens.
+// What is used of an ioredis client: any command, whether it has a connection, and a second one that listens.
+import { z } from "zod";
+
+/** What is used of an ioredis client, single or cluster. */
+export interface RedisCommandClient {
+  readonly status: string;
+  call(command: string, args: (string | number)[]): Promise<unknown>;
+  /** A second connection with the same options, which listens for changes. */
+  duplicate(): RedisSubscriber;
+}
+
+/** The shape of the option `client`. */
+export const redisCommandClient: z.ZodType<RedisCommandClient, RedisCommandClient> =
+  z.custom<RedisCommandClient>(isClient, "expected an ioredis client, such as new Redis(url)");
+
+function isClient(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return (
+    typeof Reflect.get(value, "status") === "string" &&
+    typeof Reflect.get(value, "call") === "function" &&
+    typeof Reflect.get(value, "duplicate") === "function"
+  );
+}
+
+/** The shape of the option `keyPrefix` where several keys belong together. */
+export const redisKeyPrefix: z.ZodDefault<z.ZodString> = z
+  .string()
+  .min(1)
+  .max(128)
+  .regex(/^[^{}]*$/, "must not contain braces, by which a cluster places keys")
+  .default("palisade");
 
 /**
  * A client that is connecting for the first time, or would with its first command (`lazyConnect`), keeps the command until it
