@@ -91,6 +91,10 @@ export type {
   RevocableToken,
   RevocationList,
 } from "./middleware/authentication/revocation/revocation-list.ts";
+export type {
+  SharedRevocationList,
+  SharedRevocationListOptions,
+} from "./middleware/authentication/revocation/shared-revocation-list.ts";
 export type { SharedApiKeyStore } from "./middleware/authentication/shared-api-keys.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";

@@ -22,8 +22,10 @@ import { jwtBearerSchema } from "../../src/oauth/jwt-bearer.ts";
 import { refreshTokenSchema } from "../../src/oauth/refresh-token.ts";
 import { tokenExchangeSchema } from "../../src/oauth/token-exchange.ts";
 import { postgresApiKeyStoreSchema } from "../../src/postgres/postgres-api-key-store.ts";
+import { postgresRevocationListSchema } from "../../src/postgres/postgres-revocation-list.ts";
 import { redisApiKeyStoreSchema } from "../../src/redis/redis-api-key-store.ts";
 import { redisRateLimitStoreSchema } from "../../src/redis/redis-rate-limit-store.ts";
+import { redisRevocationListSchema } from "../../src/redis/redis-revocation-list.ts";
 import { shutdownSchema } from "../../src/server/secure-server.ts";
 import { interceptorsSchema, serverSchema } from "../../src/server/server-options.ts";
 import { authoritySchema, requestSchema } from "../../src/testing/certificate-authority.ts";
@@ -104,6 +106,12 @@ export const chapters: readonly Chapter[] = [
     groups: [
       { of: "jwt", schema: jwtSchema, type: "JwtOptions" },
       { of: "revocationList", schema: revocationListSchema, type: "RevocationListOptions" },
+      { of: "redisRevocationList", schema: redisRevocationListSchema, type: "RedisRevocationListOptions" },
+      {
+        of: "postgresRevocationList",
+        schema: postgresRevocationListSchema,
+        type: "PostgresRevocationListOptions",
+      },
       { of: "apiKey", schema: apiKeySchema, type: "ApiKeyOptions" },
       { of: "fileApiKeyStore", schema: fileApiKeyStoreSchema, type: "FileApiKeyStoreOptions" },
       { of: "redisApiKeyStore", schema: redisApiKeyStoreSchema, type: "RedisApiKeyStoreOptions" },

@@ -6,3 +6,8 @@ export {
   postgresApiKeyStore,
 } from "./postgres-api-key-store.ts";
 export type { PostgresClient, PostgresPool } from "./postgres-pool.ts";
+export {
+  type PostgresRevocationList,
+  type PostgresRevocationListOptions,
+  postgresRevocationList,
+} from "./postgres-revocation-list.ts";

@@ -12,3 +12,8 @@ export {
   type RedisRateLimitStoreOptions,
   redisRateLimitStore,
 } from "./redis-rate-limit-store.ts";
+export {
+  type RedisRevocationList,
+  type RedisRevocationListOptions,
+  redisRevocationList,
+} from "./redis-revocation-list.ts";

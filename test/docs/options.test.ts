@@ -64,6 +64,8 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   rbac: { rules: {} },
   redisApiKeyStore: { client: { status: "ready", call() {}, duplicate() {} } },
   postgresApiKeyStore: { pool: { totalCount: 0, connect() {}, on() {} } },
+  redisRevocationList: { client: { status: "ready", call() {}, duplicate() {} } },
+  postgresRevocationList: { pool: { totalCount: 0, connect() {}, on() {} } },
   redisRateLimitStore: { client: { status: "ready", defineCommand() {} } },
   clientCredentials: { client: oauthClient },
   refreshToken: { client: oauthClient, refreshToken: "rt" },

@@ -107,7 +107,8 @@ class MemoryList implements MemoryRevocationList {
   }
 }
 
-const listIsFull = "the revocation list is full (maxEntries), and nothing was revoked; give it more entries";
+export const listIsFull: string =
+  "the revocation list is full (maxEntries), and nothing was revoked; give it more entries";
 
 /** Longer names are nobody's: a token has 16 KiB at most. */
 const maxNameLength = 16_384;

@@ -1,13 +1,24 @@
 // The table behind every revocation list: what is revoked, and until when that has to be remembered.
 import type { RevocableToken } from "./revocation-list.ts";
 
+/** One token or one subject that was revoked. */
+export interface Revocation {
+  readonly kind: "token" | "subject";
+  /** The token's id, or the subject. */
+  readonly name: string;
+  /** Of a subject: its tokens that were issued up to this are revoked. Of a token: 0. In milliseconds since the epoch. */
+  readonly before: number;
+  /** When the last token that it revokes expires, in milliseconds since the epoch. */
+  readonly ends: number;
+}
+
 export interface RevocationsOptions {
   /** How many entries are kept at most. Nothing is ever pushed out: what was revoked would be good again. */
   readonly maxEntries: number;
 }
 
 /** How long a token is remembered beyond its end: clocks differ, and a verifier may tolerate that up to this. */
-const beyondEndMs = 300_000;
+export const beyondEndMs = 300_000;
 /** Entries that ended are looked for once in this time, where entries come. */
 const sweepEveryMs = 60_000;
 
@@ -34,6 +45,26 @@ export class Revocations {
     const revoked = this.#subjects.get(subject);
     // One that does not say when it was issued may be an old one.
     return revoked !== undefined && !(issuedAt !== undefined && issuedAt > revoked.before);
+  }
+
+  /** False where there is no room for it. */
+  add({ kind, name, before, ends }: Revocation): boolean {
+    return kind === "token" ? this.addToken(name, ends) : this.addSubject(name, before, ends);
+  }
+
+  /** Is all that it revokes revoked already, for as long? */
+  covers({ kind, name, before, ends }: Revocation): boolean {
+    if (kind === "token") return (this.#tokens.get(name) ?? 0) >= ends + beyondEndMs;
+    const known = this.#subjects.get(name);
+    return known !== undefined && known.before >= before && known.until >= ends;
+  }
+
+  /** All of them, those that have ended too. */
+  *[Symbol.iterator](): IterableIterator<Revocation> {
+    for (const [name, until] of this.#tokens)
+      yield { kind: "token", name, before: 0, ends: until - beyondEndMs };
+    for (const [name, { before, until }] of this.#subjects)
+      yield { kind: "subject", name, before, ends: until };
   }
 
   /** False where there is no room for it. */
