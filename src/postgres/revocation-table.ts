@@ -42,10 +42,11 @@ export function createStatements(names: RevocationTableNames): readonly string[]
     `CREATE TABLE IF NOT EXISTS ${table} (
   kind          text NOT NULL CHECK (kind IN ('token', 'subject')),
   name          text NOT NULL CHECK (name <> ''),
-  issued_before timestamptz CHECK ((kind = 'subject') = (issued_before IS NOT NULL)),
-  ends_at       timestamptz NOT NULL CHECK (isfinite(ends_at)),
+  issued_before timestamptz CHECK (issued_before BETWEEN 'epoch' AND '275760-09-13 00:00+00'),
+  ends_at       timestamptz NOT NULL CHECK (ends_at BETWEEN 'epoch' AND '275760-09-13 00:00+00'),
   digest        bytea PRIMARY KEY,
-  revision      bigint NOT NULL
+  revision      bigint NOT NULL,
+  CHECK ((kind = 'subject') = (issued_before IS NOT NULL))
 )`,
     `CREATE UNIQUE INDEX IF NOT EXISTS ${revisionIndex} ON ${table} (revision)`,
     `CREATE INDEX IF NOT EXISTS ${endsIndex} ON ${table} (ends_at)`,

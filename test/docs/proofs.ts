@@ -56,7 +56,7 @@ import {
   securityContext,
   type ValidationOptions,
 } from "../../src/index.ts";
-import type { PostgresApiKeyStore } from "../../src/postgres/index.ts";
+import type { PostgresApiKeyStore, PostgresRevocationList } from "../../src/postgres/index.ts";
 import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "../../src/testing/index.ts";
 import { lacks } from "../clients/tools.ts";
 import { runNode } from "../harness/child-process.ts";
@@ -242,6 +242,22 @@ async function allOfStream(stream: AsyncIterable<unknown>): Promise<readonly unk
 /** The address of a server that a block names is the one that runs now. */
 function pointTo({ block }: Surroundings, page: string, here: string): void {
   writeFileSync(block, readFileSync(block, "utf8").replaceAll(page, here));
+}
+
+async function goodUntilSignedOut(
+  { issuer }: Surroundings,
+  authentication: Authenticator,
+  signOut: (subject: string) => Promise<void>,
+): Promise<void> {
+  await serving({ authentication, authorization: allowAuthenticated() }, async (server) => {
+    const client = server.client(OrdersClient);
+    const headers = await bearer(issuer, { sub: "ada" });
+    deepEqual(await call(client, "getOrder", { headers }), { id: "7", owner: "ada", roles: [] });
+    await signOut("ada");
+    equal(await call(client, "getOrder", { headers }), "16 UNAUTHENTICATED: invalid credentials");
+    const others = await bearer(issuer, { sub: "grace" });
+    deepEqual(await call(client, "getOrder", { headers: others }), { id: "7", owner: "grace", roles: [] });
+  });
 }
 
 async function goodUntilRevoked(keys: SharedApiKeyStore, authentication: Authenticator): Promise<void> {
@@ -784,6 +800,33 @@ export const proofs: Readonly<Record<string, Proof>> = {
     equal(await answer("getOrder", other), "answered");
     client.close();
     await server.shutdown();
+  },
+
+  "docs/revocation.md#In Redis": async (surroundings) => {
+    if (lacks("redis-server")) return;
+    await using server = await startRedis();
+    pointTo(surroundings, "redis://127.0.0.1:6379", `redis://127.0.0.1:${server.port}`);
+    const { client, authentication, signOutEverywhere } = (await surroundings.run()) as {
+      readonly client: { disconnect(): void };
+      readonly authentication: Authenticator;
+      readonly signOutEverywhere: (subject: string) => Promise<void>;
+    };
+    await goodUntilSignedOut(surroundings, authentication, signOutEverywhere);
+    client.disconnect();
+  },
+
+  "docs/revocation.md#In PostgreSQL": async (surroundings) => {
+    if (lacksPostgres()) return;
+    await using server = await startPostgres();
+    pointTo(surroundings, "postgres://orders@127.0.0.1:5432/orders", server.url);
+    const { pool, authentication, revocations } = (await surroundings.run()) as {
+      readonly pool: { end(): Promise<void> };
+      readonly authentication: Authenticator;
+      readonly revocations: PostgresRevocationList;
+    };
+    await revocations.createTable();
+    await goodUntilSignedOut(surroundings, authentication, (subject) => revocations.revokeSubject(subject));
+    await pool.end();
   },
 
   "docs/revocation.md#A list of your own": async ({ run, issuer }) => {

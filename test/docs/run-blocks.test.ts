@@ -21,6 +21,10 @@ import { audit } from "../../src/middleware/audit/audit.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
 import { createStatements, namesOf } from "../../src/postgres/api-key-table.ts";
+import {
+  namesOf as revocationNamesOf,
+  createStatements as revocationStatements,
+} from "../../src/postgres/revocation-table.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
@@ -202,6 +206,12 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "sql docs/api-keys.md": ({ code }) =>
       expect(code.trim()).toBe(
         createStatements(namesOf("palisade_api_keys"))
+          .map((statement) => `${statement};`)
+          .join("\n\n"),
+      ),
+    "sql docs/revocation.md": ({ code }) =>
+      expect(code.trim()).toBe(
+        revocationStatements(revocationNamesOf("palisade_revocations"))
           .map((statement) => `${statement};`)
           .join("\n\n"),
       ),

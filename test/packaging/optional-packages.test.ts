@@ -165,10 +165,11 @@ describe("without the optional packages", () => {
     for (const name of needed) install(name);
     try {
       const problems = problemsOf(`
-        import type { ApiKeyStore } from "grpc-palisade";
-        import { postgresApiKeyStore } from "grpc-palisade/postgres";
+        import type { ApiKeyStore, RevocationList } from "grpc-palisade";
+        import { postgresApiKeyStore, postgresRevocationList } from "grpc-palisade/postgres";
         import { Pool } from "pg";
         export const store: ApiKeyStore = postgresApiKeyStore({ pool: new Pool() });
+        export const list: RevocationList = postgresRevocationList({ pool: new Pool() });
         export const wrong: ApiKeyStore = 7;
       `);
       expect(problems).toEqual([expect.stringContaining("Type 'number'")]);
@@ -214,9 +215,10 @@ describe("without the optional packages", () => {
     try {
       const problems = problemsOf(
         `
-        import type { ApiKeyStore, RateLimitStore } from "grpc-palisade";
-        import { redisApiKeyStore, redisRateLimitStore } from "grpc-palisade/redis";
+        import type { ApiKeyStore, RateLimitStore, RevocationList } from "grpc-palisade";
+        import { redisApiKeyStore, redisRateLimitStore, redisRevocationList } from "grpc-palisade/redis";
         import { Cluster, Redis } from "ioredis";
+        export const lists: RevocationList[] = [new Redis(), new Cluster([])].map((client) => redisRevocationList({ client }));
         export const keys: ApiKeyStore[] = [new Redis(), new Cluster([])].map((client) => redisApiKeyStore({ client }));
         export const stores: RateLimitStore[] = [new Redis(), new Cluster([])].map((client) =>
           redisRateLimitStore({ client }),

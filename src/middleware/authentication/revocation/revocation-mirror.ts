@@ -232,8 +232,9 @@ export class RevocationMirror {
     let newest: number | undefined;
     let missing: Map<string, Revocation> | undefined;
     for (;;) {
-      const { generation, revision, entries } = await this.#source.read(this.#revision, pageSize);
-      if (generation !== this.#generation || revision < this.#revision) {
+      const asked = this.#revision;
+      const { generation, revision, entries } = await this.#source.read(asked, pageSize);
+      if (generation !== this.#generation || revision < asked) {
         restarts += 1;
         if (restarts > maxRestarts)
           throw new Error(`${this.#source.name}: the store changes while it is read`);
@@ -241,8 +242,8 @@ export class RevocationMirror {
         this.#generation = generation;
         this.#revision = 0;
         newest = undefined;
-        // It was asked for what follows a revision that is no longer the same.
-        if (revision > 0) continue;
+        // What followed that revision is not what follows it now.
+        if (asked > 0) continue;
       }
       newest ??= revision;
       this.#keepAll(entries, missing);
@@ -292,15 +293,15 @@ export class RevocationMirror {
         this.#lost = this.#lost.slice(pageSize);
       }
       this.#options.logger?.warn(
-        { count },
-        `${this.#source.name}: the store had lost revocations, which were written back`,
+        { list: this.#source.name, count },
+        "the revocation store had lost entries; they were written back",
       );
     } catch (error) {
       const leftOut = this.#throttle.admit("restore");
       if (leftOut !== undefined)
         this.#options.logger?.error(
-          { err: describeError(error), count: this.#lost.length, left_out: leftOut },
-          `${this.#source.name}: the store has lost revocations, and they cannot be written back now; this process knows them`,
+          { list: this.#source.name, err: describeError(error), count: this.#lost.length, left_out: leftOut },
+          "the revocation store has lost entries, and they cannot be written back now",
         );
     }
   }
@@ -311,14 +312,19 @@ export class RevocationMirror {
     const leftOut = this.#throttle.admit("read");
     if (leftOut !== undefined)
       logger?.warn(
-        { err: describeError(error), left_out: leftOut },
-        `${this.#source.name}: the list cannot be read; what was read last serves for ${maxStaleMs / 1000} s`,
+        {
+          list: this.#source.name,
+          err: describeError(error),
+          max_stale_sec: maxStaleMs / 1000,
+          left_out: leftOut,
+        },
+        "the revocation list cannot be read; the last known list is used",
       );
     if (!this.#isTooOld() || this.#toldTooOld) return;
     this.#toldTooOld = true;
     logger?.error(
-      { err: describeError(error) },
-      `${this.#source.name}: the list cannot be read, and callers with tokens are told UNAVAILABLE`,
+      { list: this.#source.name, err: describeError(error) },
+      "the revocation list is too old; its calls end UNAVAILABLE",
     );
   }
 
@@ -328,7 +334,7 @@ export class RevocationMirror {
     // Else an outage that comes and goes is told each time.
     if (!this.#toldTooOld && this.#throttle.admit("read again") === undefined) return;
     this.#toldTooOld = false;
-    this.#options.logger?.info(`${this.#source.name}: the list is read again`);
+    this.#options.logger?.info({ list: this.#source.name }, "the revocation list is read again");
   }
 }
 

@@ -45,7 +45,14 @@ export interface SharedRevocationListSettings {
 }
 
 /** The shape of the options that do not depend on the store. */
-export const sharedRevocationListShape = {
+export const sharedRevocationListShape: {
+  readonly maxTokenLifetimeSec: z.ZodDefault<z.ZodNumber>;
+  readonly maxEntries: z.ZodDefault<z.ZodInt>;
+  readonly maxStaleSec: z.ZodDefault<z.ZodNumber>;
+  readonly pollMs: z.ZodDefault<z.ZodInt>;
+  readonly timeoutMs: z.ZodDefault<z.ZodInt>;
+  readonly logger: z.ZodType<Logger | false | undefined>;
+} = {
   maxTokenLifetimeSec: z.number().positive().max(315_360_000).default(31_536_000),
   maxEntries: z.int().min(1).max(10_000_000).default(1_000_000),
   maxStaleSec: z.number().min(1).max(86_400).default(300),

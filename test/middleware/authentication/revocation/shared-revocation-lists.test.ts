@@ -87,7 +87,7 @@ describe.each(sharedPlaces)("A8 lists that instances share: $name", ({ name, isM
       expect(await verdict(place.instance(), "token-0")).toBe("revoked");
       await expect
         .poll(() => lines.map(({ msg }) => msg))
-        .toContain(`${name}: the store had lost revocations, which were written back`);
+        .toContain("the revocation store had lost entries; they were written back");
       expect(JSON.stringify(lines)).not.toContain("token-");
     });
 
@@ -116,10 +116,10 @@ describe.each(sharedPlaces)("A8 lists that instances share: $name", ({ name, isM
       await place.server.start();
       await expect.poll(() => verdict(list, "two")).toBe("good");
       const messages = (): unknown[] => lines.map(({ msg }) => msg);
-      await expect.poll(messages).toContain(`${name}: the list is read again`);
-      const tooOld = `${name}: the list cannot be read, and callers with tokens are told UNAVAILABLE`;
+      await expect.poll(messages).toContain("the revocation list is read again");
+      const tooOld = "the revocation list is too old; its calls end UNAVAILABLE";
       expect(messages().filter((msg) => msg === tooOld)).toHaveLength(1);
-      const away = `${name}: the list cannot be read; what was read last serves for 1 s`;
+      const away = "the revocation list cannot be read; the last known list is used";
       expect(messages().filter((msg) => msg === away)).toHaveLength(1);
     });
 
