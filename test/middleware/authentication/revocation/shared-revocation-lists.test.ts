@@ -55,6 +55,33 @@ describe.each(sharedPlaces)("A8 lists that instances share: $name", ({ name, isM
       expect(list.isRevoked({ id: "two", subject: "x" })).toBe(false);
     });
 
+    it.each(["half \ud800", "\udc00", "a\0b", "\0"])(
+      "A8 refuses the name %j, which would be stored as another",
+      async (bad) => {
+        const list = place.instance();
+        await expect(list.revokeToken(bad, tomorrow)).rejects.toThrow(/a character that no store can hold/);
+        await expect(list.revokeSubject(bad)).rejects.toThrow(TypeError);
+        expect(await place.count()).toBe(0);
+      },
+    );
+
+    it("A8 a later revocation that reaches less far takes nothing back in the store", async () => {
+      const list = place.instance();
+      const now = Date.now();
+      await list.revokeSubject("ada", { issuedBefore: now });
+      await list.revokeSubject("ada", { issuedBefore: now - 60_000 });
+      await list.revokeToken("one", tomorrow);
+      await list.revokeToken("one", now - 290_000);
+      const fresh = place.instance();
+      expect(await fresh.isRevoked({ subject: "ada", issuedAt: now })).toBe(true);
+      expect(await fresh.isRevoked({ subject: "ada", issuedAt: now + 1 })).toBe(false);
+      expect(await verdict(fresh, "one")).toBe("revoked");
+      // By the time at which it would have ended then, it is still there.
+      await list.revokeToken("one", now - 400_000);
+      await list.revokeToken("two", tomorrow);
+      expect(await verdict(place.instance(), "one")).toBe("revoked");
+    });
+
     it("A8 a restarted server takes nothing back: instances know it, and write back what was lost", async () => {
       const [one, other] = [place.instance(), place.instance()];
       await one.revokeToken("before", tomorrow);
