@@ -116,13 +116,19 @@ describe.skipIf(lacksPostgres())("A8 postgresRevocationList", () => {
         `INSERT INTO palisade_revocations (kind, name, ends_at) VALUES ('token', '${name}', now() + interval '1 hour')`;
       await slow.query("BEGIN");
       await slow.query(insert("slow"));
-      // It waits for the number that the other holds.
-      const second = quick.query(insert("quick"));
-      await list.isRevoked({ id: "none", subject: "x" });
+      let isCommitted = false;
+      const second = quick.query(insert("quick")).then(() => {
+        isCommitted = true;
+      });
+      // It waits for the number that the other holds. If it did not, the list would have read past that number here.
+      const waiting =
+        "SELECT count(*)::int AS n FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%quick%'";
+      await expect.poll(async () => isCommitted || (await admin.query(waiting)).rows[0]?.n === 1).toBe(true);
+      if (isCommitted) await expect.poll(() => knows(list, "quick")).toBe(true);
       await slow.query("COMMIT");
       await second;
       await expect.poll(() => knows(list, "quick")).toBe(true);
-      expect(await knows(list, "slow")).toBe(true);
+      await expect.poll(() => knows(list, "slow")).toBe(true);
     } finally {
       slow.release();
       quick.release();

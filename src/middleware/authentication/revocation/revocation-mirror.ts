@@ -65,7 +65,7 @@ export class RevocationMirror {
   /** When the latest reading began that read everything, by the monotonic clock. */
   #currentAt = Number.NEGATIVE_INFINITY;
   /** Known here, and not in the source. */
-  #lost: readonly Revocation[] = [];
+  #lost: Revocation[] = [];
   #running: Running | undefined = undefined;
   #polling: Promise<void> | undefined = undefined;
   /** A message came while the source was asked. */
@@ -288,9 +288,9 @@ export class RevocationMirror {
     const count = this.#lost.length;
     try {
       while (this.#lost.length > 0) {
-        if ((await this.#source.add(this.#lost.slice(0, pageSize))) === "full")
+        if ((await this.#source.add(this.#lost.slice(-pageSize))) === "full")
           throw new Error("the store is full (maxEntries)");
-        this.#lost = this.#lost.slice(pageSize);
+        this.#lost.splice(-pageSize);
       }
       this.#options.logger?.warn(
         { list: this.#source.name, count },

@@ -201,6 +201,22 @@ describe("A8 the copy of a shared list", () => {
     expect(source.reads).toBeLessThan(20);
   });
 
+  it("A8 a store that hangs is asked once at a time", async () => {
+    const source = new Source();
+    source.gate = new Promise(() => {});
+    const mirror = mirrorOf(source, { pollMs: 50 });
+    let waited = 0;
+    isRevoked(mirror, "one").catch(() => {});
+    await expect
+      .poll(() => {
+        source.changed();
+        waited += 1;
+        return waited;
+      })
+      .toBeGreaterThan(6);
+    expect(source.reads).toBe(1);
+  });
+
   it("A8 after close the last known list serves while the store is away, and not longer than before", async () => {
     const source = new Source();
     const mirror = mirrorOf(source, { maxStaleMs: 500 });
