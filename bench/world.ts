@@ -127,6 +127,7 @@ export class World {
       channelz: true,
       records: true,
       metricsSdk: true,
+      identity: "token",
       envoy: "",
       settleMs: this.preset.settleMs,
       ...settings,

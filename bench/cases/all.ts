@@ -3,6 +3,7 @@ import { callCases } from "./calls.ts";
 import type { Case } from "./case.ts";
 import { clientCase } from "./client.ts";
 import { connectionsCase } from "./connections.ts";
+import { identityCase } from "./identity.ts";
 import { latencyCase, oneAtATimeCase } from "./latency.ts";
 import { memoryCase } from "./memory.ts";
 import { newTokensCase } from "./new-tokens.ts";
@@ -11,6 +12,7 @@ import { scaleCases } from "./scale.ts";
 export const cases: readonly Case[] = [
   ...callCases,
   newTokensCase,
+  identityCase,
   ...scaleCases,
   latencyCase,
   oneAtATimeCase,

@@ -2,7 +2,14 @@
 // metrics. Limits are there and high: each call is counted, none is refused.
 import { Buffer } from "node:buffer";
 import { join } from "node:path";
-import { createSecureServer, jsonLinesSink, jwt, rbac } from "grpc-palisade";
+import {
+  createSecureServer,
+  jsonLinesSink,
+  jwt,
+  type MemoryRevocationList,
+  rbac,
+  revocationList,
+} from "grpc-palisade";
 import { benchService, handlers, manyHandlers, manyMethods, pathOfMany, paths } from "./contract.ts";
 import { fileLogger } from "./log-file.ts";
 import { registerMetricsSdk } from "./metrics-sdk.ts";
@@ -10,7 +17,7 @@ import { serve } from "./serve.ts";
 
 const highLimit = { points: 1_000_000_000, durationSec: 1 };
 
-serve(async ({ identities, trust, directory, methods, principals, records, metricsSdk }) => {
+serve(async ({ identities, trust, directory, methods, principals, records, metricsSdk, identity }) => {
   const collect = metricsSdk ? registerMetricsSdk() : undefined;
   const everyPath = [...Object.values(paths), ...Array.from({ length: methods }, (_, at) => pathOfMany(at))];
   const server = createSecureServer({
@@ -25,6 +32,7 @@ serve(async ({ identities, trust, directory, methods, principals, records, metri
       keys: trust.publicKeyPem,
       algorithms: ["RS256"],
       // As many as there are principals: what is measured there are many callers, not a cache that is too small.
+      ...(identity === "revocations" ? { revocations: someRevocations() } : {}),
       ...(principals > 10_000 ? { cache: { maxEntries: 2 * principals, maxAgeSec: 3_600 } } : {}),
     }),
     authorization: rbac({
@@ -42,3 +50,14 @@ serve(async ({ identities, trust, directory, methods, principals, records, metri
   const { port } = await server.listen("127.0.0.1:0");
   return collect === undefined ? { port } : { port, collect };
 });
+
+/** As a service has it after a day: none of the tokens of the load. */
+function someRevocations(): MemoryRevocationList {
+  const revocations = revocationList();
+  const tomorrow = Date.now() + 86_400_000;
+  for (let n = 0; n < 10_000; n += 1) {
+    revocations.revokeToken(`token-${n}`, tomorrow);
+    revocations.revokeSubject(`subject-${n}`);
+  }
+  return revocations;
+}

@@ -55,6 +55,7 @@ describe("the whole instrument", () => {
       "server-stream",
       "bidi-stream",
       "new-tokens",
+      "identity",
       "methods",
       "principals",
       "latency",
