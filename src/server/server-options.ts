@@ -111,7 +111,7 @@ export interface SecureServerOptions {
   /**
    * Applications that may say for which user they call: their `x-user-id` and `x-tenant-id` are believed. Names of client
    * certificates as in `mtls.roles` (`spiffe://prod.example/gateway`, a DNS name, `CN=gateway`), or `api-key:owner`,
-   * `jwt:subject`, `introspection:subject`. The principal is then that user, of scheme `forwarded` and without roles or
+   * `jwt:subject`, `introspection:subject`, where there are several issuers `jwt:issuer#subject`. The principal is then that user, of scheme `forwarded` and without roles or
    * permissions, and the application is its `actor`; rules ask for what the application has (`actor: { roles: [...] }`). A user
    * who was verified stays, and gets the tenant that the credential does not name. The headers of others
    * are removed, and the log tells where they contradict the principal. Default: none.

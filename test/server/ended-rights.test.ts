@@ -21,6 +21,7 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { type AnyClientCall, invoke, kinds, paths, type Result } from "../harness/kinds.ts";
 import { eventually, type Secured, type SecuredOptions, secured, theWorld } from "../harness/secured.ts";
+import { waitMs } from "../harness/time.ts";
 
 const world = await theWorld();
 const revoked = "UNAUTHENTICATED invalid credentials";
@@ -58,7 +59,9 @@ interface Opened {
   readonly hasEnded: () => boolean;
   readonly client: AnyClientCall;
   /** What the handler was given. */
-  readonly handled: EventEmitter & { readonly metadata: { remove(key: string): void } };
+  readonly handled: EventEmitter & {
+    readonly metadata: { remove(key: string): void; set(key: string, value: string): void };
+  };
 }
 
 interface Waiting extends Secured {
@@ -413,6 +416,86 @@ describe("A12 races", () => {
     // Without another change.
     expect(told(await mine.ended)).toBe(revoked);
     expect(server.lines.filter(({ msg }) => msg?.includes("cannot be told now") === true)).toHaveLength(1);
+  });
+
+  it("A12 a store that is away keeps no call of another scheme open", async () => {
+    const { key, record } = issueApiKey({ owner: "shop" });
+    const records = changingStore(record);
+    let away = false;
+    const hanging = new Promise<never>(() => {});
+    const store: ApiKeyStore = { ...records, find: (digest) => (away ? hanging : records.find(digest)) };
+    const revocations = revocationList();
+    await using server = await waitingServer(anyOf(tokens({ revocations }), apiKey({ store })));
+    const client = server.client();
+    for (let n = 0; n < 40; n++) await server.open(client, "bidi_stream", { "x-api-key": key });
+    const mine = await server.open(client, "bidi_stream", await bearer({ jti: "one" }));
+    away = true;
+    const start = performance.now();
+    revocations.revokeToken("one", Date.now() + 86_400_000);
+    expect(told(await mine.ended)).toBe(revoked);
+    // The others' answers are waited for up to five seconds.
+    expect(performance.now() - start).toBeLessThan(waitMs);
+  });
+
+  it("A12 of one scheme, the calls whose answers do not come are asked for last", async () => {
+    const [hung, own] = [issueApiKey({ owner: "hung" }), issueApiKey({ owner: "own" })];
+    const records = changingStore(hung.record, own.record);
+    let away = false;
+    const store: ApiKeyStore = {
+      ...records,
+      find: (digest) =>
+        away && digest === hung.record.digest ? new Promise<never>(() => {}) : records.find(digest),
+    };
+    await using server = await waitingServer(apiKey({ store }));
+    const client = server.client();
+    for (let n = 0; n < 40; n++) await server.open(client, "bidi_stream", { "x-api-key": hung.key });
+    const mine = await server.open(client, "bidi_stream", { "x-api-key": own.key });
+    away = true;
+    records.records.delete(own.record.digest);
+    records.changed();
+    expect(told(await mine.ended)).toBe(revoked);
+  });
+
+  it("A12 a handler that gives its call another credential for the next service loses nothing", async () => {
+    const store = changingStore(shop.record);
+    const revocations = revocationList();
+    await using server = await waitingServer(anyOf(tokens({ revocations }), apiKey({ store })));
+    const mine = await server.open(server.client(), "bidi_stream", await bearer({ jti: "one" }));
+    mine.handled.metadata.set("x-api-key", "of another service");
+    revocations.revokeToken("another", Date.now() + 86_400_000);
+    store.changed();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect(mine.hasEnded()).toBe(false);
+    revocations.revokeToken("one", Date.now() + 86_400_000);
+    expect(told(await mine.ended)).toBe(revoked);
+  });
+
+  it("A12 an authenticator that takes each ticket once is not asked again", async () => {
+    const used = new Set<string>();
+    const tickets: Authenticator = {
+      name: "ticket",
+      source: "metadata",
+      headers: ["x-ticket"],
+      presents: (call) => call.metadata.get("x-ticket").length > 0,
+      authenticate(call) {
+        const ticket = String(call.metadata.get("x-ticket")[0]);
+        if (used.has(ticket)) throw new CredentialError("invalid", "the ticket was used");
+        used.add(ticket);
+        return { principal: { ...principal, scheme: "ticket" } };
+      },
+    };
+    const store = changingStore(shop.record);
+    await using server = await waitingServer(anyOf(tickets, apiKey({ store })));
+    const client = server.client();
+    const byTicket = await server.open(client, "bidi_stream", { "x-ticket": "one" });
+    const byBoth = await server.open(client, "bidi_stream", { "x-ticket": "two", "x-api-key": shop.key });
+    store.changed();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    expect([byTicket.hasEnded(), byBoth.hasEnded()]).toEqual([false, false]);
+    store.records.clear();
+    store.changed();
+    expect(told(await byBoth.ended)).toBe(revoked);
+    expect(byTicket.hasEnded()).toBe(false);
   });
 
   it("A12 a thousand calls are looked at in one go", async () => {

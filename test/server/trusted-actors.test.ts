@@ -14,6 +14,7 @@ import { optional } from "../../src/middleware/authentication/optional.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import type { IssuedCertificate } from "../../src/testing/certificate-authority.ts";
+import { createTokenIssuer } from "../../src/testing/token-issuer.ts";
 import { goodHandlers, invoke, kinds, paths, type Result } from "../harness/kinds.ts";
 import { type Secured, type SecuredOptions, secured, theWorld } from "../harness/secured.ts";
 
@@ -199,6 +200,68 @@ describe("A9 a trusted actor", () => {
     expect(wall.seen.map(({ principal }) => principal)).toEqual([expected]);
   });
 
+  it("A9 a user who chooses the name of a client is no service, wherever the subject is read", async () => {
+    const { issuer: iss, jwksUri: keys } = world.issuer;
+    const authentication = jwt({
+      issuer: iss,
+      audience: "kinds",
+      jwksUri: keys,
+      claims: { subject: "preferred_username" },
+    });
+    await using wall = await server({ authentication, trustedActors: ["jwt:web"] });
+    const token = await world.token({ sub: "9b2", preferred_username: "web", azp: "web" });
+    const metadata = { authorization: `Bearer ${token}`, "x-user-id": "admin" };
+    expect(told(await invoke(clientAs(wall, undefined), "unary", { metadata }))).toBe("OK OK");
+    expect(wall.seen.map(({ principal }) => principal)).toEqual(["user jwt web"]);
+  });
+
+  it("A9 with several issuers the actor's is named, and only its service is believed", async () => {
+    await using other = await createTokenIssuer({ audience: "kinds", algorithms: ["ES256"] });
+    const several = anyOf(byToken, jwt({ issuer: other.issuer, audience: "kinds", jwksUri: other.jwksUri }));
+    await expect(server({ authentication: several, trustedActors: ["jwt:gateway"] })).rejects.toThrow(
+      "trustedActors.0: there are several issuers",
+    );
+    await using wall = await server({ authentication: several, trustedActors: [`jwt:${issuer}#gateway`] });
+    const claims = { sub: "gateway", client_id: "gateway" };
+    const client = clientAs(wall, undefined);
+    for (const token of [await world.token(claims), await other.sign(claims)])
+      await invoke(client, "unary", { metadata: { authorization: `Bearer ${token}`, "x-user-id": "root" } });
+    expect(wall.seen.map(({ principal }) => principal)).toEqual([
+      "user forwarded root",
+      "service jwt gateway",
+    ]);
+  });
+
+  it("A9 an application of one tenant speaks for users of that tenant alone", async () => {
+    const own = issueApiKey({ owner: "gateway", tenant: "acme" });
+    const authentication = apiKey({ store: memoryApiKeyStore([own.record]) });
+    await using wall = await server({ authentication, trustedActors: ["api-key:gateway"] });
+    const client = clientAs(wall, undefined);
+    const answer = async (headers: Record<string, string>): Promise<string> =>
+      told(
+        await invoke(client, "unary", { metadata: { "x-api-key": own.key, "x-user-id": "bob", ...headers } }),
+      );
+    expect(await answer({ "x-tenant-id": "globex" })).toBe("UNAUTHENTICATED invalid credentials");
+    expect(await answer({ "x-tenant-id": "acme" })).toBe("OK OK");
+    expect(await answer({})).toBe("OK OK");
+    expect(wall.seen.map(({ principal, tenant }) => `${principal} ${tenant}`)).toEqual([
+      "user forwarded bob acme",
+      "user forwarded bob acme",
+    ]);
+  });
+
+  it("A9 a user's token beside such an application gets no other tenant", async () => {
+    const own = issueApiKey({ owner: "gateway", tenant: "acme" });
+    const both = allOf({ principal: byToken, actor: apiKey({ store: memoryApiKeyStore([own.record]) }) });
+    await using wall = await server({ authentication: both, trustedActors: ["api-key:gateway"] });
+    const token = await world.token({ sub: "ada", tenant: undefined });
+    for (const tenant of ["globex", "acme"])
+      await invoke(clientAs(wall, undefined), "unary", {
+        metadata: { authorization: `Bearer ${token}`, "x-api-key": own.key, "x-tenant-id": tenant },
+      });
+    expect(wall.seen.map(({ tenant }) => tenant)).toEqual([undefined, "acme"]);
+  });
+
   it("A9 a verified user stays, whatever a trusted actor says, and the log tells of it without what was said", async () => {
     const both = allOf({ principal: byToken, actor: byCertificate });
     await using wall = await server({ authentication: both, trustedActors: [gatewayId] });
@@ -335,13 +398,16 @@ describe("A9 a trusted actor", () => {
   it("L1 limits count the users, not the application that speaks for them", async () => {
     await using wall = await server({
       authentication: byCertificate,
-      trustedActors: [gatewayId],
+      trustedActors: [gatewayId, "gateway.internal"],
       rateLimit: { perPrincipal: { points: 2, durationSec: 600 } },
     });
     const client = clientAs(wall, certificates.gateway);
     const names: string[] = [];
     for (const user of ["ada", "ada", "ada", "grace"])
       names.push((await invoke(client, "unary", { metadata: { "x-user-id": user } })).name);
-    expect(names).toEqual(["OK", "OK", "RESOURCE_EXHAUSTED", "OK"]);
+    // Another application's ada is another user.
+    const others = clientAs(wall, certificates.named);
+    names.push((await invoke(others, "unary", { metadata: { "x-user-id": "ada" } })).name);
+    expect(names).toEqual(["OK", "OK", "RESOURCE_EXHAUSTED", "OK", "OK"]);
   });
 });

@@ -3,9 +3,11 @@ import { Metadata, status } from "@grpc/grpc-js";
 import { z } from "zod";
 import {
   type CallContext,
+  ContextKey,
   capDeadline,
   endCall,
   hasEnded,
+  type ReadonlyMetadata,
   recordRefusedScheme,
   removeMetadata,
   setIdentity,
@@ -38,7 +40,8 @@ export interface AuthenticationOptions {
   readonly callsOutliveCredentials?: boolean | undefined;
   /**
    * Applications that may say for which user they call, in `x-user-id` and `x-tenant-id`. Names of client certificates as in
-   * `mtls.roles`, or `api-key:owner`, `jwt:subject`, `introspection:subject`. Both headers of others are removed. Default: none.
+   * `mtls.roles`, or `api-key:owner`, `jwt:subject`, `introspection:subject`, where there are several issuers
+   * `jwt:issuer#subject`. Both headers of others are removed. Default: none.
    */
   readonly trustedActors?: readonly string[] | undefined;
 }
@@ -142,7 +145,7 @@ class Authentication implements Middleware {
     this.#listener = listener;
     this.#isPublic = options.isPublic;
     this.#callsOutliveCredentials = options.callsOutliveCredentials;
-    this.#trustedActors = new TrustedActors(options.trustedActors);
+    this.#trustedActors = new TrustedActors(options.trustedActors, singleAuthenticators(authenticator));
     const single = singleAuthenticators(authenticator);
     this.#single = single;
     this.#headers = credentialHeadersOf(authenticator).map((header) => ({
@@ -154,7 +157,7 @@ class Authentication implements Middleware {
     if (changing.length === 0 || options.callsOutliveCredentials) return;
     const openCalls = new OpenCalls(
       {
-        identify: (call) => this.#identify(call),
+        identify: (call) => identifyAgain(authenticator, call),
         end: (call, error) => endCall(call, this, refusal(call, error)),
         limit: (call, { expiresAt }) => this.#limit(call, expiresAt),
       },
@@ -235,7 +238,21 @@ class Authentication implements Middleware {
     this.#listener?.settled(call, "verified");
     this.#limit(call, expiresAt);
     if (this.#openCalls === undefined || identity.principal.kind === "anonymous" || hasEnded(call)) return;
+    const presenting = this.#single.filter((single) => single.presents(call));
+    if (!presenting.some((single) => single.onChange !== undefined)) return;
+    call.set(openedWith, { presenting, metadata: this.#credentialsOf(call), identity });
     this.#openCalls.add(call, identity, since);
+  }
+
+  /** The handler may change the call's metadata. */
+  #credentialsOf(call: CallContext): Metadata {
+    const metadata = new Metadata();
+    const declared = this.#undeclared.length === 0;
+    const headers = declared
+      ? this.#headers.map(({ header }) => header)
+      : Object.keys(call.metadata.getMap());
+    for (const header of headers) for (const value of call.metadata.get(header)) metadata.add(header, value);
+    return metadata;
   }
 
   /** The call ends with its credential. */
@@ -269,6 +286,55 @@ class Authentication implements Middleware {
     const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
     return boundedText([...new Set(reasons)].join("; "), maxExplanationLength);
   }
+}
+
+/** What a call was opened with, for when it is looked at again. */
+interface OpenedWith {
+  /** Whose credentials the call brought. */
+  readonly presenting: readonly Authenticator[];
+  readonly metadata: ReadonlyMetadata;
+  readonly identity: Identity;
+}
+
+const openedWith = new ContextKey<OpenedWith>("opened with");
+
+/**
+ * Asks again about the credentials that the call was opened with, as they were. Where one of them is for an authenticator that
+ * tells of no changes, it is not asked: it may take each ticket once. The others answer for their own.
+ */
+function identifyAgain(authenticator: Authenticator, call: CallContext): Identity | Promise<Identity> {
+  const opened = call.get(openedWith);
+  if (opened === undefined) throw new Error("the call was not opened with a credential");
+  const { presenting, metadata, identity } = opened;
+  const asItWas = withMetadata(call, metadata);
+  const changing = presenting.filter((single) => single.onChange !== undefined);
+  if (changing.length === presenting.length) return authenticator.authenticate(asItWas);
+  const settled: Identity[] = [];
+  const pending: Promise<Identity>[] = [];
+  for (const single of changing) {
+    const answer = single.authenticate(asItWas);
+    if (isThenable(answer)) pending.push(answer);
+    else settled.push(answer);
+  }
+  if (pending.length === 0) return endingWith(identity, settled);
+  return Promise.all(pending).then((others) => endingWith(identity, [...settled, ...others]));
+}
+
+/** The same caller, who goes with the first of the credentials. */
+function endingWith(identity: Identity, others: readonly Identity[]): Identity {
+  const ends = [identity, ...others].flatMap(({ expiresAt }) => expiresAt ?? []);
+  return ends.length === 0 ? identity : { ...identity, expiresAt: Math.min(...ends) };
+}
+
+/** The call, with other metadata in sight. */
+function withMetadata(call: CallContext, metadata: ReadonlyMetadata): CallContext {
+  return new Proxy(call, {
+    get(target, name) {
+      if (name === "metadata") return metadata;
+      const value: unknown = Reflect.get(target, name, target);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
 }
 
 function verdictOf(error: unknown): Verdict {

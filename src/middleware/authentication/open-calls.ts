@@ -10,6 +10,7 @@ import { type Authenticator, subscription } from "./authenticator.ts";
 
 /** What the middleware does with calls. */
 export interface OpenCallsOwner {
+  /** Asks again whoever tells of changes, about the credential that the call was opened with. */
   identify(call: CallContext): Identity | Promise<Identity>;
   /** The credential is bad now. */
   end(call: CallContext, error: CredentialError): void;
@@ -23,8 +24,8 @@ const sliceSize = 256;
 const maxWaiting = 32;
 /** An answer that takes longer says nothing. */
 const answerMs = 5_000;
-/** The pause between two looks: ten times as long as a look took, within these bounds, so that changes cost a tenth at most. */
-const pauseMs = { min: 20, max: 500 } as const;
+/** The pause between two looks: ten times as long as a look took, within these bounds, so that changes cost a tenth. */
+const pauseMs = { min: 20, max: 2_000 } as const;
 /** When calls of which nothing could be said are asked for again: this, and double each time. */
 const retryMs = { min: 1_000, max: 30_000 } as const;
 
@@ -122,12 +123,33 @@ export class OpenCalls {
     } else this.#nextRetryMs = retryMs.min;
   }
 
-  /** True where nothing could be said of a call. */
+  /** True where nothing could be said of a call. Calls of other schemes do not wait for a store that is away. */
   async #lookAtAll(): Promise<boolean> {
+    const byScheme = new Map<string, [CallContext, Identity][]>();
+    for (const entry of this.#calls) {
+      const scheme = `${entry[1].principal.scheme} ${entry[1].actor?.scheme}`;
+      const calls = byScheme.get(scheme);
+      if (calls === undefined) byScheme.set(scheme, [entry]);
+      else calls.push(entry);
+    }
+    const undecided = await Promise.all([...byScheme.values()].map((calls) => this.#lookAt(calls)));
+    return undecided.includes(true);
+  }
+
+  async #lookAt(calls: readonly (readonly [CallContext, Identity])[]): Promise<boolean> {
     const waiting = new Set<Promise<void>>();
     let undecided = false;
+    let silent = false;
     let looked = 0;
-    for (const [call, before] of [...this.#calls]) {
+    const failed = (call: CallContext, before: Identity, error: unknown): void => {
+      if (!this.#failed(call, error)) return;
+      undecided = true;
+      if (!(error instanceof NoAnswer)) return;
+      silent = true;
+      // Behind the others, so that the next look does not wait for the same calls first.
+      if (this.#calls.delete(call)) this.#calls.set(call, before);
+    };
+    for (const [call, before] of calls) {
       // It may have ended meanwhile.
       if (this.#calls.get(call) !== before) continue;
       looked += 1;
@@ -140,17 +162,15 @@ export class OpenCalls {
         }
         const answered = inTime(now)
           .then((identity) => this.#decide(call, before, identity))
-          .catch((error: unknown) => {
-            if (this.#failed(call, error)) undecided = true;
-          })
+          .catch((error: unknown) => failed(call, before, error))
           .finally(() => waiting.delete(answered));
         waiting.add(answered);
       } catch (error) {
-        if (this.#failed(call, error)) undecided = true;
+        failed(call, before, error);
       }
       if (waiting.size >= maxWaiting) await Promise.race(waiting);
-      // A store that does not answer is asked for all of them later.
-      if (undecided && waiting.size > 0) break;
+      // A store that does not answer is asked for the others later.
+      if (silent) break;
     }
     await Promise.all(waiting);
     return undecided;
@@ -171,7 +191,9 @@ export class OpenCalls {
   /** True where the failure says nothing of the credential. */
   #failed(call: CallContext, error: unknown): boolean {
     if (error instanceof CredentialError) {
-      this.#end(call, error);
+      // What was there when the call was opened is not missing.
+      const isGone = error.problem === "missing";
+      this.#end(call, isGone ? new CredentialError("invalid", error.message, { cause: error }) : error);
       return false;
     }
     const leftOut = this.#throttle.admit("undecided");
@@ -194,10 +216,12 @@ function isSame(before: Principal | undefined, now: Principal | undefined): bool
   return principalKey(before) === principalKey(now);
 }
 
+class NoAnswer extends Error {}
+
 async function inTime(answer: Promise<Identity>): Promise<Identity> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`no answer in ${answerMs} ms`)), answerMs).unref();
+    timer = setTimeout(() => reject(new NoAnswer(`no answer in ${answerMs} ms`)), answerMs).unref();
   });
   try {
     return await Promise.race([answer, late]);

@@ -4,8 +4,9 @@ import type { CallContext } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
 import type { Identity, Principal } from "../../chain/principal.ts";
 import { principalKey } from "../../chain/principal.ts";
-import { CredentialError } from "../../grpc/errors.ts";
+import { ConfigError, CredentialError } from "../../grpc/errors.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
+import type { Authenticator } from "./authenticator.ts";
 import {
   matchesName,
   type NameKind,
@@ -27,6 +28,8 @@ const otherScheme = /^(api-key|jwt|introspection):(.+)$/s;
 interface ActorPattern {
   readonly scheme: string;
   matches(actor: Principal): boolean;
+  /** It names the subject of a token, and not who issued it. */
+  readonly anyIssuer?: true;
 }
 
 /** The shape of `trustedActors`; the only place where its default stands. */
@@ -35,15 +38,16 @@ export const trustedActorsSchema: z.ZodType<readonly string[], readonly string[]
     z.string().refine((text) => parseActor(text) !== undefined, {
       error:
         "expected the name of a client certificate as in mtls.roles (spiffe://…, a DNS name, CN=name), or api-key:owner, " +
-        "jwt:subject or introspection:subject",
+        "jwt:subject or introspection:subject (with several issuers jwt:issuer#subject)",
     }),
   )
   .default([]);
 
 /** Undefined for what names no actor. */
 function parseActor(text: string): ActorPattern | undefined {
-  const [, scheme, subject] = otherScheme.exec(text) ?? [];
-  if (scheme !== undefined) return { scheme, matches: (actor) => actor.subject === subject };
+  const [, scheme, name] = otherScheme.exec(text) ?? [];
+  if (scheme === "api-key") return { scheme, matches: ({ subject }) => subject === name };
+  if (scheme !== undefined) return tokenActor(scheme, name ?? "");
   const pattern: NamePattern | undefined = parseNamePattern(text);
   if (pattern === undefined) return undefined;
   return {
@@ -51,6 +55,16 @@ function parseActor(text: string): ActorPattern | undefined {
     matches: ({ subject, claims: { nameKind } }) =>
       isNameKind(nameKind) && matchesName(pattern, nameKind, subject),
   };
+}
+
+/** An issuer is a URL without a fragment. */
+const withIssuer = /^([a-z]+:\/\/[^#]+)#(.+)$/s;
+
+function tokenActor(scheme: string, name: string): ActorPattern {
+  const [, issuer, subject] = withIssuer.exec(name) ?? [];
+  return issuer === undefined
+    ? { scheme, matches: (actor) => actor.subject === name, anyIssuer: true }
+    : { scheme, matches: (actor) => actor.subject === subject && actor.issuer === issuer };
 }
 
 function isNameKind(value: unknown): value is NameKind {
@@ -64,14 +78,21 @@ export class TrustedActors {
   readonly #patterns: readonly ActorPattern[];
   readonly #throttle = new LogThrottle({ periodMs: tellEveryMs });
 
-  constructor(names: readonly string[]) {
+  /** Throws `ConfigError` for a name that the tokens of several of these authenticators can have. */
+  constructor(names: readonly string[], authenticators: readonly Authenticator[]) {
     this.#patterns = names.flatMap((name) => parseActor(name) ?? []);
+    for (const [index, { scheme, anyIssuer }] of this.#patterns.entries()) {
+      if (anyIssuer !== true || authenticators.filter(({ name }) => name === scheme).length < 2) continue;
+      throw new ConfigError(
+        `trustedActors.${index}: there are several issuers of such tokens; name the one, as in ${scheme}:https://id.example#gateway`,
+      );
+    }
   }
 
   /**
    * Whom the call is for. A trusted actor that calls in its own name speaks for the user that `x-user-id` names, who has the
-   * rights of nobody; with a user who was verified it may add the tenant that the credential does not name. What contradicts
-   * a verified user is not believed, whoever says so. Throws `UnusableName` where a trusted actor names nobody.
+   * rights of nobody; with a user who was verified (`allOf`) it may add the tenant that the credential does not name. An actor
+   * that has a tenant speaks for that tenant alone. What contradicts the principal of `allOf` is not believed. Throws `UnusableName` where a trusted actor names nobody.
    */
   callerOf(call: CallContext, identity: Identity): Identity {
     const user = call.metadata.get(identityHeaders.user);
@@ -88,8 +109,10 @@ export class TrustedActors {
       this.#tellContradiction(call, principal, user, tenant);
       return identity;
     }
-    this.#tellContradiction(call, principal, user, []);
-    return { ...identity, principal: { ...principal, tenant: single(identityHeaders.tenant, tenant) } };
+    const named = single(identityHeaders.tenant, tenant);
+    const isOthers = actor.tenant !== undefined && named !== actor.tenant;
+    this.#tellContradiction(call, principal, user, isOthers ? tenant : []);
+    return isOthers ? identity : { ...identity, principal: { ...principal, tenant: named } };
   }
 
   #trusts(actor: Principal): boolean {
@@ -119,13 +142,17 @@ export class TrustedActors {
 function forwarded(
   { principal: actor, expiresAt }: Identity,
   user: readonly unknown[],
-  tenant: readonly unknown[],
+  tenants: readonly unknown[],
 ): Identity {
+  const named = tenants.length === 0 ? undefined : single(identityHeaders.tenant, tenants);
+  if (named !== undefined && actor.tenant !== undefined && named !== actor.tenant)
+    throw new UnusableName(`${identityHeaders.tenant} with another tenant than its own`);
+  const tenant = named ?? actor.tenant;
   const principal: Principal = Object.freeze({
     subject: single(identityHeaders.user, user),
     kind: "user",
     scheme: forwardedScheme,
-    ...(tenant.length === 0 ? {} : { tenant: single(identityHeaders.tenant, tenant) }),
+    ...(tenant === undefined ? {} : { tenant }),
     roles: new FrozenSet(),
     permissions: new FrozenSet(),
     claims: Object.freeze({}),
@@ -137,7 +164,9 @@ function forwarded(
 function single(header: string, values: readonly unknown[]): string {
   const [value] = values;
   if (values.length === 1 && typeof value === "string" && oneName.test(value)) return value;
-  throw new UnusableName(header);
+  throw new UnusableName(
+    `${header} with a value that is no single name: 1 to 256 printable characters, without commas`,
+  );
 }
 
 /**
@@ -145,10 +174,7 @@ function single(header: string, values: readonly unknown[]): string {
  * application that names them.
  */
 export class UnusableName extends CredentialError {
-  constructor(header: string) {
-    super(
-      "invalid",
-      `a trusted actor sent ${header} with a value that is no single name: 1 to 256 printable characters, without commas`,
-    );
+  constructor(what: string) {
+    super("invalid", `a trusted actor sent ${what}`);
   }
 }

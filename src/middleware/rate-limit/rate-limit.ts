@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { type CallContext, ContextKey } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
-import { type Principal, principalKey } from "../../chain/principal.ts";
+import { principalKey } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
 import { parseOptions } from "../../config/options.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
@@ -412,14 +412,16 @@ class MessageCount {
 }
 
 /** An anonymous principal is everybody and nobody: such callers are told apart by their peer. */
-function callerKey({ principal, peer }: CallContext): string {
+function callerKey({ principal, actor, peer }: CallContext): string {
   if (principal === undefined || principal.kind === "anonymous") return peerKey(peer);
-  return boundedPrincipalKey(principal);
+  // Nobody verified such a user but the application that names it: another one's user of that name is another user.
+  if (principal.scheme === "forwarded" && actor !== undefined)
+    return boundedKey(`${principalKey(principal)} ${principalKey(actor)}`);
+  return boundedKey(principalKey(principal));
 }
 
 /** The number of keys is bounded, so their length must be too: a subject can be as long as a token may be. */
-function boundedPrincipalKey(principal: Principal): string {
-  const key = principalKey(principal);
+function boundedKey(key: string): string {
   return key.length <= 256 ? key : createHash("sha256").update(key).digest("base64");
 }
 

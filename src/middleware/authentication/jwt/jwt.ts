@@ -2,7 +2,7 @@
 import type { KeyObject } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
-import type { CallContext } from "../../../chain/context.ts";
+import { type CallContext, ContextKey } from "../../../chain/context.ts";
 import type { Identity } from "../../../chain/principal.ts";
 import { isThenable } from "../../../chain/thenable.ts";
 import { parseOptions, refused } from "../../../config/options.ts";
@@ -327,6 +327,8 @@ class JwtAuthenticator implements Authenticator {
   readonly warmUp?: (log: Logger) => Promise<void>;
   readonly onChange?: (listener: () => void) => () => void;
   readonly #rules: JwtRules;
+  /** What was verified for a call. */
+  readonly #verified = new ContextKey<VerifiedToken>("verified token");
   /** Verifications under way, by the token's digest: calls that bring the same token at once share one. */
   readonly #pending: Map<string, Promise<VerifiedToken>> = new Map();
 
@@ -371,13 +373,18 @@ class JwtAuthenticator implements Authenticator {
     const token = bearerToken(call);
     if (token === undefined) throw new CredentialError("missing", "no token was presented");
     const { cache, keys } = this.#rules;
-    const verified = cache.get(token.digest);
+    const verified = call.get(this.#verified) ?? cache.get(token.digest);
     if (verified === undefined) return this.#verify(token, call);
     if (/* protection: key-still-there */ keys.believed(call) !== verified.keys) {
       cache.delete(token.digest);
       return this.#verify(token, call);
     }
     return this.#admit(verified, call);
+  }
+
+  /** An open call is looked at again without verifying its signature, however long ago that was. */
+  #keep(verified: VerifiedToken, call: CallContext): void {
+    if (this.onChange !== undefined) call.set(this.#verified, verified);
   }
 
   async #verify(token: BearerToken, call: CallContext): Promise<Identity> {
@@ -423,6 +430,7 @@ class JwtAuthenticator implements Authenticator {
     checkTimes(verified, Date.now());
     // protection: certificate-bound
     checkBinding(verified.boundTo, call);
+    this.#keep(verified, call);
     const { revocations, isRevoked } = this.#rules;
     if (revocations === undefined && isRevoked === undefined) return verified.identity;
     const answer = revocations === undefined ? false : revocations.isRevoked(revocable(verified));

@@ -136,7 +136,7 @@ function readPrincipal(claims: Claims, { issuer, paths }: ClaimRules, expiresAt:
   const tenant = readText(claims, paths.tenant);
   return sealedPrincipal({
     subject,
-    kind: isClientItself(claims, subject) ? "service" : "user",
+    kind: isClientItself(claims) ? "service" : "user",
     scheme: "jwt",
     issuer,
     ...(tenant === undefined ? {} : { tenant }),
@@ -149,10 +149,11 @@ function readPrincipal(claims: Claims, { issuer, paths }: ClaimRules, expiresAt:
 
 /**
  * A client that acts for itself is its token's own subject (RFC 9068 sections 2.2 and 5; `azp`, or Okta's `cid`, where the
- * issuer does not write `client_id`). An issuer that gives such tokens another subject gives principals of kind `user`.
+ * issuer does not write `client_id`). Read from `sub` alone: another claim that `claims.subject` names may be one that users
+ * choose. An issuer that gives such tokens another subject gives principals of kind `user`.
  */
-function isClientItself(claims: Claims, subject: string): boolean {
-  return [claims["client_id"], claims["azp"], claims["cid"]].includes(subject);
+function isClientItself({ sub, client_id, azp, cid }: Claims): boolean {
+  return typeof sub === "string" && [client_id, azp, cid].includes(sub);
 }
 
 function readText(claims: Claims, path: ClaimPath): string | undefined {

@@ -32,7 +32,7 @@ export interface RevocationAdministration {
    */
   revokeToken(id: string, expiresAt: number): void | Promise<void>;
   /**
-   * Revokes all tokens of a subject (`sub`) that were issued up to now, or up to `issuedBefore` in milliseconds since the epoch:
+   * Revokes all tokens of a subject (`principal.subject`) that were issued up to now, or up to `issuedBefore` in milliseconds since the epoch:
    * "sign out everywhere". Tokens name the second in which they were issued: one that is issued later in that same second is
    * refused too. Where the issuer's clock is ahead, give its time.
    * @throws {TypeError} for a subject that is empty or no string, and a time that is not milliseconds since the epoch.
