@@ -18,6 +18,7 @@ import { loggingSchema } from "../../src/middleware/logging/logging.ts";
 import { metadataLimitSchema } from "../../src/middleware/metadata-limit/metadata-limit.ts";
 import { rateLimitSchema } from "../../src/middleware/rate-limit/rate-limit.ts";
 import { clientCredentialsSchema } from "../../src/oauth/client-credentials.ts";
+import { introspectionSchema } from "../../src/oauth/introspection.ts";
 import { jwtBearerSchema } from "../../src/oauth/jwt-bearer.ts";
 import { refreshTokenSchema } from "../../src/oauth/refresh-token.ts";
 import { tokenExchangeSchema } from "../../src/oauth/token-exchange.ts";
@@ -105,6 +106,7 @@ export const chapters: readonly Chapter[] = [
     title: "Authentication",
     groups: [
       { of: "jwt", schema: jwtSchema, type: "JwtOptions" },
+      { of: "introspection", schema: introspectionSchema, type: "IntrospectionOptions" },
       { of: "revocationList", schema: revocationListSchema, type: "RevocationListOptions" },
       { of: "redisRevocationList", schema: redisRevocationListSchema, type: "RedisRevocationListOptions" },
       {

@@ -2,6 +2,7 @@
 
 export { callerToken } from "./caller-token.ts";
 export { type ClientCredentialsOptions, clientCredentials } from "./client-credentials.ts";
+export { type IntrospectionOptions, introspection } from "./introspection.ts";
 export { type JwtBearerOptions, jwtBearer, type SignedAssertion } from "./jwt-bearer.ts";
 export type { OAuthClient, PrivateKeySource } from "./oauth-client.ts";
 export { type RefreshTokenOptions, type RefreshTokenStore, refreshToken } from "./refresh-token.ts";

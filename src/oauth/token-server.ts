@@ -1,5 +1,5 @@
-// Where the token endpoint is: given, or read from the issuer's metadata (OpenID Connect Discovery 1.0 section 4, then RFC
-// 8414 section 3), from the issuer's host alone.
+// Where an endpoint of an authorization server is: given, or read from the issuer's metadata (OpenID Connect Discovery 1.0
+// section 4, then RFC 8414 section 3), from the issuer's host alone.
 
 import { TokenFailure } from "../client/renewed-token.ts";
 import { isLoopbackTarget } from "../config/loopback.ts";
@@ -35,13 +35,24 @@ function discovered(issuer: string, url: URL): FindServer {
   return async (signal) => {
     const now = performance.now();
     if (last !== undefined && now - last.readAt < maxAgeMs) return last.server;
-    const server = await discover(issuer, url, signal);
+    const server = await discoverServer(issuer, url, { endpoint: "token_endpoint", signal });
     last = { server, readAt: now };
     return server;
   };
 }
 
-async function discover(issuer: string, url: URL, signal: AbortSignal): Promise<AuthorizationServer> {
+export interface Discovery {
+  /** The member of the metadata that is needed, besides `issuer`. */
+  readonly endpoint: "token_endpoint" | "introspection_endpoint";
+  readonly signal: AbortSignal;
+}
+
+/** Rejects where the issuer's metadata cannot be read, is another's, or names no such endpoint. */
+export async function discoverServer(
+  issuer: string,
+  url: URL,
+  { endpoint, signal }: Discovery,
+): Promise<AuthorizationServer> {
   const path = url.pathname.replace(/\/$/, "");
   const openId = new URL(`${url.origin}${path}/.well-known/openid-configuration`);
   const oauth = new URL(`${url.origin}/.well-known/oauth-authorization-server${path}`);
@@ -55,14 +66,14 @@ async function discover(issuer: string, url: URL, signal: AbortSignal): Promise<
         ? new TokenFailure(`the issuer's metadata could not be read: HTTP ${error.statusCode}`)
         : error;
     });
-  return serverIn(body, issuer);
+  return serverIn(body, issuer, endpoint);
 }
 
 async function read(url: URL, signal: AbortSignal): Promise<string> {
   return (await requestDocument(url, { what: "the metadata", accept: "application/json", signal })).body;
 }
 
-function serverIn(body: string, issuer: string): AuthorizationServer {
+function serverIn(body: string, issuer: string, name: Discovery["endpoint"]): AuthorizationServer {
   let found: unknown;
   try {
     found = JSON.parse(body);
@@ -73,17 +84,18 @@ function serverIn(body: string, issuer: string): AuthorizationServer {
     typeof found === "object" && found !== null ? Reflect.get(found, name) : undefined;
   // OpenID Connect Discovery section 4.3, RFC 8414 section 3.3.
   if (member("issuer") !== issuer) throw new TokenFailure("the issuer's metadata is of another issuer");
-  const endpoint = member("token_endpoint");
+  const endpoint = member(name);
   const problem = typeof endpoint === "string" ? urlProblem(endpoint) : "it is missing";
   if (typeof endpoint !== "string" || problem !== undefined)
-    throw new TokenFailure("the issuer's metadata has no token_endpoint that is an https URL");
+    throw new TokenFailure(`the issuer's metadata has no ${name} that is an https URL`);
   // An issuer on another machine says nothing of this one.
   if (endpoint.startsWith("http:") && !issuer.startsWith("http:"))
-    throw new TokenFailure("the issuer's metadata has no token_endpoint that is an https URL");
-  return { issuer, token_endpoint: endpoint };
+    throw new TokenFailure(`the issuer's metadata has no ${name} that is an https URL`);
+  return { issuer, [name]: endpoint };
 }
 
-function checkedUrl(text: string, option: string): URL {
+/** @throws {ConfigError} where it is not an https URL (http only to this machine). */
+export function checkedUrl(text: string, option: string): URL {
   const problem = urlProblem(text);
   if (problem !== undefined) throw new ConfigError(`${option}: ${problem}`);
   return new URL(text);

@@ -71,6 +71,7 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   refreshToken: { client: oauthClient, refreshToken: "rt" },
   tokenExchange: { client: oauthClient, subjectToken: "st" },
   jwtBearer: { client: oauthClient, assertion: () => "a" },
+  introspection: { client: oauthClient },
   jsonLinesSink: { path: "audit.jsonl" },
   audit: { sinks, logger: pino({ enabled: false }) },
   logging: { logger: pino({ enabled: false }) },

@@ -35,6 +35,7 @@ import {
   anyOf,
   apiKey as apiKeyAuthenticator,
   apiKeyCredentials,
+  bearerToken,
   type ContextKey,
   type CredentialSource,
   createSecureClient,
@@ -505,6 +506,38 @@ export const proofs: Readonly<Record<string, Proof>> = {
         deepEqual(await call(client, "getOrder"), { id: "7", owner: "token-file", roles: [] });
       },
     );
+  },
+
+  "docs/introspection.md#Opaque tokens": async ({ block, run, issuer }) => {
+    process.env["CLIENT_SECRET"] = "secret";
+    const asked: (string | null)[] = [];
+    let here = "";
+    const server = createHttpServer(async (request, response) => {
+      response.setHeader("content-type", "application/json");
+      if (request.method === "GET") {
+        response.end(JSON.stringify({ issuer: here, introspection_endpoint: `${here}/introspect` }));
+        return;
+      }
+      asked.push(new URLSearchParams(await bodyOf(request)).get("token"));
+      response.end(JSON.stringify({ active: true, iss: here, aud: "orders", sub: "ada", scope: "read" }));
+    });
+    await new Promise<void>((settle) => server.listen(0, "127.0.0.1", settle));
+    const address = server.address();
+    here = `http://127.0.0.1:${typeof address === "object" && address !== null ? address.port : 0}`;
+    writeFileSync(block, readFileSync(block, "utf8").replaceAll(issuer.issuer, here));
+    const { authentication } = (await run()) as { authentication: Authenticator };
+    await serving({ authentication }, async (secured) => {
+      const client = secured.client(OrdersClient, { credentials: bearerToken("opaque") });
+      deepEqual(await call(client, "getOrder"), { id: "7", owner: "ada", roles: [] });
+      deepEqual(await call(client, "getOrder"), { id: "7", owner: "ada", roles: [] });
+      const other = secured.client(OrdersClient, {
+        credentials: bearerToken(await issuer.sign({ sub: "ada" })),
+      });
+      equal(await call(other, "getOrder"), "16 UNAUTHENTICATED: invalid credentials");
+    });
+    deepEqual(asked, ["opaque"]);
+    server.closeAllConnections();
+    server.close();
   },
 
   "docs/handlers.md#Handlers": async ({ run }) => {

@@ -1,4 +1,5 @@
 // Where a claim stands in a token: its name, or a dotted path through objects.
+import { z } from "zod";
 import { isObject } from "./json-object.ts";
 
 export interface ClaimPath {
@@ -42,4 +43,28 @@ export function readClaim(claims: Readonly<Record<string, unknown>>, { text, nam
     value = value[name];
   }
   return value ?? undefined;
+}
+
+/** The option that names a claim. */
+export const claimPathSchema: z.ZodString = z
+  .string()
+  .min(1, "expected a string that is not empty")
+  .refine(
+    (path) => parseClaimPath(path) !== undefined,
+    "a backslash stands before a dot or a backslash that belongs to a claim's name",
+  );
+
+/** The option that names one claim or several. */
+export const claimPathsSchema: z.ZodUnion<readonly [z.ZodString, z.ZodArray<z.ZodString>]> = z.union([
+  claimPathSchema,
+  z.array(claimPathSchema).min(1, "expected at least one claim"),
+]);
+
+/** The path of an option that was checked. */
+export function pathOf(text: string): ClaimPath {
+  return parseClaimPath(text) ?? { text, names: [text] };
+}
+
+export function pathsOf(texts: string | readonly string[]): readonly ClaimPath[] {
+  return [texts].flat().map(pathOf);
 }

@@ -18,7 +18,7 @@ import {
   revocationsSchema,
 } from "../revocation/revocation-list.ts";
 import { type CertificateBound, checkBinding } from "./certificate-binding.ts";
-import { type ClaimPath, parseClaimPath } from "./claim-path.ts";
+import { claimPathSchema, claimPathsSchema, pathOf, pathsOf } from "./claim-path.ts";
 import { discoveredLocation, fixedLocation } from "./jwks-location.ts";
 import { fixedKeys, type KeySet, type KeySource } from "./key-set.ts";
 import { publicJwksFrom, type SignatureAlgorithm, signatureAlgorithms, UnusableKey } from "./public-jwk.ts";
@@ -167,12 +167,6 @@ interface JwtSettings {
 
 const text = z.string().min(1, "expected a string that is not empty");
 
-const claimPath = text.refine(
-  (path) => parseClaimPath(path) !== undefined,
-  "a backslash stands before a dot or a backslash that belongs to a claim's name",
-);
-const claimPaths = z.union([claimPath, z.array(claimPath).min(1, "expected at least one claim")]);
-
 const sharedSecret = "whoever verifies with a shared secret can also sign with it";
 
 /** The shape of `jwt`'s options; the only place where its defaults stand. */
@@ -199,13 +193,13 @@ export const jwtSchema: z.ZodType<JwtSettings> = z
     clockToleranceSec: z.number().min(0).max(300).default(5),
     maxTokenAgeSec: z.number().positive().max(1e9).optional(),
     typ: text.optional(),
-    requiredClaims: z.array(claimPath).default([]),
+    requiredClaims: z.array(claimPathSchema).default([]),
     claims: z
       .strictObject({
-        subject: claimPath.default("sub"),
-        roles: claimPaths.default("roles"),
-        permissions: claimPaths.default("permissions"),
-        tenant: claimPath.default("tenant"),
+        subject: claimPathSchema.default("sub"),
+        roles: claimPathsSchema.default("roles"),
+        permissions: claimPathsSchema.default("permissions"),
+        tenant: claimPathSchema.default("tenant"),
       })
       .prefault({}),
     certificateBound: z.enum(["if-present", "require", "ignore"]).default("if-present"),
@@ -484,14 +478,6 @@ function revocable({ identity: { principal }, issuedAt }: VerifiedToken): Revoca
 
 function listOf(value: string | readonly string[]): readonly string[] {
   return typeof value === "string" ? [value] : value;
-}
-
-function pathsOf(value: string | readonly string[]): readonly ClaimPath[] {
-  return listOf(value).map(pathOf);
-}
-
-function pathOf(value: string): ClaimPath {
-  return parseClaimPath(value) ?? { text: value, names: [value] };
 }
 
 function importKeys(given: unknown): readonly JWK[] {

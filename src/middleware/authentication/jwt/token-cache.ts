@@ -14,8 +14,8 @@ export interface TokenCacheOptions {
   readonly maxAgeSec: number;
 }
 
-interface Entry {
-  readonly token: VerifiedToken;
+interface Entry<Token> {
+  readonly token: Token;
   /** By the monotonic clock: a wall clock that is set back must not make an entry young again. */
   readonly verifiedAt: number;
 }
@@ -33,9 +33,9 @@ const misses = lookups({ "palisade.result": "miss" });
  * forgotten. So the tokens that were used last stay. One map in the order of use would be taken apart with each call: a
  * `Map` of 10,000 entries needs 15 to 100 µs where entries are taken out and put in again all the time.
  */
-export class TokenCache {
-  #new: Map<string, Entry> = new Map();
-  #old: Map<string, Entry> = new Map();
+export class TokenCache<Token = VerifiedToken> {
+  #new: Map<string, Entry<Token>> = new Map();
+  #old: Map<string, Entry<Token>> = new Map();
   readonly #maxPerGeneration: number;
   readonly #maxAgeMs: number;
 
@@ -49,7 +49,7 @@ export class TokenCache {
     return this.#new.has(digest) || this.#old.has(digest);
   }
 
-  get(digest: string): VerifiedToken | undefined {
+  get(digest: string): Token | undefined {
     const known = this.#new.get(digest);
     const entry = known ?? this.#old.get(digest);
     if (entry === undefined || performance.now() - entry.verifiedAt >= this.#maxAgeMs) {
@@ -61,8 +61,9 @@ export class TokenCache {
     return entry.token;
   }
 
-  set(digest: string, token: VerifiedToken): void {
-    this.#put(digest, { token, verifiedAt: performance.now() });
+  /** `verifiedAt`: by the monotonic clock, for what was verified some time ago. */
+  set(digest: string, token: Token, verifiedAt: number = performance.now()): void {
+    this.#put(digest, { token, verifiedAt });
   }
 
   delete(digest: string): void {
@@ -70,7 +71,7 @@ export class TokenCache {
     this.#old.delete(digest);
   }
 
-  #put(digest: string, entry: Entry): void {
+  #put(digest: string, entry: Entry<Token>): void {
     if (this.#new.size >= this.#maxPerGeneration && !this.#new.has(digest)) {
       this.#old = this.#new;
       this.#new = new Map();

@@ -89,7 +89,7 @@ function readTimes(
 }
 
 /** jose takes a list in which one entry is right, whatever the others are. */
-function isAudience(aud: unknown): boolean {
+export function isAudience(aud: unknown): boolean {
   if (typeof aud === "string") return true;
   return Array.isArray(aud) && aud.every((audience) => typeof audience === "string");
 }
@@ -122,7 +122,7 @@ function shownValue(value: unknown): string {
 }
 
 /** A NumericDate may have a fraction (RFC 7519 section 2); it is a number, and a time that exists. */
-function readDate(claims: Claims, name: string): number | undefined {
+export function readDate(claims: Claims, name: string): number | undefined {
   const value = Object.hasOwn(claims, name) ? claims[name] : undefined;
   if (value === undefined) return undefined;
   if (typeof value !== "number" || !(Math.abs(value) <= maxSeconds))
@@ -152,11 +152,11 @@ function readPrincipal(claims: Claims, { issuer, paths }: ClaimRules, expiresAt:
  * issuer does not write `client_id`). Read from `sub` alone: another claim that `claims.subject` names may be one that users
  * choose. An issuer that gives such tokens another subject gives principals of kind `user`.
  */
-function isClientItself({ sub, client_id, azp, cid }: Claims): boolean {
+export function isClientItself({ sub, client_id, azp, cid }: Claims): boolean {
   return typeof sub === "string" && [client_id, azp, cid].includes(sub);
 }
 
-function readText(claims: Claims, path: ClaimPath): string | undefined {
+export function readText(claims: Claims, path: ClaimPath): string | undefined {
   const value = readClaim(claims, path);
   if (value === undefined) return undefined;
   if (typeof value !== "string" || value === "") throw invalid(`${path.text} is empty or not a string`);
@@ -168,7 +168,7 @@ function readText(claims: Claims, path: ClaimPath): string | undefined {
 const noNames = new FrozenSet();
 
 /** The names of all these claims. */
-function readNames(claims: Claims, paths: readonly ClaimPath[]): FrozenSet {
+export function readNames(claims: Claims, paths: readonly ClaimPath[]): FrozenSet {
   const names: string[] = [];
   let present = false;
   for (const path of paths) {
@@ -194,7 +194,7 @@ function namesIn(value: unknown, path: ClaimPath): readonly string[] {
  * The claims are shared by all calls with this token. A member named `__proto__` is refused: it would replace the
  * prototype of whatever a handler copies the claims into.
  */
-function freeze(claims: Claims): void {
+export function freeze(claims: Claims): void {
   const open: object[] = [claims];
   for (let value = open.pop(); value !== undefined; value = open.pop()) {
     if (Object.hasOwn(value, "__proto__")) throw invalid("a claim is named __proto__");
