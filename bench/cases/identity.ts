@@ -22,6 +22,12 @@ const withRevocations: ServerChoice = {
   settings: { identity: "revocations" },
 };
 
+const withIntrospection: ServerChoice = {
+  ...palisade,
+  name: "palisade, introspection",
+  settings: { identity: "introspection" },
+};
+
 const added = { against: reference, without: palisade.name, bar: { atMost: 0.1 } };
 
 export const identityCase: Case = {
@@ -30,7 +36,13 @@ export const identityCase: Case = {
   quick: false,
   async run(world, say) {
     const generator = await world.startLoad();
-    const servers = await startServers(world, generator, [bare, bareAgain, palisade, withRevocations]);
+    const servers = await startServers(world, generator, [
+      bare,
+      bareAgain,
+      palisade,
+      withRevocations,
+      withIntrospection,
+    ]);
     const shown = await runRace(
       world,
       servers.map((server) =>
@@ -43,7 +55,9 @@ export const identityCase: Case = {
       { subject: twin },
       { subject: palisade.name },
       { subject: withRevocations.name },
+      { subject: withIntrospection.name },
       { subject: withRevocations.name, ...added },
+      { subject: withIntrospection.name, ...added },
     ];
     return {
       per: "call",

@@ -30,7 +30,7 @@ export interface ServerSettings {
   /** Of Palisade: an OpenTelemetry SDK that reads its metrics. */
   readonly metricsSdk: boolean;
   /** Of Palisade: what is asked about a token beside its signature. */
-  readonly identity: "token" | "revocations";
+  readonly identity: "token" | "revocations" | "introspection";
   /** Of the sidecar: Envoy's program. */
   readonly envoy: string;
   /** How long what the last calls left behind may take, in milliseconds. */

@@ -1,8 +1,10 @@
 // Palisade with every layer on; without records, logging and audit are off; without a metrics SDK, nobody reads the
 // metrics. Limits are there and high: each call is counted, none is refused.
 import { Buffer } from "node:buffer";
+import { createServer } from "node:http";
 import { join } from "node:path";
 import {
+  type Authenticator,
   createSecureServer,
   jsonLinesSink,
   jwt,
@@ -10,6 +12,8 @@ import {
   rbac,
   revocationList,
 } from "grpc-palisade";
+import { introspection } from "grpc-palisade/oauth";
+import type { TokenTrust } from "../process/protocol.ts";
 import { benchService, handlers, manyHandlers, manyMethods, pathOfMany, paths } from "./contract.ts";
 import { fileLogger } from "./log-file.ts";
 import { registerMetricsSdk } from "./metrics-sdk.ts";
@@ -20,21 +24,23 @@ const highLimit = { points: 1_000_000_000, durationSec: 1 };
 serve(async ({ identities, trust, directory, methods, principals, records, metricsSdk, identity }) => {
   const collect = metricsSdk ? registerMetricsSdk() : undefined;
   const everyPath = [...Object.values(paths), ...Array.from({ length: methods }, (_, at) => pathOfMany(at))];
+  const signed = (): Authenticator =>
+    jwt({
+      issuer: trust.issuer,
+      audience: trust.audience,
+      keys: trust.publicKeyPem,
+      algorithms: ["RS256"],
+      ...(identity === "revocations" ? { revocations: someRevocations() } : {}),
+      // As many as there are principals: what is measured there are many callers, not a cache that is too small.
+      ...(principals > 10_000 ? { cache: { maxEntries: 2 * principals, maxAgeSec: 3_600 } } : {}),
+    });
   const server = createSecureServer({
     tls: {
       cert: Buffer.from(identities.server.cert),
       key: Buffer.from(identities.server.key),
       clientCa: Buffer.from(identities.ca),
     },
-    authentication: jwt({
-      issuer: trust.issuer,
-      audience: trust.audience,
-      keys: trust.publicKeyPem,
-      algorithms: ["RS256"],
-      // As many as there are principals: what is measured there are many callers, not a cache that is too small.
-      ...(identity === "revocations" ? { revocations: someRevocations() } : {}),
-      ...(principals > 10_000 ? { cache: { maxEntries: 2 * principals, maxAgeSec: 3_600 } } : {}),
-    }),
+    authentication: identity === "introspection" ? await introspected(trust) : signed(),
     authorization: rbac({
       roles: { caller: { permissions: ["bench:call"] }, admin: { permissions: ["*"] } },
       rules: Object.fromEntries(everyPath.map((path) => [path, { permissions: ["bench:call"] }])),
@@ -60,4 +66,26 @@ function someRevocations(): MemoryRevocationList {
     revocations.revokeSubject(`subject-${n}`);
   }
   return revocations;
+}
+
+/** The issuer is asked about a token once, by this process. It lives as long. */
+async function introspected({ issuer, audience }: TokenTrust): Promise<Authenticator> {
+  const answer = { active: true, iss: issuer, aud: audience, sub: "principal-0", roles: ["caller"] };
+  const endpoint = createServer((request, response) => {
+    request.resume().once("end", () => {
+      const exp = Math.floor(Date.now() / 1000) + 86_400;
+      response.setHeader("content-type", "application/json").end(JSON.stringify({ ...answer, exp }));
+    });
+  });
+  await new Promise<void>((resolve) => endpoint.listen(0, "127.0.0.1", resolve));
+  endpoint.unref();
+  const address = endpoint.address();
+  if (address === null || typeof address === "string") throw new Error("the endpoint has no port");
+  return introspection({
+    issuer,
+    endpoint: `http://127.0.0.1:${address.port}/introspect`,
+    client: { id: "bench", secret: "bench" },
+    audience,
+    tokens: "all",
+  });
 }

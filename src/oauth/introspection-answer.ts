@@ -55,7 +55,7 @@ export function readAnswer(answer: IntrospectionAnswer, rules: AnswerRules): Act
   const endsAt = expires === undefined ? Number.POSITIVE_INFINITY : expires * 1000 + toleranceMs;
   const principal = sealedPrincipal({
     subject,
-    kind: isClientItself(answer, subject) ? "service" : "user",
+    kind: isService(answer, subject, rules) ? "service" : "user",
     scheme: "introspection",
     ...(issuer === undefined ? {} : { issuer }),
     ...(tenant === undefined ? {} : { tenant }),
@@ -95,6 +95,12 @@ const paths = {
   id: pathOf("jti"),
   tokenType: pathOf("token_type"),
 } as const;
+
+/** A server may leave `sub` out where there is no user: the client is then the subject (RFC 7662 section 2.2). */
+function isService(answer: IntrospectionAnswer, subject: string, { paths: own }: AnswerRules): boolean {
+  const isClient = own.subject === undefined && (answer["sub"] ?? undefined) === undefined;
+  return isClientItself(answer) || (isClient && answer["client_id"] === subject);
+}
 
 /** Each member that is there has its type. Throws `CredentialError`. */
 function membersOf(answer: IntrospectionAnswer, rules: AnswerRules) {
