@@ -1,5 +1,6 @@
 // Calls that are open when their credential is revoked: they end, all others go on.
 import { Buffer } from "node:buffer";
+import { X509Certificate } from "node:crypto";
 import { EventEmitter, once } from "node:events";
 import type { Client, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
@@ -14,6 +15,7 @@ import { type ApiKeyRecord, type ApiKeyStore, apiKey } from "../../src/middlewar
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { type JwtOptions, jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { issueApiKey } from "../../src/middleware/authentication/memory-api-key-store.ts";
+import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { optional } from "../../src/middleware/authentication/optional.ts";
 import { revocationList } from "../../src/middleware/authentication/revocation/memory-revocation-list.ts";
 import type { RevocationList } from "../../src/middleware/authentication/revocation/revocation-list.ts";
@@ -540,6 +542,29 @@ describe("A12 races", () => {
     expect(told(result)).toBe("UNAVAILABLE temporarily unavailable");
     const line = await server.callLine((each) => each["grpc_code"] === "UNAVAILABLE");
     expect(JSON.stringify(line)).toContain("onChange must return a function");
+  });
+});
+
+describe("T7 mtls({ isRevoked })", () => {
+  it.each(kinds)(
+    "T7 refuses a %s call of a revoked certificate on a connection that is open",
+    async (kind) => {
+      const revokedSerials = new Set<string>();
+      const authentication = mtls({ isRevoked: ({ serialNumber }) => revokedSerials.has(serialNumber) });
+      await using server = await secured({ authentication, authorization: allowAuthenticated() });
+      const client = server.client();
+      expect(told(await invoke(client, kind))).toBe("OK OK");
+      const { serialNumber } = new X509Certificate(world.client.cert);
+      revokedSerials.add(serialNumber);
+      expect(told(await invoke(client, kind))).toBe(revoked);
+      expect(server.started).toEqual([kind]);
+    },
+  );
+
+  it("T7 a list that is away is UNAVAILABLE", async () => {
+    const authentication = mtls({ isRevoked: () => Promise.reject(new Error("away")) });
+    await using server = await secured({ authentication, authorization: allowAuthenticated() });
+    expect(told(await invoke(server.client(), "unary"))).toBe("UNAVAILABLE temporarily unavailable");
   });
 });
 

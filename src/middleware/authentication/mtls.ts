@@ -3,6 +3,7 @@ import { z } from "zod";
 import type { CallContext } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
 import type { Identity, Principal } from "../../chain/principal.ts";
+import { isThenable } from "../../chain/thenable.ts";
 import { type Filled, parseOptions } from "../../config/options.ts";
 import { CredentialError } from "../../grpc/errors.ts";
 import type { PeerCertificate } from "../../grpc/peer.ts";
@@ -14,6 +15,7 @@ import {
   nameKindOf,
   parseNamePattern,
 } from "./certificate-name-pattern.ts";
+import { refuseRevoked } from "./revocation/revocation-list.ts";
 
 export interface MtlsOptions {
   /**
@@ -33,15 +35,31 @@ export interface MtlsOptions {
    * little, or one to `"refuse"`, as invalid. Default: `"without-roles"`.
    */
   readonly unmatched?: "without-roles" | "refuse" | undefined;
+  /**
+   * Says whether a verified certificate was revoked: by its `serialNumber` and `issuer`, or its `fingerprint256`. Asked on
+   * each call, so let it be quick. `true` refuses the certificate as invalid; a throw, a rejection or any answer but `true`
+   * and `false` is UNAVAILABLE. Default: not asked.
+   */
+  readonly isRevoked?: IsCertificateRevoked | undefined;
 }
+
+type IsCertificateRevoked = (certificate: PeerCertificate) => boolean | Promise<boolean>;
 
 const text = z.string().min(1, "expected a string that is not empty");
 
+/** The options with their defaults. */
+interface MtlsSettings extends Filled<Omit<MtlsOptions, "isRevoked">> {
+  readonly isRevoked?: IsCertificateRevoked | undefined;
+}
+
 /** The shape of `mtls`'s options; the only place where its defaults stand. */
-export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
+export const mtlsSchema: z.ZodType<MtlsSettings> = z
   .strictObject({
     roles: z.record(z.string(), z.array(text)).default({}),
     unmatched: z.enum(["without-roles", "refuse"]).default("without-roles"),
+    isRevoked: z
+      .custom<IsCertificateRevoked>((value) => typeof value === "function", "expected a function")
+      .optional(),
   })
   .superRefine(({ roles, unmatched }, context) => {
     for (const pattern of Object.keys(roles)) {
@@ -81,12 +99,12 @@ export const mtlsSchema: z.ZodType<Filled<MtlsOptions>> = z
  * mtls({ roles: { "spiffe://prod.example/billing": ["billing"], "spiffe://prod.example/ops/*": ["ops"] } })
  */
 export function mtls(options: MtlsOptions = {}): Authenticator {
-  const { roles, unmatched } = parseOptions(mtlsSchema, options, "mtls");
+  const { roles, unmatched, isRevoked } = parseOptions(mtlsSchema, options, "mtls");
   const grants = Object.entries(roles).flatMap(([text, granted]) => {
     const pattern = parseNamePattern(text);
     return pattern === undefined ? [] : [{ pattern, roles: granted }];
   });
-  return new MtlsAuthenticator(grants, unmatched);
+  return new MtlsAuthenticator(grants, unmatched, isRevoked);
 }
 
 interface Grant {
@@ -103,21 +121,35 @@ class MtlsAuthenticator implements Authenticator {
   readonly actorSchemes: readonly string[] = [];
   readonly #grants: readonly Grant[];
   readonly #unmatched: "without-roles" | "refuse";
+  readonly #isRevoked: IsCertificateRevoked | undefined;
   /** One identity for each connection, as its certificate is one object. */
   readonly #identities: WeakMap<PeerCertificate, Identity> = new WeakMap();
 
-  constructor(grants: readonly Grant[], unmatched: "without-roles" | "refuse") {
+  constructor(
+    grants: readonly Grant[],
+    unmatched: "without-roles" | "refuse",
+    isRevoked: IsCertificateRevoked | undefined,
+  ) {
     this.#grants = grants;
     this.#unmatched = unmatched;
+    this.#isRevoked = isRevoked;
   }
 
   presents(call: CallContext): boolean {
     return call.peer.certificate !== undefined;
   }
 
-  authenticate(call: CallContext): Identity {
+  authenticate(call: CallContext): Identity | Promise<Identity> {
     const { certificate } = call.peer;
     if (certificate === undefined) throw new CredentialError("missing", "the connection has no certificate");
+    const identity = this.#identityOf(certificate);
+    // On each call: the identity is kept for the connection, and a certificate is revoked while it is open.
+    const answer = this.#isRevoked === undefined ? false : this.#isRevoked(certificate);
+    if (isThenable(answer)) return answer.then((revoked) => unlessRevoked(identity, revoked));
+    return unlessRevoked(identity, answer);
+  }
+
+  #identityOf(certificate: PeerCertificate): Identity {
     const known = this.#identities.get(certificate);
     if (known !== undefined) return known;
     const identity = this.#identify(certificate);
@@ -144,6 +176,11 @@ class MtlsAuthenticator implements Authenticator {
     );
     return Object.freeze({ principal, ...endOf(certificate) });
   }
+}
+
+function unlessRevoked(identity: Identity, revoked: unknown): Identity {
+  refuseRevoked(revoked, "mtls.isRevoked", "the certificate is revoked");
+  return identity;
 }
 
 function principalOf(

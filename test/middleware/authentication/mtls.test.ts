@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ConfigError } from "../../../src/grpc/errors.ts";
+import { ConfigError, CredentialError } from "../../../src/grpc/errors.ts";
 import type { PeerCertificate } from "../../../src/grpc/peer.ts";
 import { type MtlsOptions, mtls } from "../../../src/middleware/authentication/mtls.ts";
 import { atOnce, incomingCall } from "./incoming-call.ts";
@@ -98,7 +98,52 @@ describe("mtls", () => {
     expect(() => atOnce(mtls(), callWith(of))).toThrow(expect.objectContaining({ problem: "invalid" }));
   });
 
+  it("T7 isRevoked is asked on each call of a connection, and a revoked certificate is invalid", async () => {
+    const revoked = new Set<string>();
+    const authenticator = mtls({ isRevoked: async ({ serialNumber }) => revoked.has(serialNumber) });
+    const call = callWith({});
+    expect((await authenticator.authenticate(call)).principal.subject).toBe(certificate.name);
+    revoked.add(certificate.serialNumber);
+    await expect(authenticator.authenticate(call)).rejects.toMatchObject({ problem: "invalid" });
+    revoked.clear();
+    expect((await authenticator.authenticate(call)).principal.subject).toBe(certificate.name);
+  });
+
+  it("T7 isRevoked may answer without a promise", () => {
+    const call = callWith({});
+    expect(atOnce(mtls({ isRevoked: () => false }), call).principal.subject).toBe(certificate.name);
+    expect(() => atOnce(mtls({ isRevoked: () => true }), call)).toThrow(
+      expect.objectContaining({ problem: "invalid" }),
+    );
+  });
+
+  const noAnswers: readonly [what: string, isRevoked: () => unknown][] = [
+    ["undefined", () => undefined],
+    ["0", () => 0],
+    ["a text", () => "false"],
+    ["a promise of undefined", async () => undefined],
+    [
+      "a throw",
+      () => {
+        throw new Error("the list is down");
+      },
+    ],
+    ["a rejection", () => Promise.reject(new Error("the list is down"))],
+  ];
+  it.each(noAnswers)(
+    "T7 isRevoked that gives %s has not said that the certificate is good",
+    async (_what, isRevoked) => {
+      const authenticator = mtls({ isRevoked: isRevoked as () => boolean });
+      const outcome = await (async () => authenticator.authenticate(callWith({})))().catch(
+        (error: unknown) => error,
+      );
+      expect(outcome).toBeInstanceOf(Error);
+      expect(outcome).not.toBeInstanceOf(CredentialError);
+    },
+  );
+
   const wrong: readonly [what: string, options: unknown, path: string][] = [
+    ["isRevoked that is no function", { isRevoked: true }, "mtls.isRevoked: "],
     ["a wildcard for a part of a segment", { roles: { "spiffe://a/b*": [] } }, "mtls.roles.spiffe://a/b*: "],
     ["a wildcard for several segments", { roles: { "spiffe://a/**": [] } }, "mtls.roles.spiffe://a/**: "],
     ["a wildcard for the trust domain", { roles: { "spiffe://*/b": [] } }, "mtls.roles.spiffe://*/b: "],

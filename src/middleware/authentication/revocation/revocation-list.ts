@@ -48,8 +48,8 @@ function isRevocationList(value: unknown): boolean {
 }
 
 /** Anything but a plain no refuses: a lookup that forgot to answer has not said that the token is good. */
-export function refuseRevoked(answer: unknown, asked: string): void {
+export function refuseRevoked(answer: unknown, asked: string, revoked = "the token is revoked"): void {
   if (answer === false) return;
-  if (answer === true) throw new CredentialError("invalid", "the token is revoked");
+  if (answer === true) throw new CredentialError("invalid", revoked);
   throw new TypeError(`${asked} answered neither true nor false`);
 }
