@@ -38,7 +38,7 @@ export interface MtlsOptions {
   /**
    * Says whether a verified certificate was revoked: by its `serialNumber` and `issuer`, or its `fingerprint256`. Asked on
    * each call, so let it be quick. `true` refuses the certificate as invalid; a throw, a rejection or any answer but `true`
-   * and `false` is UNAVAILABLE. Default: not asked.
+   * and `false` is UNAVAILABLE. Default: nobody is asked.
    */
   readonly isRevoked?: IsCertificateRevoked | undefined;
 }
