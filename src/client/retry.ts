@@ -83,12 +83,18 @@ export const retrySchema: z.ZodType<RetrySettings | false, OrUndefined<RetryOpti
  */
 const retryThrottling = { maxTokens: 100, tokenRatio: 0.1 };
 
+/**
+ * A service config in DNS (a TXT record) says how often calls are made, at once even, and how long they may take. DNS is not
+ * authenticated: it is not read unless the program asks for it.
+ */
+const configOfProgram: ClientChannelSettings = { "grpc.service_config_disable_resolution": 1 };
+
 /** Channel options of `retry`. @throws ConfigError where `asked` would undo it */
 export function retryChannelOptions(
   retry: RetrySettings | false,
   asked: ClientChannelSettings,
 ): ClientChannelSettings {
-  if (retry === false) return {};
+  if (retry === false) return asked["grpc.service_config_disable_resolution"] === 0 ? {} : configOfProgram;
   const problems = conflicts(retry, asked);
   if (problems.length > 0) throw new ConfigError(problems);
   const retryPolicy = {
@@ -104,8 +110,7 @@ export function retryChannelOptions(
       methodConfig: [{ name: [{}], retryPolicy }],
       retryThrottling,
     }),
-    // A service config in DNS would take its place.
-    "grpc.service_config_disable_resolution": 1,
+    ...configOfProgram,
   };
 }
 

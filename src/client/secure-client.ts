@@ -71,7 +71,10 @@ export interface SecureClientOptions {
    * `false` for none. Default: process warnings (`PalisadeWarning`) of problems.
    */
   readonly logger?: Logger | false | undefined;
-  /** grpc-js options that no option above covers. Default: none. */
+  /**
+   * grpc-js options that no option above covers. A service config in DNS (retries, hedging, timeouts), which nobody authenticates,
+   * is read only with `"grpc.service_config_disable_resolution": 0`, and not beside `retry`. Default: none.
+   */
   readonly channelOptions?: ClientChannelOptions | undefined;
 }
 

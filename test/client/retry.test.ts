@@ -1,5 +1,6 @@
 // grpc-js's own retries, set up by `retry` (K5).
 import { Buffer } from "node:buffer";
+import { promises as dns } from "node:dns";
 import {
   Metadata,
   Server,
@@ -8,7 +9,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { SpanKind } from "@opentelemetry/api";
-import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { ClientChannelOptions } from "../../src/client/client-channel-options.ts";
 import type { RetryOptions } from "../../src/client/retry.ts";
 import { createSecureClient, type SecureClientOptions } from "../../src/client/secure-client.ts";
@@ -85,7 +86,7 @@ async function failing({ code, times = 100, pushback, headersFirst = false }: Fa
       call.on("end", () => streaming(call));
     },
   } as unknown as UntypedServiceImplementation);
-  const credentials: ServerCredentials = await tlsFor(ca);
+  const credentials: ServerCredentials = await tlsFor(ca, ["localhost"]);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync("127.0.0.1:0", credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
   });
@@ -95,8 +96,12 @@ async function failing({ code, times = 100, pushback, headersFirst = false }: Fa
 
 const quick: RetryOptions = { initialBackoffMs: 1, maxBackoffMs: 2 };
 
-function clientOf({ port }: { readonly port: number }, options: SecureClientOptions): OrdersClient {
-  const client = createSecureClient(OrdersClient, `127.0.0.1:${port}`, {
+function clientOf(
+  { port }: { readonly port: number },
+  options: SecureClientOptions,
+  host = "127.0.0.1",
+): OrdersClient {
+  const client = createSecureClient(OrdersClient, `${host}:${port}`, {
     tls: { ca: Buffer.from(ca.caPem) },
     ...options,
   });
@@ -198,6 +203,67 @@ describe("K5 retry", () => {
       await spans.shutdown();
       await metrics.close();
     }
+  });
+});
+
+describe("K5 a service config in DNS", () => {
+  /** Stands for whoever answers the TXT question, which nothing authenticates. */
+  function forge(methodConfig: object): { readonly asked: () => number } {
+    const config = [{ serviceConfig: { methodConfig: [{ name: [{}], ...methodConfig }] } }];
+    const spy = vi.spyOn(dns, "resolveTxt").mockResolvedValue([[`grpc_config=${JSON.stringify(config)}`]]);
+    closing.push(() => spy.mockRestore());
+    return { asked: () => spy.mock.calls.length };
+  }
+
+  const retryPolicy = {
+    maxAttempts: 5,
+    initialBackoff: "0.001s",
+    maxBackoff: "0.001s",
+    backoffMultiplier: 1,
+    retryableStatusCodes: ["UNAVAILABLE"],
+  };
+  const hedgingPolicy = { maxAttempts: 5, hedgingDelay: "0.001s", nonFatalStatusCodes: ["UNAVAILABLE"] };
+  const policies: readonly [string, object][] = [
+    ["retries", { retryPolicy }],
+    ["hedging", { hedgingPolicy }],
+  ];
+
+  it.each(policies)("does not bring %s that the program did not ask for", async (_what, policy) => {
+    const forged = forge(policy);
+    const server = await failing({ code: status.UNAVAILABLE });
+    for (const channelOptions of [{}, { "grpc.service_config_disable_resolution": 1 }] as const) {
+      server.attempts.length = 0;
+      const client = clientOf(server, { channelOptions }, "localhost");
+      await calls.unary(client, new Metadata(), { deadline: inTime() });
+      expect(server.attempts).toHaveLength(1);
+    }
+    expect(forged.asked()).toBe(0);
+  });
+
+  it("does not bring a timeout", async () => {
+    forge({ timeout: "0.000000001s" });
+    const server = await failing({ code: status.UNAVAILABLE, times: 0 });
+    const client = clientOf(server, {}, "localhost");
+    expect((await calls.unary(client, new Metadata(), { deadline: inTime() })).code).toBe(status.OK);
+  });
+
+  it("does not take the place of retry", async () => {
+    const forged = forge({ retryPolicy });
+    const server = await failing({ code: status.UNAVAILABLE });
+    const client = clientOf(server, { retry: quick }, "localhost");
+    await calls.unary(client, new Metadata(), { deadline: inTime() });
+    expect(server.attempts).toHaveLength(3);
+    expect(forged.asked()).toBe(0);
+  });
+
+  it("is read where the program asks for it", async () => {
+    const forged = forge({ retryPolicy });
+    const server = await failing({ code: status.UNAVAILABLE });
+    const channelOptions = { "grpc.service_config_disable_resolution": 0 } as const;
+    const client = clientOf(server, { channelOptions }, "localhost");
+    await calls.unary(client, new Metadata(), { deadline: inTime() });
+    expect(server.attempts).toHaveLength(5);
+    expect(forged.asked()).toBe(1);
   });
 });
 
