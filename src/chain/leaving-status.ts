@@ -22,6 +22,18 @@ export function leavingStatus(
   return { code: sent.code, details, metadata: leavingMetadata(sent, details, added, onDropped) };
 }
 
+/** gRFC A6: when the caller may make the call again; never, where it is negative. */
+const pushback = "grpc-retry-pushback-ms";
+
+/**
+ * Of UNAUTHENTICATED after the handler has begun: says in `trailers` that the caller is not to make the call again with renewed credentials, unless the
+ * status or a middleware says so itself.
+ */
+export function forbidRenewedAttempt({ metadata }: PublicStatus, trailers: Metadata): void {
+  const isSaid = metadata instanceof Metadata && metadata.get(pushback).length > 0;
+  if (!isSaid && trailers.get(pushback).length === 0) trailers.set(pushback, "-1");
+}
+
 function leavingMetadata(
   { code, metadata, errorDetails }: PublicStatus,
   text: string,

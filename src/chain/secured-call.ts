@@ -24,7 +24,7 @@ import { CallDeadline, type TimedCall } from "./call-deadline.ts";
 import { type CheckedCall, Checks, confirm, onCall, onRequest, type Phase } from "./checks.ts";
 import { Call, type CallEnder } from "./context.ts";
 import { type HandledCall, HandlerRun } from "./handler-run.ts";
-import { leavingStatus, merged } from "./leaving-status.ts";
+import { forbidRenewedAttempt, leavingStatus, merged } from "./leaving-status.ts";
 import type { Middleware, Outcome } from "./middleware.ts";
 import type { ChainServices, Plan } from "./plan.ts";
 import type { FailureSource, PublicStatus } from "./public-status.ts";
@@ -323,7 +323,7 @@ export class SecuredCall
   #end(sent: PublicStatus, endedBy: EndedBy, layer: string | undefined): void {
     if (this.ended) return;
     this.#finish({ status: sent, endedBy, layer });
-    const added = this.#context?.takeTrailers();
+    const added = this.#addedTrailers(sent);
     try {
       this.#transport.sendStatus(leavingStatus(sent, added, this.#reportDropped));
       if (!this.#transport.closed) this.#deadline?.linger();
@@ -333,6 +333,13 @@ export class SecuredCall
       this.#transport.cut();
     }
     if (!this.#endedByHandler) process.nextTick(() => this.#cancelHandler());
+  }
+
+  #addedTrailers(sent: PublicStatus): Metadata | undefined {
+    if (sent.code !== status.UNAUTHENTICATED || !this.handler.began) return this.#context?.takeTrailers();
+    const { trailers } = this.context;
+    forbidRenewedAttempt(sent, trailers);
+    return trailers;
   }
 
   #finish(ending: Ending): void {

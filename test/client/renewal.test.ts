@@ -238,6 +238,11 @@ describe("K5 a call is not made again", () => {
       "whose refusal forbids it",
       { handlers: throwing(status.UNAUTHENTICATED, "expired credentials", false, "-1") },
     ],
+    ["that its handler refused", { handlers: throwing(status.UNAUTHENTICATED, "expired credentials") }],
+    [
+      "that its handler refused with a pushback of its own",
+      { handlers: throwing(status.UNAUTHENTICATED, "expired credentials", false, "5") },
+    ],
   ];
 
   it.each(rows)("%s", async (_name, options) => {
@@ -246,6 +251,51 @@ describe("K5 a call is not made again", () => {
     const result = await invoke(clientOf(server, { credentials: source }), "unary");
     expect(result.name).not.toBe("OK");
     expect([source.renewed, source.asked]).toEqual([0, 1]);
+  });
+
+  it.each(kinds)(
+    "%s: whose handler passed on that the next service refused its credentials",
+    async (kind) => {
+      let began = 0;
+      const next = Object.assign(new Error("next"), {
+        code: status.UNAUTHENTICATED,
+        details: "expired credentials",
+        metadata: new Metadata(),
+      });
+      const stream = (call: NodeJS.EventEmitter): void => {
+        began += 1;
+        call.on("data", () => {});
+        call.emit("error", StatusError.from(next));
+      };
+      const given = (_call: unknown, answer: (error: unknown) => void): void => {
+        began += 1;
+        answer(StatusError.from(next));
+      };
+      const server = await serve({
+        handlers: { unary: given, clientStream: given, serverStream: stream, bidiStream: stream } as never,
+      });
+      const source = new Held(good, good);
+      const result = await invoke(clientOf(server, { credentials: source }), kind);
+      expect([result.name, result.details]).toEqual(["UNAUTHENTICATED", "expired credentials"]);
+      expect(result.trailers.get("grpc-retry-pushback-ms")).toEqual(["-1"]);
+      expect([began, source.renewed, source.asked]).toEqual([1, 0, 1]);
+    },
+  );
+
+  it("whose middleware refused it once its handler had begun", async () => {
+    const server = await serve({
+      middleware: [
+        {
+          name: "late",
+          onResponse: () => {
+            throw new StatusError(status.UNAUTHENTICATED, "expired credentials");
+          },
+        },
+      ],
+    });
+    const source = new Held(good, good);
+    const result = await invoke(clientOf(server, { credentials: source }), "unary");
+    expect([result.details, server.started, source.asked]).toEqual(["expired credentials", ["unary"], 1]);
   });
 
   it("whose stream was answered in part", async () => {
