@@ -23,14 +23,15 @@ const oneName = /^[!-+\--~](?:[ -+\--~]{0,254}[!-+\--~])?$/;
  *   beside its principal's credential: a call that an API key or a certificate proved goes on without a token, and needs
  *   another source, or the client's certificate, to say who this service is.
  * - `x-user-id`, `x-tenant-id`: the verified principal's subject and tenant. They prove nothing: a server believes them from
- *   `trustedActors` alone. They never come from the caller's headers of these names.
+ *   `trustedActors` alone. They never come from the caller's headers of these names. `x-user-id` is sent for users alone
+ *   (principals of the kind `user`): the owner of an API key would be the user of the same name at the next service.
  * - `x-request-id`.
  *
  * The call ends at the latest when the call that is being handled has to, and it is cancelled with it. Which call that is, is
  * the one in whose handler (or anything that it started) the client is used; `{ parent: call }` among a call's options names it.
  *
  * A call ends UNAUTHENTICATED, and nothing is sent, where no call is being handled, where that call has ended, where its
- * caller is anonymous or unknown (a health probe), where its credential has expired, and where a name cannot be sent as a
+ * caller is anonymous or unknown (a health probe), where its credential has expired, and where a user or tenant cannot be sent as a
  * header (anything but 1 to 256 printable ASCII characters without a comma). It ends CANCELLED where the call was cancelled.
  *
  * @example
@@ -122,9 +123,9 @@ function refuseExpired(expiresAt: number | undefined): void {
   throw refused("the credential of the call that is being handled has expired; only its caller can renew it");
 }
 
-function namesOf({ subject, tenant }: Principal): Readonly<Record<string, string>> {
+function namesOf({ kind, subject, tenant }: Principal): Readonly<Record<string, string>> {
   return {
-    "x-user-id": checkedName("subject", subject),
+    ...(kind === "user" ? { "x-user-id": checkedName("subject", subject) } : {}),
     ...(tenant === undefined ? {} : { "x-tenant-id": checkedName("tenant", tenant) }),
   };
 }

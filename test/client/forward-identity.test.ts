@@ -813,6 +813,26 @@ describe("K3 attacks on forwardIdentity()", () => {
   }
 });
 
+/** Knows every caller as this user, for whom an application speaks. */
+function speakingFor(subject: string): Authenticator {
+  return {
+    name: "speaking",
+    source: "metadata",
+    headers: ["authorization"],
+    presents: () => true,
+    authenticate: () => ({
+      principal: {
+        subject,
+        kind: "user",
+        scheme: "forwarded",
+        roles: new Set(["caller"]),
+        permissions: new Set(),
+        claims: {},
+      },
+    }),
+  };
+}
+
 describe("K3 forwardIdentity() of callers without a token of their own", () => {
   it("never sends an API key on, nor a token that came beside it", async () => {
     const { key, record } = issueApiKey({ owner: "billing", roles: ["caller"], tenant: "acme" });
@@ -828,12 +848,53 @@ describe("K3 forwardIdentity() of callers without a token of their own", () => {
     expect(arrived()).toMatchObject({
       "x-api-key": [],
       authorization: [],
-      "x-user-id": ["billing"],
+      "x-user-id": [],
       "x-tenant-id": ["acme"],
     });
   });
 
-  it("says who a caller with a client certificate is, without a token", async () => {
+  it("does not make the owner of an API key the user of that name at the next service", async () => {
+    const { key, record } = issueApiKey({ owner: "ada", roles: ["caller"] });
+    const callers: unknown[] = [];
+    const trusting = await serve({
+      authentication: mtls({ roles: { "spiffe://test.example/client": ["caller"] } }),
+      authorization: allowAuthenticated(),
+      trustedActors: ["spiffe://test.example/client"],
+      handlers: unary(async () => {
+        const context = currentContext();
+        callers.push([context?.principal?.kind, context?.principal?.subject, context?.actor?.subject]);
+      }),
+    });
+    const toNext = kindsClient(trusting);
+    await inHandler(() => invoke(toNext, "unary"), {
+      authentication: apiKey({ store: memoryApiKeyStore([record]) }),
+      metadata: { "x-api-key": key },
+    });
+    await inHandler(() => invoke(toNext, "unary"), {
+      authentication: speakingFor("ada"),
+      metadata: { authorization: "x" },
+    });
+    expect(callers).toEqual([
+      ["service", "spiffe://test.example/client", undefined],
+      ["user", "ada", "spiffe://test.example/client"],
+    ]);
+  });
+
+  it("sends the token of a client that acts for itself, and no user", async () => {
+    const orders = ordersClient();
+    const authorization = `Bearer ${await world.token({ sub: "batch", client_id: "batch" })}`;
+    const kind = await inHandler(
+      async (handled) => {
+        await call(orders);
+        return securityContext(handled).principal?.kind;
+      },
+      { metadata: { authorization } },
+    );
+    expect(kind).toBe("service");
+    expect(arrived()).toMatchObject({ authorization: [authorization], "x-user-id": [] });
+  });
+
+  it("names no user for a caller with a client certificate", async () => {
     const orders = ordersClient();
     const told = await inHandler(() => call(orders), {
       authentication: mtls({ roles: { "spiffe://test.example/client": ["caller"] } }),
@@ -841,28 +902,12 @@ describe("K3 forwardIdentity() of callers without a token of their own", () => {
       metadata: {},
     });
     expect(told.code).toBe(status.OK);
-    expect(arrived()).toMatchObject({ authorization: [], "x-user-id": ["spiffe://test.example/client"] });
+    expect(arrived()).toMatchObject({ authorization: [], "x-user-id": [] });
   });
 
   it("does not take the token of an application that speaks for somebody for that user's", async () => {
-    const speaking: Authenticator = {
-      name: "speaking",
-      source: "metadata",
-      headers: ["authorization"],
-      presents: () => true,
-      authenticate: () => ({
-        principal: {
-          subject: "ada",
-          kind: "user",
-          scheme: "forwarded",
-          roles: new Set(["caller"]),
-          permissions: new Set(),
-          claims: {},
-        },
-      }),
-    };
     const orders = ordersClient();
-    await inHandler(() => call(orders), { authentication: speaking });
+    await inHandler(() => call(orders), { authentication: speakingFor("ada") });
     expect(arrived()).toMatchObject({ authorization: [], "x-user-id": ["ada"] });
   });
 
