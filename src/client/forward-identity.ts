@@ -27,6 +27,9 @@ const oneName = /^[!-+\--~](?:[ -+\--~]{0,254}[!-+\--~])?$/;
  *   (principals of the kind `user`): the owner of an API key would be the user of the same name at the next service.
  * - `x-request-id`.
  *
+ * Where a handler hands on its call's metadata, the caller's credentials are taken out: `authorization`, `x-api-key`, `cookie`,
+ * `proxy-authorization`, and the headers that own authenticators declare (`headers`).
+ *
  * The call ends at the latest when the call that is being handled has to, and it is cancelled with it. Which call that is, is
  * the one in whose handler (or anything that it started) the client is used; `{ parent: call }` among a call's options names it.
  *

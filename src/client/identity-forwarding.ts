@@ -1,6 +1,7 @@
 // Puts the identity of the call that is being handled on a client's calls, with its deadline and its cancellation.
-import type { CallInvocationTransformer, CallOptions, Channel, Metadata } from "@grpc/grpc-js";
+import type { CallInvocationTransformer, CallOptions, Channel, Metadata, MetadataValue } from "@grpc/grpc-js";
 import type { CallContext } from "../chain/context.ts";
+import { credentialHeadersOfProcess } from "../middleware/authentication/presented-credentials.ts";
 import { callCredentials } from "./call-credentials.ts";
 import type { OnCredentialFailure } from "./credential-failures.ts";
 import type { CredentialSource } from "./credential-source.ts";
@@ -65,18 +66,31 @@ function deadlineOf({ deadline }: CallOptions, forwarded: Forwarded): Pick<CallO
 
 /**
  * A handler may hand on the metadata that it was called with: of those the names that are forwarded are taken from the verified
- * identity, and its caller's API key stays here.
+ * identity, and its caller's credentials stay here, those for an own authenticator too where it declares its `headers`.
  */
 function withoutClaims(metadata: Metadata, handled: CallContext): Metadata {
-  const [key] = metadata.get("x-api-key");
-  const isCallersKey = key !== undefined && handled.metadata.get("x-api-key").includes(key);
-  const named = forwardedHeaders.filter((header) => metadata.get(header).length > 0);
-  if (!isCallersKey && named.length === 0) return metadata;
+  const forwarded = forwardedHeaders.filter((header) => metadata.get(header).length > 0);
+  const credentials = [...sentByBrowsers, ...credentialHeadersOfProcess()].filter((header) =>
+    isHandedOn(metadata.get(header), handled.metadata.get(header)),
+  );
+  if (forwarded.length === 0 && credentials.length === 0) return metadata;
   // A copy: it may be the one of the call that is being handled.
   const own = metadata.clone();
-  for (const header of named) own.remove(header);
-  if (isCallersKey) own.remove("x-api-key");
+  for (const header of [...forwarded, ...credentials]) own.remove(header);
   return own;
+}
+
+/** Credentials which no authenticator reads, as a rule, and which a proxy may have left in the call. */
+const sentByBrowsers = ["cookie", "proxy-authorization"] as const;
+
+/** What the handler gives the call itself is meant for the next service. */
+function isHandedOn(sent: readonly MetadataValue[], received: readonly MetadataValue[]): boolean {
+  return sent.some((value) => received.some((other) => isSame(value, other)));
+}
+
+function isSame(value: MetadataValue, other: MetadataValue): boolean {
+  if (typeof value === "string" || typeof other === "string") return value === other;
+  return value.equals(other);
 }
 
 interface OutgoingCall {

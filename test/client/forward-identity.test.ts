@@ -564,6 +564,40 @@ describe("K3 attacks on forwardIdentity()", () => {
     expect(own.get("x-user-id")).toEqual(["root"]);
   });
 
+  it("keeps the caller's credentials where a handler hands on its call's metadata", async () => {
+    const secret = "s3cret";
+    const owns = speakingFor("ada", ["x-session", "X-Session-Proof-bin"]);
+    const server = await serve({
+      authentication: owns,
+      handlers: unary(async (handled) => call(orders, handled.metadata)),
+    });
+    const orders = ordersClient();
+    const metadata = new Metadata();
+    metadata.set("x-session", secret);
+    metadata.set("x-session-proof-bin", Buffer.from(secret));
+    metadata.set("cookie", `session=${secret}`);
+    metadata.set("proxy-authorization", `Basic ${secret}`);
+    metadata.set("x-kept", "1");
+    const result = await invoke(server.client(), "unary", { metadata });
+    expect(result.name).toBe("OK");
+    const sent = next.arrivals.at(-1)?.metadata ?? new Metadata();
+    expect(sent.get("x-kept")).toEqual(["1"]);
+    expect(sent.get("x-session-proof-bin")).toEqual([]);
+    expect(JSON.stringify(sent.getMap())).not.toContain(secret);
+  });
+
+  it("sends the credentials that a handler itself gives a call for the next service", async () => {
+    const own = new Metadata();
+    own.set("x-session", "own");
+    own.set("cookie", "session=own");
+    await inHandler(() => call(ordersClient(), own), {
+      authentication: speakingFor("ada", ["x-session"]),
+      metadata: { "x-session": "callers", cookie: "session=callers" },
+    });
+    expect(next.arrivals[0]?.metadata.get("x-session")).toEqual(["own"]);
+    expect(next.arrivals[0]?.metadata.get("cookie")).toEqual(["session=own"]);
+  });
+
   it("gives nothing to another client that is called with the same options object", async () => {
     const forwarding = ordersClient();
     const plain = ordersClient({ credentials: [] });
@@ -814,11 +848,11 @@ describe("K3 attacks on forwardIdentity()", () => {
 });
 
 /** Knows every caller as this user, for whom an application speaks. */
-function speakingFor(subject: string): Authenticator {
+function speakingFor(subject: string, headers: readonly string[] = ["authorization"]): Authenticator {
   return {
     name: "speaking",
     source: "metadata",
-    headers: ["authorization"],
+    headers,
     presents: () => true,
     authenticate: () => ({
       principal: {

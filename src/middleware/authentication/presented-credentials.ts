@@ -17,9 +17,18 @@ const perCallHeaders: ReadonlySet<string> = new Set([
   "grpc-previous-rpc-attempts",
 ]);
 
+/** Those that the authenticators of this process declared. As many as the program names. */
+const declaredHeaders: Set<string> = new Set(credentialHeaders);
+
+/** The headers, in lower case, that carry credentials to any server of this process. */
+export function credentialHeadersOfProcess(): ReadonlySet<string> {
+  return declaredHeaders;
+}
+
 /** The headers that carry credentials where this authenticator is used, in lower case. */
 export function credentialHeadersOf(authenticator: Authenticator): readonly string[] {
   const declared = singleAuthenticators(authenticator).flatMap((single) => headersOf(single) ?? []);
+  for (const header of declared) declaredHeaders.add(header);
   return [...new Set([...credentialHeaders, ...declared])];
 }
 
