@@ -1,6 +1,7 @@
 // A call as a channel makes it, and what stands in front of one. Below interceptors, so that no call can do without.
 import { AsyncResource } from "node:async_hooks";
-import type { CallCredentials, Channel, Metadata } from "@grpc/grpc-js";
+import { type CallCredentials, type Channel, credentials, type Metadata, status } from "@grpc/grpc-js";
+import { StatusError } from "../grpc/errors.ts";
 
 export type ChannelCall = ReturnType<Channel["createCall"]>;
 export type CallListener = Parameters<ChannelCall["start"]>[1];
@@ -51,8 +52,13 @@ export class DelegatingCall implements ChannelCall {
   }
 }
 
+/** What would be sent with it ends the call instead. */
+const cancelled: CallCredentials = credentials.createFromMetadataGenerator((_call, answer) =>
+  answer(new StatusError(status.CANCELLED, "the call was cancelled before it was sent")),
+);
+
 /**
- * Answers in the asynchronous context in which the call was made. grpc-js answers a call that waited for the connection in the
+ * Answers in the asynchronous context in which the call was made, and is not sent once it was cancelled. grpc-js answers a call that waited for the connection in the
  * context of the call that opened it: `currentContext()` in its callback would be another caller's.
  */
 export class ContextKeepingCall extends DelegatingCall {
@@ -65,6 +71,12 @@ export class ContextKeepingCall extends DelegatingCall {
       onReceiveMessage: (message) => context.runInAsyncScope(listener.onReceiveMessage, listener, message),
       onReceiveStatus: (ended) => context.runInAsyncScope(listener.onReceiveStatus, listener, ended),
     });
+  }
+
+  override cancelWithStatus(...how: Parameters<ChannelCall["cancelWithStatus"]>): void {
+    // grpc-js reads credentials and sends the call a few microtasks after its start, even if it was cancelled until then.
+    super.setCredentials(cancelled);
+    super.cancelWithStatus(...how);
   }
 
   override sendMessageWithContext(...[how, message]: SentMessage): void {
