@@ -52,9 +52,9 @@ function namedStore(options: StoreOptions): Pick<StoreOptions, "file" | "redis" 
   if (named.length === 1) return { file, redis, postgres };
   const url = process.env[storeVariable];
   if (url === undefined || url === "") return {};
-  if (/^rediss?:/.test(url)) return { redis: url };
-  if (/^postgres(?:ql)?:/.test(url)) return { postgres: url };
-  if (/^[a-z]+:\/\//.test(url))
+  if (/^rediss?:/i.test(url)) return { redis: url };
+  if (/^postgres(?:ql)?:/i.test(url)) return { postgres: url };
+  if (url.includes("://"))
     throw new ArgumentError(
       `${storeVariable}: expected a URL with redis:, rediss:, postgres: or postgresql:, or the path of a file`,
     );

@@ -129,7 +129,9 @@ async function revoke(args: string[]): Promise<number> {
   const id = theId("revoke", positionals);
   const record = await using(await theStore(values), (keys) => keys.revoke(id));
   console.log(
-    values.json ? JSON.stringify(shown({ record })) : `revoked the API key ${record.id} of ${record.owner}`,
+    values.json
+      ? JSON.stringify(shown({ record }))
+      : `revoked the API key ${plain(record.id)} of ${plain(record.owner)}`,
   );
   return 0;
 }
@@ -158,7 +160,7 @@ async function rotate(args: string[]): Promise<number> {
   );
   if (!values.json) {
     console.error(
-      `issued the API key ${record.id} to ${record.owner}, ${lifetime(record)}; ${previous.id} ${lifetime(previous)}`,
+      `issued the API key ${plain(record.id)} to ${plain(record.owner)}, ${lifetime(record)}; ${plain(previous.id)} ${lifetime(previous)}`,
     );
   }
   return 0;
@@ -271,6 +273,10 @@ function cell(value: unknown): string {
   if (value === undefined || value === false) return "-";
   if (value === true) return "yes";
   const text = Array.isArray(value) ? value.join(",") : String(value);
-  // Records come from a store: a terminal must not obey what stands in them.
-  return text.replace(/[\p{Cc}\p{Cf}]/gu, "\u{fffd}") || "-";
+  return plain(text) || "-";
+}
+
+/** Records come from a store: a terminal must not obey what stands in them. */
+function plain(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}]/gu, "\u{fffd}");
 }

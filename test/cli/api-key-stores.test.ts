@@ -269,6 +269,12 @@ describe("A3 palisade api-key", () => {
     [["list", "--redis", `http://:${secret}@x`], {}, "--redis: expected a URL"],
     [["list", "--postgres", `localhost:${secret}`], {}, "--postgres: expected a URL"],
     [["list"], { PALISADE_API_KEY_STORE: `mysql://:${secret}@x` }, "PALISADE_API_KEY_STORE: expected a URL"],
+    [["list"], { PALISADE_API_KEY_STORE: `Redis://u:${secret}@x` }, "--redis: expected a URL"],
+    [
+      ["list"],
+      { PALISADE_API_KEY_STORE: `postgres+ssl://u:${secret}@x` },
+      "PALISADE_API_KEY_STORE: expected a URL",
+    ],
     [["list", "--file", "a", "--table", "b"], {}, "--table: is for a store in PostgreSQL"],
     [["list", "--file", "a", "--key-prefix", "b"], {}, "--key-prefix: is for a store in Redis"],
     [["setup", "--file", "a"], {}, "only PostgreSQL needs it"],

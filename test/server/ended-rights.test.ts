@@ -2,6 +2,9 @@
 import { Buffer } from "node:buffer";
 import { X509Certificate } from "node:crypto";
 import { EventEmitter, once } from "node:events";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Client, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { CallContext } from "../../src/chain/context.ts";
@@ -13,6 +16,7 @@ import { allOf } from "../../src/middleware/authentication/all-of.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import { type ApiKeyRecord, type ApiKeyStore, apiKey } from "../../src/middleware/authentication/api-key.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
+import { fileApiKeyStore } from "../../src/middleware/authentication/file-api-key-store.ts";
 import { type JwtOptions, jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { issueApiKey } from "../../src/middleware/authentication/memory-api-key-store.ts";
 import { mtls } from "../../src/middleware/authentication/mtls.ts";
@@ -542,6 +546,25 @@ describe("A12 races", () => {
     expect(told(result)).toBe("UNAVAILABLE temporarily unavailable");
     const line = await server.callLine((each) => each["grpc_code"] === "UNAVAILABLE");
     expect(JSON.stringify(line)).toContain("onChange must return a function");
+  });
+});
+
+describe("A12 a store that two servers use", () => {
+  it("A12 C9 goes on telling the one when the other has shut down", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "palisade-shared-store-"));
+    const path = join(directory, "keys.json");
+    const { key, record } = issueApiKey({ owner: "shop" });
+    await writeFile(path, JSON.stringify([record]));
+    const store = fileApiKeyStore({ path, logger: false });
+    const first = await waitingServer(apiKey({ store }));
+    await using second = await waitingServer(apiKey({ store }));
+    await first.open(first.client(), "bidi_stream", { "x-api-key": key });
+    const mine = await second.open(second.client(), "bidi_stream", { "x-api-key": key });
+    await first.close();
+    await writeFile(path, JSON.stringify([{ ...record, revoked: true }]));
+    // Nobody calls meanwhile.
+    expect(told(await mine.ended)).toBe(revoked);
+    await rm(directory, { recursive: true });
   });
 });
 

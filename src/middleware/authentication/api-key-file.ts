@@ -1,6 +1,6 @@
 // The file of API keys: how it is read, and how an operator changes it.
 import { readFileSync } from "node:fs";
-import { chown, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { open, realpath, rename, rm, stat } from "node:fs/promises";
 import { parseOptions } from "../../config/options.ts";
 import { ConfigError } from "../../grpc/errors.ts";
 import type { ApiKeyRecord } from "./api-key.ts";
@@ -105,7 +105,8 @@ export class ApiKeyFile implements ApiKeyTable {
       }
       if (before !== undefined) {
         await file.chmod(before.mode & 0o777);
-        await chown(unfinished, before.uid, before.gid);
+        // Not by its path: whoever may write in the folder could put a link there meanwhile.
+        await file.chown(before.uid, before.gid);
       }
       await file.writeFile(`${JSON.stringify(edited.records, null, 2)}\n`);
       await file.sync();

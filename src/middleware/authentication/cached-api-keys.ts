@@ -79,6 +79,8 @@ export class CachedApiKeys {
     clearInterval(running.timer);
     this.#forget();
     await running.stopWatching();
+    // Another server may use it still: what it does about this starts it again.
+    this.#listeners.notify();
   }
 
   #start(): void {

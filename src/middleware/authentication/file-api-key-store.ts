@@ -99,6 +99,8 @@ class WatchedFile implements FileApiKeyStore {
     this.#watch = undefined;
     clearTimeout(this.#secondLook);
     this.#secondLook = undefined;
+    // Another server may use it still: what it does about this starts the watch again.
+    this.#listeners.notify();
   }
 
   /** Watches first and looks then, so that no change falls between the two. */
