@@ -309,15 +309,9 @@ function identifyAgain(authenticator: Authenticator, call: CallContext): Identit
   const asItWas = withMetadata(call, metadata);
   const changing = presenting.filter((single) => single.onChange !== undefined);
   if (changing.length === presenting.length) return authenticator.authenticate(asItWas);
-  const settled: Identity[] = [];
-  const pending: Promise<Identity>[] = [];
-  for (const single of changing) {
-    const answer = single.authenticate(asItWas);
-    if (isThenable(answer)) pending.push(answer);
-    else settled.push(answer);
-  }
-  if (pending.length === 0) return endingWith(identity, settled);
-  return Promise.all(pending).then((others) => endingWith(identity, [...settled, ...others]));
+  // What throws at once is a rejection too: it must not leave another's without a listener.
+  const answers = changing.map(async (single) => single.authenticate(asItWas));
+  return Promise.all(answers).then((others) => endingWith(identity, others));
 }
 
 /** The same caller, who goes with the first of the credentials. */
