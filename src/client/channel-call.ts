@@ -58,8 +58,9 @@ const cancelled: CallCredentials = credentials.createFromMetadataGenerator((_cal
 );
 
 /**
- * Answers in the asynchronous context in which the call was made, and is not sent once it was cancelled. grpc-js answers a call that waited for the connection in the
- * context of the call that opened it: `currentContext()` in its callback would be another caller's.
+ * Answers in the asynchronous context in which the call was made, and is not sent once it was cancelled. grpc-js answers a call
+ * that waited for the connection in the context of the call that opened it: `currentContext()` in its callback would be another
+ * caller's.
  */
 export class ContextKeepingCall extends DelegatingCall {
   readonly #context = new AsyncResource("PalisadeClientCall");
