@@ -100,6 +100,8 @@ describe("the whole instrument", () => {
       'server-stream cpuUs {"atMost":0.22}',
       'bidi-stream cpuUs {"atMost":0.95}',
       'new-tokens cpuUs {"atMost":1.3}',
+      'identity cpuUs {"atMost":0.1}',
+      'identity cpuUs {"atMost":0.1}',
       "memory 1.1",
       "memory 1.05",
       "memory 1.1",

@@ -1321,7 +1321,6 @@ describe("the options of a client", () => {
     "surprise",
     "tls.surprise",
     "channelOptions.surprise",
-    "retry",
     "tls.rejectUnauthorized",
     "tls.checkServerIdentity",
     "channelOptions.grpc.max_conection_age_ms",

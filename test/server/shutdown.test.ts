@@ -233,14 +233,20 @@ describe("shutdown", () => {
   });
 
   it("C9 C10 a status that shutdown cut off on its way is not told as delivered", async () => {
-    await using full = await fullSocket();
-    full.endCall();
-    await full.wall.server.shutdown({ graceMs: 0 });
-    full.wire.resume();
-    expect(await full.call.ended).toMatchObject({ headers: undefined, code: undefined });
-    expect(await full.wall.auditEntry(({ method }) => method === paths.bidi_stream)).toMatchObject({
-      status: "OK",
-      delivered: false,
-    });
+    // On a busy machine the system may still take some of it: then the status left, and nothing was cut off.
+    for (let attempt = 0; attempt < 50; attempt += 1) {
+      await using full = await fullSocket();
+      full.endCall();
+      await full.wall.server.shutdown({ graceMs: 0 });
+      full.wire.resume();
+      const { headers, code } = await full.call.ended;
+      if (headers !== undefined || code !== undefined) continue;
+      expect(await full.wall.auditEntry(({ method }) => method === paths.bidi_stream)).toMatchObject({
+        status: "OK",
+        delivered: false,
+      });
+      return;
+    }
+    throw new Error("the status left each time");
   });
 });

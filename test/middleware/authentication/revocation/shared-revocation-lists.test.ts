@@ -140,11 +140,13 @@ describe.each(sharedPlaces)("A8 lists that instances share: $name", ({ name, isM
       expect(list.isRevoked({ id: "one", subject: "x" })).toBe(true);
       expect(await failureOf(list.revokeToken("three", tomorrow))).not.toBe("stored");
       expect(() => list.isRevoked({ id: "three", subject: "x" })).toThrow(/last read/);
+      const messages = (): unknown[] => lines.map(({ msg }) => msg);
+      const tooOld = "the revocation list is too old; its calls end UNAVAILABLE";
+      // It is told when the next reading fails.
+      await expect.poll(messages).toContain(tooOld);
       await place.server.start();
       await expect.poll(() => verdict(list, "two")).toBe("good");
-      const messages = (): unknown[] => lines.map(({ msg }) => msg);
       await expect.poll(messages).toContain("the revocation list is read again");
-      const tooOld = "the revocation list is too old; its calls end UNAVAILABLE";
       expect(messages().filter((msg) => msg === tooOld)).toHaveLength(1);
       const away = "the revocation list cannot be read; the last known list is used";
       expect(messages().filter((msg) => msg === away)).toHaveLength(1);
