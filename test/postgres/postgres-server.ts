@@ -79,7 +79,13 @@ export async function startPostgres(): Promise<PostgresServer> {
   const start = async (): Promise<void> => {
     // What it says goes to its standard error.
     const merged = ["-c", 'exec "$0" "$@" 2>&1', program("postgres"), "-D", data, "-F", "-p", String(port)];
-    const settings = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=16MB"];
+    const settings = [
+      "listen_addresses=127.0.0.1",
+      "unix_socket_directories=",
+      "shared_buffers=16MB",
+      // It would wait for locks that tests hold, and tests look at who waits.
+      "autovacuum=off",
+    ];
     pid = await new Promise<number>((resolve, reject) => {
       ended = run("/bin/sh", [...merged, ...settings.flatMap((setting) => ["-c", setting])], {
         cwd: folder,
