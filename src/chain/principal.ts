@@ -38,6 +38,9 @@ export const anonymousPrincipal: Principal = Object.freeze({
   claims: Object.freeze({}),
 });
 
+/** The scheme of a user that an application named, which is trusted to do so. */
+export const forwardedScheme = "forwarded";
+
 const kinds: ReadonlySet<unknown> = new Set<Principal["kind"]>(["user", "service", "anonymous"]);
 
 /**

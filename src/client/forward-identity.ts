@@ -4,16 +4,14 @@ import { type CallContext, hasEnded } from "../chain/context.ts";
 import { currentCall } from "../chain/current-context.ts";
 import type { Principal } from "../chain/principal.ts";
 import { StatusError } from "../grpc/errors.ts";
+import { identityHeaders, isOneName } from "../grpc/identity-headers.ts";
 import { tokenOfPrincipal } from "../middleware/authentication/authorization-header.ts";
 import type { CredentialSource } from "./credential-source.ts";
 
 /** What is sent. What a call's own metadata say under these names is not. */
-export const forwardedHeaders = ["authorization", "x-user-id", "x-tenant-id", "x-request-id"] as const;
+export const forwardedHeaders = ["authorization", ...Object.values(identityHeaders), "x-request-id"] as const;
 
 const instead = "use a client with clientCredentials(…) or bearerToken(…)";
-
-/** A name that the next service reads as one: printable, without the comma that HTTP/2 puts between two values. */
-const oneName = /^[!-+\--~](?:[ -+\--~]{0,254}[!-+\--~])?$/;
 
 /**
  * Sends with each call the identity of the call that is being handled: who calls this service is the caller of the next one.
@@ -128,13 +126,13 @@ function refuseExpired(expiresAt: number | undefined): void {
 
 function namesOf({ kind, subject, tenant }: Principal): Readonly<Record<string, string>> {
   return {
-    ...(kind === "user" ? { "x-user-id": checkedName("subject", subject) } : {}),
-    ...(tenant === undefined ? {} : { "x-tenant-id": checkedName("tenant", tenant) }),
+    ...(kind === "user" ? { [identityHeaders.user]: checkedName("subject", subject) } : {}),
+    ...(tenant === undefined ? {} : { [identityHeaders.tenant]: checkedName("tenant", tenant) }),
   };
 }
 
 function checkedName(what: string, value: string): string {
-  if (oneName.test(value)) return value;
+  if (isOneName(value)) return value;
   throw refused(
     `the ${what} of the caller cannot be sent as a header: it is not 1 to 256 printable ASCII characters without a comma`,
   );

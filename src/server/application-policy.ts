@@ -1,8 +1,8 @@
 // The application's policy, checked against its methods and authenticators; what looks like a mistake is logged.
 import type { Logger } from "pino";
+import { forwardedScheme } from "../chain/principal.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { Authenticator } from "../middleware/authentication/authenticator.ts";
-import { forwardedScheme } from "../middleware/authentication/trusted-actors.ts";
 import type { Authorizer, CallerSchemes, Policy } from "../middleware/authorization/authorizer.ts";
 
 export interface PolicySurroundings {

@@ -18,6 +18,7 @@ import { checkPrincipal, type Identity } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
 import { type Filled, parseOptions } from "../../config/options.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../grpc/errors.ts";
+import { identityHeaders } from "../../grpc/identity-headers.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import { texts } from "../../grpc/status.ts";
 import { boundedText } from "../../observability/redaction.ts";
@@ -25,7 +26,7 @@ import { anonymousIdentity } from "./anonymous.ts";
 import { type Authenticator, headersOf, isAuthenticator, singleAuthenticators } from "./authenticator.ts";
 import { OpenCalls } from "./open-calls.ts";
 import { credentialHeadersOf, undeclaredAuthenticators } from "./presented-credentials.ts";
-import { identityHeaders, TrustedActors, trustedActorsSchema, UnusableName } from "./trusted-actors.ts";
+import { TrustedActors, trustedActorsSchema, UnusableName } from "./trusted-actors.ts";
 
 export interface AuthenticationOptions {
   /**
@@ -60,6 +61,7 @@ export const authenticationSchema: z.ZodType<Filled<AuthenticationOptions>> = z.
   trustedActors: trustedActorsSchema,
 });
 
+/** The handler never sees them. */
 const unprovenHeaders: readonly string[] = Object.values(identityHeaders);
 
 const problemTexts: Readonly<Record<CredentialProblem, string>> = {

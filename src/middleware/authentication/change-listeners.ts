@@ -1,4 +1,4 @@
-// Who wants to hear that a store's keys changed.
+// Who wants to hear that what a store holds changed.
 
 export class ChangeListeners {
   readonly #listeners = new Map<symbol, () => void>();

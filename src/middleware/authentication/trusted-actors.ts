@@ -2,9 +2,9 @@
 import { z } from "zod";
 import type { CallContext } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
-import type { Identity, Principal } from "../../chain/principal.ts";
-import { principalKey } from "../../chain/principal.ts";
+import { forwardedScheme, type Identity, type Principal, principalKey } from "../../chain/principal.ts";
 import { ConfigError, CredentialError } from "../../grpc/errors.ts";
+import { identityHeaders, isOneName } from "../../grpc/identity-headers.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
 import type { Authenticator } from "./authenticator.ts";
 import {
@@ -13,15 +13,6 @@ import {
   type NamePattern,
   parseNamePattern,
 } from "./certificate-name-pattern.ts";
-
-/** Claim an identity without proving it: the handler never sees them. */
-export const identityHeaders = { user: "x-user-id", tenant: "x-tenant-id" } as const;
-
-/** The scheme of a user that a trusted actor named. */
-export const forwardedScheme = "forwarded";
-
-/** Longer ones, and ones with a comma, which HTTP/2 puts between the values of a header that came twice, name nobody. */
-const oneName = /^[!-+\--~](?:[ -+\--~]{0,254}[!-+\--~])?$/;
 
 const otherScheme = /^(api-key|jwt|introspection):(.+)$/s;
 
@@ -163,7 +154,7 @@ function forwarded(
 
 function single(header: string, values: readonly unknown[]): string {
   const [value] = values;
-  if (values.length === 1 && typeof value === "string" && oneName.test(value)) return value;
+  if (values.length === 1 && typeof value === "string" && isOneName(value)) return value;
   throw new UnusableName(
     `${header} with a value that is no single name: 1 to 256 printable characters, without commas`,
   );

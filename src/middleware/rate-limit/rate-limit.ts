@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { z } from "zod";
 import { type CallContext, ContextKey } from "../../chain/context.ts";
 import type { Middleware } from "../../chain/middleware.ts";
-import { principalKey } from "../../chain/principal.ts";
+import { forwardedScheme, principalKey } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
 import { parseOptions } from "../../config/options.ts";
 import { isHealthProbe, type MethodInfo, streamsRequests } from "../../grpc/method.ts";
@@ -415,7 +415,7 @@ class MessageCount {
 function callerKey({ principal, actor, peer }: CallContext): string {
   if (principal === undefined || principal.kind === "anonymous") return peerKey(peer);
   // Nobody verified such a user but the application that names it: another one's user of that name is another user.
-  if (principal.scheme === "forwarded" && actor !== undefined)
+  if (principal.scheme === forwardedScheme && actor !== undefined)
     return boundedKey(`${principalKey(principal)} ${principalKey(actor)}`);
   return boundedKey(principalKey(principal));
 }

@@ -1,6 +1,7 @@
 // Revoked tokens of one process, kept in memory.
 import { z } from "zod";
 import { type Filled, parseOptions } from "../../../config/options.ts";
+import { ChangeListeners } from "../change-listeners.ts";
 import type { RevocableToken, RevocationList } from "./revocation-list.ts";
 import { Revocations } from "./revocations.ts";
 
@@ -68,7 +69,7 @@ export function revocationList(options: RevocationListOptions = {}): MemoryRevoc
 class MemoryList implements MemoryRevocationList {
   readonly #revocations: Revocations;
   readonly #maxTokenLifetimeMs: number;
-  readonly #listeners: Set<() => void> = new Set();
+  readonly #listeners = new ChangeListeners();
 
   constructor({ maxTokenLifetimeSec, maxEntries }: Filled<RevocationListOptions>) {
     this.#revocations = new Revocations({ maxEntries });
@@ -80,10 +81,7 @@ class MemoryList implements MemoryRevocationList {
   }
 
   onChange(listener: () => void): () => void {
-    // One of its own for each subscription, whoever subscribes twice.
-    const own = (): void => listener();
-    this.#listeners.add(own);
-    return () => void this.#listeners.delete(own);
+    return this.#listeners.add(listener);
   }
 
   revokeToken(id: string, expiresAt: number): void {
@@ -103,7 +101,7 @@ class MemoryList implements MemoryRevocationList {
 
   #added(added: boolean): void {
     if (!added) throw new RangeError(listIsFull);
-    for (const listener of [...this.#listeners]) listener();
+    this.#listeners.notify();
   }
 }
 
