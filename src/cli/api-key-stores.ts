@@ -45,16 +45,21 @@ export async function openStore(options: StoreOptions): Promise<OpenStore | unde
   return undefined;
 }
 
+/** What has a password in it is not taken for a path, which errors show. One letter is a drive. */
+const looksLikeUrl = /^[a-z][a-z0-9+.-]+:|:\/\//i;
+
 function namedStore(options: StoreOptions): Pick<StoreOptions, "file" | "redis" | "postgres"> {
   const { file, redis, postgres } = options;
   const named = [file, redis, postgres].filter((store) => store !== undefined);
   if (named.length > 1) throw new ArgumentError("--file, --redis and --postgres: give one of them");
+  if (file !== undefined && looksLikeUrl.test(file))
+    throw new ArgumentError("--file: expected the path of a file, not a URL; see --redis and --postgres");
   if (named.length === 1) return { file, redis, postgres };
   const url = process.env[storeVariable];
   if (url === undefined || url === "") return {};
   if (/^rediss?:/i.test(url)) return { redis: url };
   if (/^postgres(?:ql)?:/i.test(url)) return { postgres: url };
-  if (url.includes("://"))
+  if (looksLikeUrl.test(url))
     throw new ArgumentError(
       `${storeVariable}: expected a URL with redis:, rediss:, postgres: or postgresql:, or the path of a file`,
     );

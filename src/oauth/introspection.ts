@@ -22,6 +22,7 @@ import {
 } from "../middleware/authentication/jwt/claim-path.ts";
 import { TokenCache } from "../middleware/authentication/jwt/token-cache.ts";
 import { checkTimes } from "../middleware/authentication/jwt/token-claims.ts";
+import { QueueFull, RequestQueue } from "../middleware/authentication/request-queue.ts";
 import {
   type RevocationList,
   refuseRevoked,
@@ -33,7 +34,6 @@ import { type ActiveToken, type AnswerRules, readAnswer } from "./introspection-
 import { type Introspect, IntrospectionFailure, introspectionEndpoint } from "./introspection-endpoint.ts";
 import { introspectionServer } from "./introspection-server.ts";
 import type { OAuthClient } from "./oauth-client.ts";
-import { QueueFull, RequestQueue } from "./request-queue.ts";
 import { endpointShape } from "./token-endpoint.ts";
 
 export interface IntrospectionOptions {

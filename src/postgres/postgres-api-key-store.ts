@@ -134,7 +134,7 @@ class PostgresApiKeys implements SharedKeyTable {
   }
 
   async version(): Promise<string> {
-    const [row] = await this.#requests.transaction((query) => query(this.#sql.version));
+    const [row] = await this.#requests.transactionAhead((query) => query(this.#sql.version));
     return this.#versionIn(row);
   }
 

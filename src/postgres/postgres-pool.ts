@@ -72,35 +72,42 @@ export class PostgresRequests {
    * nothing comes back in that time is closed.
    */
   transaction<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
-    return this.#requests.send(async (timeUp) => {
-      const client = await this.#pool.connect();
-      let released = false;
-      const release = (destroy: boolean): void => {
-        if (released) return;
-        released = true;
-        client.removeListener("error", ignore);
-        client.release(destroy);
-      };
-      // The pool listens only while a connection is idle.
-      client.on("error", ignore);
-      const giveUp = (): void => release(true);
-      timeUp.addEventListener("abort", giveUp);
-      try {
-        if (timeUp.aborted) throw new Error("PostgreSQL gave a connection too late");
-        await client.query(
-          `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = ${this.#timeoutMs}`,
-        );
-        const result = await work(async (text, values) => (await client.query(text, values)).rows);
-        await client.query("COMMIT");
-        release(false);
-        return result;
-      } catch (error) {
-        await this.#rollBack(client, release);
-        throw error;
-      } finally {
-        timeUp.removeEventListener("abort", giveUp);
-      }
-    });
+    return this.#requests.send((timeUp) => this.#run(timeUp, work));
+  }
+
+  /** The same, ahead of those that wait for their turn. */
+  transactionAhead<Result>(work: (query: Query) => Promise<Result>): Promise<Result> {
+    return this.#requests.sendAhead((timeUp) => this.#run(timeUp, work));
+  }
+
+  async #run<Result>(timeUp: AbortSignal, work: (query: Query) => Promise<Result>): Promise<Result> {
+    const client = await this.#pool.connect();
+    let released = false;
+    const release = (destroy: boolean): void => {
+      if (released) return;
+      released = true;
+      client.removeListener("error", ignore);
+      client.release(destroy);
+    };
+    // The pool listens only while a connection is idle.
+    client.on("error", ignore);
+    const giveUp = (): void => release(true);
+    timeUp.addEventListener("abort", giveUp);
+    try {
+      if (timeUp.aborted) throw new Error("PostgreSQL gave a connection too late");
+      await client.query(
+        `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = ${this.#timeoutMs}`,
+      );
+      const result = await work(async (text, values) => (await client.query(text, values)).rows);
+      await client.query("COMMIT");
+      release(false);
+      return result;
+    } catch (error) {
+      await this.#rollBack(client, release);
+      throw error;
+    } finally {
+      timeUp.removeEventListener("abort", giveUp);
+    }
   }
 
   /** A connection that cannot even do this is not used again. */

@@ -113,7 +113,8 @@ class RedisApiKeys implements SharedKeyTable {
   }
 
   async version(): Promise<string> {
-    return this.#versionIn(await this.#call("hget", [this.#records, versionField]));
+    const ask = this.#asking("hget", [this.#records, versionField]);
+    return this.#versionIn(await this.#requests.sendAhead(ask));
   }
 
   watch(changed: () => void): () => void {
@@ -132,6 +133,7 @@ class RedisApiKeys implements SharedKeyTable {
   }
 
   async insert(record: ApiKeyRecord): Promise<"inserted" | "taken"> {
+    await this.#mendIds();
     const result = await this.#change([{ was: "", record }]);
     if (result === "changed") return "inserted";
     if (result === "taken") return "taken";
@@ -142,6 +144,7 @@ class RedisApiKeys implements SharedKeyTable {
     id: string,
     change: (record: ApiKeyRecord) => RecordChange,
   ): Promise<"changed" | "unknown" | "taken"> {
+    await this.#mendIds();
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const digest = asText(await this.#call("hget", [this.#ids, id]));
       if (digest === undefined) return "unknown";
@@ -173,6 +176,20 @@ class RedisApiKeys implements SharedKeyTable {
     return this.#call("eval", [changeScript, keys.length, ...keys, randomUUID(), this.#channel, ...values]);
   }
 
+  /**
+   * Redis may have evicted the ids alone: then a key could be found by its digest, and not be revoked by its id. An id that is
+   * there stays.
+   */
+  async #mendIds(): Promise<void> {
+    const [ids, fields] = [await this.#call("hlen", [this.#ids]), await this.#call("hlen", [this.#records])];
+    // One field of the records is their version.
+    if (Number(ids) >= Number(fields) - 1) return;
+    for (const [digest, json] of await this.#allOf(this.#records)) {
+      const id = idIn(json);
+      if (digest !== versionField && id !== undefined) await this.#call("hsetnx", [this.#ids, id, digest]);
+    }
+  }
+
   /** In steps, so that Redis answers others between them. */
   async #allOf(hash: string): Promise<Map<string, string>> {
     const all = new Map<string, string>();
@@ -187,11 +204,15 @@ class RedisApiKeys implements SharedKeyTable {
   }
 
   #call(command: string, args: (string | number)[]): Promise<unknown> {
-    return this.#requests.send(() => {
+    return this.#requests.send(this.#asking(command, args));
+  }
+
+  #asking(command: string, args: (string | number)[]): () => Promise<unknown> {
+    return () => {
       // Else the command waits for a connection, and those of all callers with it.
       if (!isUsable(this.#client)) throw new Error(`Redis is away: the client is ${this.#client.status}`);
       return this.#client.call(command, args);
-    });
+    };
   }
 
   #versionIn(value: unknown): string {
@@ -201,6 +222,15 @@ class RedisApiKeys implements SharedKeyTable {
         `${this.name}: Redis holds no API keys under ${this.#records}; check keyPrefix and the database, or add the first key`,
       );
     return version;
+  }
+}
+
+/** What is no record is told to whoever reads it; it keeps no other key from being revoked. */
+function idIn(json: string): string | undefined {
+  try {
+    return recordFromJson(json, "redisApiKeyStore").id;
+  } catch {
+    return undefined;
   }
 }
 

@@ -1,5 +1,5 @@
 // `palisade api-key` as an operator runs it, against a file, a real Redis and a real PostgreSQL.
-import { mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -231,6 +231,33 @@ describe("A3 palisade api-key", () => {
     expect(await readdir(folder)).toEqual(["keys.json"]);
   });
 
+  it("does not change a file in a folder where everybody may write", async () => {
+    const folder = await mkdtemp(join(directory, "open-"));
+    const path = join(folder, "keys.json");
+    await chmod(folder, 0o777);
+    const ended = await runHere(["issue", "--owner", "a", "--file", path]);
+    expect(ended).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringContaining("everybody may write"),
+    });
+    expect(await readdir(folder)).toEqual([]);
+    // As in the folder for temporary files: nobody renames what is another's.
+    await chmod(folder, 0o1777);
+    expect(await runHere(["issue", "--owner", "a", "--file", path])).toMatchObject({ code: 0 });
+  });
+
+  it("shows no control characters of a record to a terminal", async () => {
+    const path = join(directory, "escapes.json");
+    const { record } = issueApiKey({ owner: "shop\u001b[2J", id: "one\u009b31m" });
+    await writeFile(path, JSON.stringify([record]));
+    for (const args of [["rotate", record.id, "--id", "two\u001b]0;x"], ["list"], ["revoke", record.id]]) {
+      const { code, stdout, stderr } = await runHere([...args, "--file", path]);
+      expect(code, stderr).toBe(0);
+      expect(`${stdout}${stderr}`.replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
+    }
+  });
+
   it("does not change a file that another process is changing", async () => {
     const path = join(directory, "busy.json");
     await writeFile(path, "[]");
@@ -275,6 +302,9 @@ describe("A3 palisade api-key", () => {
       { PALISADE_API_KEY_STORE: `postgres+ssl://u:${secret}@x` },
       "PALISADE_API_KEY_STORE: expected a URL",
     ],
+    [["list"], { PALISADE_API_KEY_STORE: `mysql:u:${secret}@x` }, "PALISADE_API_KEY_STORE: expected a URL"],
+    [["list", "--file", `redis://u:${secret}@x`], {}, "--file: expected the path of a file, not a URL"],
+    [["list", "--file", `postgres:u:${secret}@x`], {}, "--file: expected the path of a file, not a URL"],
     [["list", "--file", "a", "--table", "b"], {}, "--table: is for a store in PostgreSQL"],
     [["list", "--file", "a", "--key-prefix", "b"], {}, "--key-prefix: is for a store in Redis"],
     [["setup", "--file", "a"], {}, "only PostgreSQL needs it"],

@@ -55,6 +55,19 @@ describe.skipIf(lacks("redis-server"))("A3 API keys in Redis", () => {
     expect(kept).not.toContain(key);
   });
 
+  it("revokes a key whose id alone Redis has lost, and takes no other of that id", async () => {
+    await store.add(record);
+    await store.add(other.record);
+    await client.hset(records, "f".repeat(64), "no record");
+    await client.del(`${records}:ids`);
+    const again = issueApiKey({ owner: "shop", id: record.id });
+    await expect(store.add(again.record)).rejects.toThrow("is there already");
+    await client.del(`${records}:ids`);
+    await store.revoke(record.id);
+    expect(await judged(key, open())).toMatch(/^invalid/);
+    await store.revoke(other.record.id);
+  });
+
   it.each<[string, unknown]>([
     ["is not JSON", "{"],
     ["is empty", ""],

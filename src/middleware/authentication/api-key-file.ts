@@ -1,6 +1,7 @@
 // The file of API keys: how it is read, and how an operator changes it.
 import { readFileSync } from "node:fs";
 import { open, realpath, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
 import { parseOptions } from "../../config/options.ts";
 import { ConfigError } from "../../grpc/errors.ts";
 import type { ApiKeyRecord } from "./api-key.ts";
@@ -90,6 +91,7 @@ export class ApiKeyFile implements ApiKeyTable {
       if (codeOf(error) === "ENOENT" && presence === "may be missing") return this.#path;
       throw this.#failed(error);
     });
+    await this.#checkFolder(dirname(path));
     const unfinished = `${path}.unfinished`;
     const file = await open(unfinished, "wx", 0o600).catch((error: unknown) => {
       throw codeOf(error) === "EEXIST" ? this.#inUse(unfinished) : this.#failed(error);
@@ -118,6 +120,20 @@ export class ApiKeyFile implements ApiKeyTable {
       await rm(unfinished, { force: true });
       throw error instanceof ConfigError ? error : this.#failed(error);
     }
+  }
+
+  /** Whoever may write in the folder could put another file in the place of this one. */
+  async #checkFolder(folder: string): Promise<void> {
+    const { mode } = await stat(folder).catch((error: unknown) => {
+      throw this.#failed(error);
+    });
+    const everybodyWrites = (mode & 0o002) !== 0;
+    const sticky = (mode & 0o1000) !== 0;
+    if (process.platform === "win32" || !everybodyWrites || sticky) return;
+    throw new ConfigError(
+      `${this.name}.path: everybody may write in the folder of ${this.#path}, and so put other keys there; take that right ` +
+        "away (chmod o-w)",
+    );
   }
 
   #failed(cause: unknown): ConfigError {

@@ -78,9 +78,12 @@ export class CachedApiKeys {
     this.#running = undefined;
     clearInterval(running.timer);
     this.#forget();
-    await running.stopWatching();
-    // Another server may use it still: what it does about this starts it again.
-    this.#listeners.notify();
+    try {
+      await running.stopWatching();
+    } finally {
+      // Another server may use it still: what it does about this starts it again.
+      this.#listeners.notify();
+    }
   }
 
   #start(): void {
@@ -169,13 +172,16 @@ export class CachedApiKeys {
       const running = this.#running;
       const question = this.#question();
       const { record, version } = await this.#source.find(digest);
-      if (!this.#observe(version, question)) continue;
+      const isLate = performance.now() - question.at > maxAgeMs;
+      if (!this.#observe(version, question) || (isLate && !this.#isProven())) continue;
       if (record === undefined) return undefined;
       const parsed = recordFromJson(record, this.#source.name);
       if (this.#running === running && running !== undefined) this.#keep(digest, parsed);
       return parsed;
     }
-    throw new Error(`${this.#source.name}: the keys change faster than they can be read`);
+    throw new Error(
+      `${this.#source.name}: the keys change faster than they can be read, or answers take too long`,
+    );
   }
 
   #keep(digest: string, record: ApiKeyRecord): void {

@@ -179,6 +179,27 @@ describe("A3 what is answered from memory of keys that others change", () => {
     await expect(keys.find(record.digest)).rejects.toThrow("change faster than they can be read");
   });
 
+  it("is no answer of more than a second ago, unless its version is confirmed since", async () => {
+    source.push();
+    source.holding = true;
+    const found = keys.find(record.digest);
+    source.revoke();
+    // The polls are held up as well: nothing confirms what was answered first.
+    await vi.advanceTimersByTimeAsync(1_100);
+    source.release();
+    expect((await found)?.revoked).toBe(true);
+  });
+
+  it("tells its listeners when it is closed, also where that fails", async () => {
+    source.watch = () => () => Promise.reject(new Error("away"));
+    await keys.close();
+    await keys.find(record.digest);
+    changes = 0;
+    await expect(keys.close()).rejects.toThrow("away");
+    expect(changes).toBe(1);
+    source.watch = Source.prototype.watch;
+  });
+
   it("is nothing after it was closed, and nothing is watched", async () => {
     await keys.close();
     expect(source.watching).toBe(0);

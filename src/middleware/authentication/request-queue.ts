@@ -20,7 +20,7 @@ export class RequestQueue {
     this.#maxQueued = maxQueued;
   }
 
-  /** Rejects with `QueueFull`, or with the signal's reason where it aborts before its turn. `task` must end when it aborts. */
+  /** Rejects with `QueueFull`, or with the signal's reason where it aborts before its turn. A `task` keeps its place until it settles. */
   async run<T>(signal: AbortSignal, task: () => Promise<T>): Promise<T> {
     if (this.#running < this.#maxConcurrent) this.#running += 1;
     else await this.#turn(signal);
