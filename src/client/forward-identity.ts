@@ -9,7 +9,11 @@ import { tokenOfPrincipal } from "../middleware/authentication/authorization-hea
 import type { CredentialSource } from "./credential-source.ts";
 
 /** What is sent. What a call's own metadata say under these names is not. */
-export const forwardedHeaders = ["authorization", ...Object.values(identityHeaders), "x-request-id"] as const;
+export const forwardedHeaders: readonly string[] = [
+  "authorization",
+  ...Object.values(identityHeaders),
+  "x-request-id",
+];
 
 const instead = "use a client with clientCredentials(…) or bearerToken(…)";
 
