@@ -120,7 +120,8 @@ describe.each(sharedPlaces)("A3 keys that instances share: $name", ({ name, isMi
       await place.keys.add(record);
       await expect.poll(async () => (await store.find(record.digest))?.id).toBe(record.id);
       place.server.hang();
-      const guesses = Array.from({ length: 2_000 }, (_, n) =>
+      // 32 are asked, and 1,000 wait.
+      const guesses = Array.from({ length: 2_032 }, (_, n) =>
         Promise.resolve(store.find(n.toString(16).padStart(64, "0"))).then(
           () => "an answer",
           (error: Error) => error.message,
