@@ -133,6 +133,11 @@ export type {
   SecureInterceptorsOptions,
   SecureServerOptions,
 } from "./server/server-options.ts";
+export type {
+  CertificateRevocationAnswer,
+  CertificateRevocations,
+  RevocationStatus,
+} from "./tls/certificate-revocations.ts";
 export type { ClientPlaintext, ClientTlsFiles, ClientTlsOptions } from "./tls/client-credentials.ts";
 export type { PemSource } from "./tls/load-pem.ts";
 export type { TlsVersion } from "./tls/protocol.ts";

@@ -1,6 +1,7 @@
 // Which options there are: each schema that options are checked with, and the type that tells what they mean.
 import type { z } from "zod";
 import { clientSchema } from "../../src/client/secure-client.ts";
+import { crlFilesSchema } from "../../src/crl/crl-files.ts";
 import { googleCredentialsSchema } from "../../src/google/google-credentials.ts";
 import { auditMiddlewareSchema } from "../../src/middleware/audit/audit.ts";
 import { jsonLinesSinkSchema } from "../../src/middleware/audit/json-lines-sink.ts";
@@ -29,7 +30,11 @@ import { redisRateLimitStoreSchema } from "../../src/redis/redis-rate-limit-stor
 import { redisRevocationListSchema } from "../../src/redis/redis-revocation-list.ts";
 import { shutdownSchema } from "../../src/server/secure-server.ts";
 import { interceptorsSchema, serverSchema } from "../../src/server/server-options.ts";
-import { authoritySchema, requestSchema } from "../../src/testing/certificate-authority.ts";
+import {
+  revocationListSchema as authorityRevocationListSchema,
+  authoritySchema,
+  requestSchema,
+} from "../../src/testing/certificate-authority.ts";
 import { issuerSchema, signSchema } from "../../src/testing/token-issuer.ts";
 import { clientTlsSchema } from "../../src/tls/client-credentials.ts";
 
@@ -120,6 +125,7 @@ export const chapters: readonly Chapter[] = [
       { of: "postgresApiKeyStore", schema: postgresApiKeyStoreSchema, type: "PostgresApiKeyStoreOptions" },
       { of: "issueApiKey", schema: issueSchema, type: "IssueApiKeyOptions" },
       { of: "mtls", schema: mtlsSchema, type: "MtlsOptions" },
+      { of: "crlFiles", schema: crlFilesSchema, type: "CrlFilesOptions" },
       { of: "allOf", schema: allOfSchema, type: "AllOfOptions" },
     ],
   },
@@ -181,6 +187,7 @@ export const chapters: readonly Chapter[] = [
         type: "CertificateAuthorityOptions",
       },
       { of: "ca.issue", schema: requestSchema, type: "CertificateRequest" },
+      { of: "ca.revocationList", schema: authorityRevocationListSchema, type: "RevocationListRequest" },
       { of: "createTokenIssuer", schema: issuerSchema, type: "TokenIssuerOptions" },
       { of: "issuer.sign", schema: signSchema, type: "SignOptions" },
     ],

@@ -31,6 +31,7 @@ export class PublicTypes {
       "src/postgres/index.ts",
       "src/oauth/index.ts",
       "src/google/index.ts",
+      "src/crl/index.ts",
     ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();

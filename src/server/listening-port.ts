@@ -6,8 +6,8 @@ import type { PeerOf } from "../chain/plan.ts";
 import { withoutMapping } from "../config/address-set.ts";
 import { isLoopbackAddress, isLoopbackTarget } from "../config/loopback.ts";
 import type { CertificateReporting } from "../tls/certificate-reporting.ts";
+import { ClientCertificates, type RefusedCertificate } from "../tls/client-certificates.ts";
 import { forwardedPeers } from "../tls/forwarded-certificate.ts";
-import { clientCertificateVerdict } from "../tls/peer-certificate.ts";
 import { TlsServerCredentials } from "../tls/server-credentials.ts";
 import type { ClientAuth, ServerPlaintextSettings, ServerTlsSettings } from "../tls/server-tls-options.ts";
 import type { RefusedConnection } from "../transport/connections.ts";
@@ -20,6 +20,10 @@ export interface ListeningPort {
   readonly peerOf: PeerOf | undefined;
   /** Why a connection is refused before any HTTP/2 is spoken on it. */
   readonly refuse: (socket: Socket) => RefusedConnection | undefined;
+  /** Why an open connection is closed now. Asked after `onChange`. */
+  readonly refuseOpen: (socket: Socket) => RefusedConnection | undefined;
+  /** Calls `listener` when open connections are to be looked at again. */
+  onChange(listener: () => void): void;
   /** May the server be asked to listen there? */
   mayListen(address: string): boolean;
   /** And may that be what it came to: an IP address, or `unix`? */
@@ -50,28 +54,44 @@ const clientCertificates: Readonly<Record<ClientAuth, string>> = {
 
 const anywhere = { mayListen: () => true, mayBeBound: () => true };
 
+/** Without certificates nothing changes for a connection that is open. */
+const unchanging = { refuseOpen: () => undefined, onChange: () => {} };
+
 function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): ListeningPort {
   const credentials = new TlsServerCredentials(tls, reporting);
+  const revocations = tls.crl;
+  const certificates = new ClientCertificates({ roots: () => credentials.roots, revocations });
+  let unsubscribe: (() => void) | undefined;
   return {
     ...anywhere,
     credentials,
     description: `${tls.minVersion === "TLSv1.2" ? "TLSv1.2 or later" : "TLSv1.3"}, ${clientCertificates[credentials.clientAuth]}`,
     peerOf: undefined,
-    refuse: (socket) =>
-      socket instanceof TLSSocket &&
-      /* protection: unverified-certificate */ clientCertificateVerdict(socket) === "unverified"
-        ? {
-            reason: "certificate",
-            detail: String(socket.authorizationError ?? "the certificate is expired or not valid yet"),
-            certificate: socket.getPeerX509Certificate(),
-          }
-        : undefined,
-    close: () => credentials.stopWatching(),
+    refuse: (socket) => ofCertificate(socket, (tlsSocket) => certificates.refuseNew(tlsSocket)),
+    refuseOpen: (socket) => ofCertificate(socket, (tlsSocket) => certificates.refuseOpen(tlsSocket)),
+    onChange: (listener) => {
+      credentials.onRootsChange(listener);
+      unsubscribe = revocations?.onChange?.(listener);
+    },
+    close: () => {
+      credentials.stopWatching();
+      unsubscribe?.();
+      revocations?.close?.();
+    },
   };
+}
+
+function ofCertificate(
+  socket: Socket,
+  refuse: (socket: TLSSocket) => RefusedCertificate | undefined,
+): RefusedConnection | undefined {
+  const refused = socket instanceof TLSSocket ? refuse(socket) : undefined;
+  return refused === undefined ? undefined : { reason: "certificate", ...refused };
 }
 
 /** The connection's own address counts, whatever was bound: between the binding and the look at it somebody may connect. */
 const loopbackOnly: ListeningPort = {
+  ...unchanging,
   credentials: ServerCredentials.createInsecure(),
   description: "plaintext, from this machine only",
   peerOf: undefined,
@@ -92,6 +112,7 @@ function behindMesh({
 }: Extract<ServerPlaintextSettings, { plaintext: "mesh" }>): ListeningPort {
   return {
     ...anywhere,
+    ...unchanging,
     credentials: ServerCredentials.createInsecure(),
     description: "plaintext, from tls.trustForwardedClientCertFrom only",
     peerOf: forwardedPeers(),

@@ -3,7 +3,10 @@
 import type { Middleware } from "../chain/middleware.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { AuditMiddleware } from "../middleware/audit/audit.ts";
-import { authenticationWatchedBy } from "../middleware/authentication/authentication.ts";
+import {
+  authenticationWatchedBy,
+  type LostCertificates,
+} from "../middleware/authentication/authentication.ts";
 import { PresentedCredentials } from "../middleware/authentication/presented-credentials.ts";
 import { authorizationBy, type PolicyHolder } from "../middleware/authorization/authorization.ts";
 import { type DeadlineLimits, deadline } from "../middleware/deadline/deadline.ts";
@@ -41,10 +44,22 @@ export interface ChainParts {
   readonly overrides: MethodOverrides;
   /** Do calls bring the client's certificate in a header, from a sidecar that is trusted to say so? */
   readonly behindMesh: boolean;
+  /** Undefined where connections are not ours. */
+  readonly lostCertificates?: LostCertificates | undefined;
 }
 
 export function middlewareInOrder(parts: ChainParts): readonly Middleware[] {
-  const { settings, logging, audit, flooding, policy, isApplications, overrides, behindMesh } = parts;
+  const {
+    settings,
+    logging,
+    audit,
+    flooding,
+    policy,
+    isApplications,
+    overrides,
+    behindMesh,
+    lostCertificates,
+  } = parts;
   const { enforce } = settings;
   const limiters = newLimiters(settings.rateLimit, enforce.rateLimit ? "refuse" : "note");
   const limitersFor = (own: MethodRateLimits | undefined, path: string): Limiters =>
@@ -73,11 +88,16 @@ export function middlewareInOrder(parts: ChainParts): readonly Middleware[] {
     ),
     // protection: failed-authentication
     ...(failures === undefined ? [] : [failures.middleware]),
-    authenticationWatchedBy(failures?.verdicts, settings.authentication, {
-      isPublic: ({ path }) => policy.isPublic(path),
-      callsOutliveCredentials: settings.callsOutliveCredentials,
-      trustedActors: settings.trustedActors,
-    }),
+    authenticationWatchedBy(
+      failures?.verdicts,
+      settings.authentication,
+      {
+        isPublic: ({ path }) => policy.isPublic(path),
+        callsOutliveCredentials: settings.callsOutliveCredentials,
+        trustedActors: settings.trustedActors,
+      },
+      lostCertificates,
+    ),
     // protection: principal-limits
     ...overrides.middlewareFor("rateLimit", (own, path) => principalMiddleware(limitersFor(own, path))),
     // protection: authorization

@@ -13,6 +13,7 @@ import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import { addressKey } from "../grpc/peer-key.ts";
 import { type AuditMiddleware, audit } from "../middleware/audit/audit.ts";
+import { LostCertificates } from "../middleware/authentication/authentication.ts";
 import {
   closeAuthenticator,
   wantsWarmUp,
@@ -181,6 +182,7 @@ class PalisadeServer implements SecureServer {
       settings.audit === undefined ? undefined : audit({ ...settings.audit, logger: this.#logger });
     const gate = connectionGate(settings, (address) => flooding?.refuse(address));
     const flooding = floodingAddresses(settings, gate);
+    const lostCertificates = settings.tls.plaintext === undefined ? new LostCertificates() : undefined;
     this.#chain = new Chain({
       middleware: middlewareInOrder({
         settings,
@@ -191,6 +193,7 @@ class PalisadeServer implements SecureServer {
         isApplications: (method) => this.#isApplications(method),
         overrides: this.#overrides,
         behindMesh: settings.tls.plaintext === "mesh",
+        lostCertificates,
       }),
       recovery: recover,
       checkTimeoutMs: settings.deadline.checkTimeoutMs,
@@ -212,11 +215,19 @@ class PalisadeServer implements SecureServer {
         pings: new PingPolicy({ minIntervalMs: limits.minPingIntervalMs }),
         certificateOf: peerCertificateOf,
         refuse: this.#port.refuse,
+        refuseOpen: (socket) => {
+          const refused = this.#port.refuseOpen(socket);
+          return refused === undefined || !settings.callsOutliveCredentials
+            ? refused
+            : { ...refused, isBad: false };
+        },
+        onCertificateLost: (certificate) => lostCertificates?.tell(certificate),
         onRefusedBelow,
       },
       secure: (call, { path }) => this.#chain.secure(call, path),
       onRefused: (path, error) => this.#chain.reportRefused(path, error),
     });
+    this.#port.onChange(() => void this.#server.connections.recheck());
     this.#health = settings.health === false ? undefined : new HealthService(settings.health);
     if (this.#health !== undefined) this.#server.addService(healthDefinition, { ...this.#health.handlers });
     this.#healthPorts =

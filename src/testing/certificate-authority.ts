@@ -41,6 +41,15 @@ export interface IssuedCertificate {
   readonly fingerprint256: string;
 }
 
+export interface RevocationListRequest {
+  /** The certificates that it revokes: PEM, the first of each. Default: none. */
+  readonly revoked?: readonly string[] | undefined;
+  /** When it was made. Default: now. */
+  readonly thisUpdate?: Date | undefined;
+  /** When the next one is to be expected. Default: in 30 days. */
+  readonly nextUpdate?: Date | undefined;
+}
+
 export interface CertificateAuthority {
   /** The root certificate, PEM: what the other side is told to trust. The same for an intermediate of it. */
   readonly caPem: string;
@@ -48,6 +57,8 @@ export interface CertificateAuthority {
   issue(request?: CertificateRequest): Promise<IssuedCertificate>;
   /** An authority that this one vouches for. What it issues carries the chain up to the root. */
   intermediate(options?: CertificateAuthorityOptions): Promise<CertificateAuthority>;
+  /** A list of the certificates that this authority revokes (CRL), PEM: what `crlFiles` of `grpc-palisade/crl` reads. */
+  revocationList(request?: RevocationListRequest): Promise<string>;
 }
 
 /** The request with its defaults. */
@@ -75,6 +86,16 @@ export const requestSchema: z.ZodType<ParsedRequest> = z.strictObject({
   notAfter: z.date().optional(),
   usage: z.enum(["server", "client", "both"]).default("both"),
   days: z.number().positive().default(30),
+});
+
+export const revocationListSchema: z.ZodType<{
+  readonly revoked: readonly string[];
+  readonly thisUpdate?: Date | undefined;
+  readonly nextUpdate?: Date | undefined;
+}> = z.strictObject({
+  revoked: z.array(z.string()).default([]),
+  thisUpdate: z.date().optional(),
+  nextUpdate: z.date().optional(),
 });
 
 const keyAlgorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
@@ -143,6 +164,28 @@ function authority(signer: Signer, caPem: string): CertificateAuthority {
         "intermediate",
       );
       return authority(await issueIntermediate(signer, name), caPem);
+    },
+    revocationList: async (request: RevocationListRequest = {}) => {
+      const { revoked, thisUpdate, nextUpdate } = parseOptions(
+        revocationListSchema,
+        request,
+        "revocationList",
+      );
+      const list = await x509().X509CrlGenerator.create(
+        {
+          issuer: signer.certificate.subjectName,
+          signingAlgorithm: keyAlgorithm,
+          signingKey: signer.keys.privateKey,
+          thisUpdate: thisUpdate ?? new Date(),
+          nextUpdate: nextUpdate ?? new Date(Date.now() + 30 * dayMs),
+          entries: revoked.map((pem) => ({ serialNumber: new NodeCertificate(pem).serialNumber })),
+          extensions: [
+            await x509().AuthorityKeyIdentifierExtension.create(signer.keys.publicKey, false, webcrypto),
+          ],
+        },
+        webcrypto,
+      );
+      return `${x509().PemConverter.encode(list.rawData, "X509 CRL")}\n`;
     },
   });
 }

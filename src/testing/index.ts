@@ -7,6 +7,7 @@ export {
   type CertificateUsage,
   createCertificateAuthority,
   type IssuedCertificate,
+  type RevocationListRequest,
 } from "./certificate-authority.ts";
 export {
   type DevelopmentCertificatesOptions,

@@ -1,14 +1,17 @@
 // Server credentials for grpc-js, made from the `tls` option: what createSsl cannot say (minimum version, ciphers,
 // optional client certificates, files that change) is said here.
 import type { Buffer } from "node:buffer";
+import { constants, type X509Certificate } from "node:crypto";
 import type { SecureServerOptions } from "node:http2";
 import { createSecureContext, type SecureContextOptions } from "node:tls";
+import { ChangeListeners } from "../config/change-listeners.ts";
 import { parseOptions } from "../config/options.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import { WatchedServerCredentials } from "../transport/credentials.ts";
 import type { CertificateInUse } from "./certificate-expiry.ts";
 import { CertificateReload } from "./certificate-reload.ts";
-import type { CertificateReporting } from "./certificate-reporting.ts";
+import { type CertificateReporting, sayWarning } from "./certificate-reporting.ts";
+import type { CertificateRevocations } from "./certificate-revocations.ts";
 import { certificatesIn } from "./load-pem.ts";
 import {
   type ClientAuth,
@@ -24,9 +27,15 @@ import {
 export class TlsServerCredentials extends WatchedServerCredentials {
   readonly clientAuth: ClientAuth;
   readonly #certificates: CertificateReload<ServerTls>;
+  readonly #reporting: CertificateReporting;
+  readonly #revocations: CertificateRevocations | undefined;
+  readonly #rootsListeners = new ChangeListeners();
+  #roots: readonly X509Certificate[];
 
   constructor(settings: ServerTlsSettings, reporting: CertificateReporting) {
     const tls = readServerTls(settings, "tls");
+    const roots = certificatesIn(tls.clientCa);
+    settings.crl?.useRoots?.(roots);
     super(connectionOptions(tls), contextOptions(tls), {
       onBound: () => this.#certificates.start(),
       onUnbound: () => this.#certificates.stop(),
@@ -36,6 +45,9 @@ export class TlsServerCredentials extends WatchedServerCredentials {
         same(this.#certificates.current, other.#certificates.current),
     });
     this.clientAuth = tls.clientAuth;
+    this.#reporting = reporting;
+    this.#revocations = settings.crl;
+    this.#roots = roots;
     this.#certificates = new CertificateReload(
       {
         role: "server",
@@ -48,6 +60,16 @@ export class TlsServerCredentials extends WatchedServerCredentials {
       },
       reporting,
     );
+  }
+
+  /** What client certificates are verified against, now. */
+  get roots(): readonly X509Certificate[] {
+    return this.#roots;
+  }
+
+  /** Calls `listener` when other roots are in use. */
+  onRootsChange(listener: () => void): void {
+    this.#rootsListeners.add(listener);
   }
 
   /** Ends the watch on the files at once. What is in use stays in use. */
@@ -68,6 +90,21 @@ export class TlsServerCredentials extends WatchedServerCredentials {
       throw new ConfigError("tls: OpenSSL refuses the changed files together", { cause });
     }
     this.updateSecureContextOptions(options);
+    if (!sameBytes(tls.clientCa, this.#certificates.current.clientCa))
+      this.#takeRoots(certificatesIn(tls.clientCa));
+  }
+
+  #takeRoots(roots: readonly X509Certificate[]): void {
+    this.#roots = roots;
+    try {
+      this.#revocations?.useRoots?.(roots);
+    } catch (error) {
+      const problem = error instanceof ConfigError ? error.message : "tls.crl failed";
+      const message =
+        "revocation lists do not fit the changed client CA; client certificates that it issued may be refused";
+      sayWarning(this.#reporting, { role: "ca", problem }, message, problem);
+    }
+    this.#rootsListeners.notify();
   }
 }
 
@@ -77,6 +114,7 @@ function same(a: ServerTls, b: ServerTls): boolean {
     a.key.equals(b.key) &&
     sameBytes(a.clientCa, b.clientCa) &&
     a.clientAuth === b.clientAuth &&
+    a.resumes === b.resumes &&
     a.minVersion === b.minVersion &&
     a.ciphers === b.ciphers
   );
@@ -99,7 +137,7 @@ function inUse({ cert, clientCa }: ServerTls): readonly CertificateInUse[] {
  * (`PalisadeWarning`). `createSecureServer` makes its own; this is for servers that other code makes.
  *
  * There, with `clientAuth: "request"`, grpc-js keeps connections whose client certificate does not verify. They carry
- * no identity, but they are not ended: `createSecureServer` ends them.
+ * no identity, but they are not ended: `createSecureServer` ends them, and those whose client CA was taken out.
  *
  * @throws ConfigError with the path of the option that is wrong, or of the file that cannot be used
  * @example
@@ -110,6 +148,10 @@ export function serverCredentials(tls: ServerTlsOptions): TlsServerCredentials {
   if (settings.plaintext !== undefined) {
     throw new ConfigError("tls.plaintext: there are no TLS credentials without TLS; use createSecureServer");
   }
+  if (settings.crl !== undefined)
+    throw new ConfigError(
+      "tls.crl: nobody would ask it on a server that other code makes; use createSecureServer",
+    );
   return new TlsServerCredentials(settings, { metrics: true });
 }
 
@@ -118,6 +160,7 @@ function protocolOptions(tls: ServerTls): SecureContextOptions {
   return {
     minVersion: /* protection: tls-version */ tls.minVersion,
     honorCipherOrder: true,
+    ...(tls.resumes ? {} : { secureOptions: constants.SSL_OP_NO_TICKET }),
     ...(tls.ciphers === undefined ? {} : { ciphers: tls.ciphers }),
   };
 }

@@ -4,6 +4,7 @@ import { z } from "zod";
 import { type AddressSet, addressProblem, addressSet } from "../config/address-set.ts";
 import { parseOptions } from "../config/options.ts";
 import { ConfigError } from "../grpc/errors.ts";
+import { type CertificateRevocations, isCertificateRevocations } from "./certificate-revocations.ts";
 import {
   expectedPem,
   type KeyPair,
@@ -44,6 +45,13 @@ export interface ServerTlsOptions {
   readonly clientCa?: PemSource;
   /** What is asked of clients. Default: `"require"` where `clientCa` is given, else `"none"`. */
   readonly clientAuth?: ClientAuth;
+  /**
+   * Who knows which client certificates were revoked: `crlFiles({ paths })` of `grpc-palisade/crl`. A revoked one gets no
+   * connection; where it is revoked later, its connections are closed, and the calls on them end UNAUTHENTICATED
+   * (`callsOutliveCredentials` lets them finish). TLS sessions are not resumed then, because a resumed one has no chain to look
+   * at. For `createSecureServer`. Default: nobody is asked.
+   */
+  readonly crl?: CertificateRevocations;
   /** The oldest version of TLS that is accepted. Default: `"TLSv1.3"`. */
   readonly minVersion?: TlsVersion;
   /**
@@ -52,7 +60,8 @@ export interface ServerTlsOptions {
    */
   readonly ciphers?: string;
   /**
-   * Watch the files, and use what they hold by then for new connections; open ones go on. What cannot be used (half
+   * Watch the files, and use what they hold by then for new connections. Open ones go on, except those whose client
+   * certificate no root of `clientCa` vouches for any more: they are closed as those of a revoked one are. What cannot be used (half
    * written, not a pair, expired, for clients only, gone) is refused and said once, and the last good one stays. TLS sessions from before a
    * change are not resumed. Default: `true` where a path is given.
    */
@@ -93,6 +102,7 @@ export interface ServerTlsSettings {
   readonly key: PemSource;
   readonly clientCa?: PemSource;
   readonly clientAuth: ClientAuth;
+  readonly crl?: CertificateRevocations;
   readonly minVersion: TlsVersion;
   readonly ciphers?: string;
   readonly reload: boolean;
@@ -107,6 +117,8 @@ export type ServerPlaintextSettings =
 export interface ServerTls extends KeyPair {
   readonly clientCa?: Buffer;
   readonly clientAuth: ClientAuth;
+  /** May a client resume a TLS session? */
+  readonly resumes: boolean;
   readonly minVersion: TlsVersion;
   readonly ciphers?: string;
 }
@@ -118,6 +130,7 @@ interface ServerTlsInput {
   readonly key?: PemSource;
   readonly clientCa?: PemSource;
   readonly clientAuth?: ClientAuth;
+  readonly crl?: CertificateRevocations;
   readonly minVersion?: TlsVersion;
   readonly ciphers?: string;
   readonly reload?: boolean;
@@ -141,6 +154,12 @@ export const serverTlsSchema: z.ZodType<ServerTlsSettings | ServerPlaintextSetti
       // Not `optional`: a `clientCa` that is undefined by mistake (an unset variable) must not end in no client checks.
       clientCa: pemSourceSchema.exactOptional(),
       clientAuth: z.enum(["none", "request", "require"]).exactOptional(),
+      crl: z
+        .custom<CertificateRevocations>(
+          isCertificateRevocations,
+          "expected crlFiles({ paths }) of grpc-palisade/crl, or an object with name and statusOf(chain)",
+        )
+        .exactOptional(),
       minVersion: minVersionSchema.exactOptional(),
       ciphers: ciphersSchema.exactOptional(),
       reload: z.boolean().exactOptional(),
@@ -205,6 +224,8 @@ function* problemsOf(tls: ServerTlsInput): Generator<readonly [option: string, p
       'with "none" nothing is verified against clientCa; remove clientCa, or say "request" or "require"',
     ];
   }
+  if (tls.crl !== undefined && tls.clientCa === undefined)
+    yield ["crl", "has no meaning without clientCa: no client is asked for a certificate"];
   const problem =
     tls.ciphers === undefined ? undefined : ciphersProblem(tls.ciphers, tls.minVersion ?? defaultMinVersion);
   if (problem !== undefined) yield ["ciphers", problem];
@@ -245,7 +266,7 @@ export function loadServerTls(options: ServerTlsOptions, where = "tls"): ServerT
 
 /** Reads and checks the files of a `tls` option whose shape was checked. Throws `ConfigError` with the problems of all. */
 export function readServerTls(
-  { cert, key, clientCa, clientAuth, minVersion, ciphers }: ServerTlsSettings,
+  { cert, key, clientCa, clientAuth, crl, minVersion, ciphers }: ServerTlsSettings,
   where: string,
 ): ServerTls {
   const { pair, trusted } = loadAll({
@@ -253,7 +274,15 @@ export function readServerTls(
     trusted: () =>
       clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) },
   });
-  return { clientAuth, minVersion, ...(ciphers === undefined ? {} : { ciphers }), ...pair, ...trusted };
+  const resumes = crl === undefined;
+  return {
+    clientAuth,
+    resumes,
+    minVersion,
+    ...(ciphers === undefined ? {} : { ciphers }),
+    ...pair,
+    ...trusted,
+  };
 }
 
 /** The files to watch. */

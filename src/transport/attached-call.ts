@@ -216,16 +216,12 @@ export class AttachedCall implements TransportCall {
 function peerOf(session: Http2Session | undefined, certificateOf: CertificateOf): Peer {
   if (session === undefined || session.destroyed) return unknownConnection.peer;
   const marked = session as MarkedSession;
-  if (marked[connectionKey] === undefined) {
-    // Node's stand-in for the socket: what only reads passes through it.
-    const { socket } = session;
-    const certificate = socket instanceof TLSSocket ? certificateOf(socket) : undefined;
-    marked[connectionKey] = {
-      peer: new ConnectionPeer(socket, certificate),
-      calls: 0,
-      handedOver: false,
-      cut: false,
-    };
-  }
-  return marked[connectionKey].peer;
+  const known = marked[connectionKey];
+  if (known !== undefined) return known.peer;
+  // Node's stand-in for the socket: what only reads passes through it.
+  const { socket } = session;
+  const certificate = socket instanceof TLSSocket ? certificateOf(socket) : undefined;
+  const peer = new ConnectionPeer(socket, certificate);
+  marked[connectionKey] = { peer, socket, calls: 0, handedOver: false, cut: false };
+  return peer;
 }

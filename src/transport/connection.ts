@@ -6,7 +6,9 @@ import { inItsTime, type Peer, type PeerCertificate } from "../grpc/peer.ts";
 
 /** A connection as we know it: computed once, when it is accepted. */
 export interface Connection {
-  readonly peer: Peer;
+  readonly peer: ConnectionPeer;
+  /** Undefined where Node did not tell. */
+  readonly socket: Socket | undefined;
   /** Calls that are open on it. */
   calls: number;
   /** Was anything of a call handed to HTTP/2 that was not seen leaving with a ping since? */
@@ -45,7 +47,7 @@ export class ConnectionPeer implements Peer {
   readonly address: string;
   readonly port: number | undefined;
   readonly secure: boolean;
-  readonly #certificate: PeerCertificate | undefined;
+  #certificate: PeerCertificate | undefined;
 
   constructor(socket: Socket | undefined, certificate: PeerCertificate | undefined) {
     this.address = socket === undefined ? "unknown" : (socket.remoteAddress ?? "unix");
@@ -57,10 +59,18 @@ export class ConnectionPeer implements Peer {
   get certificate(): PeerCertificate | undefined {
     return inItsTime(this.#certificate);
   }
+
+  /** From here on the connection proves nothing any more. Returns the certificate that it had. */
+  loseCertificate(): PeerCertificate | undefined {
+    const lost = this.#certificate;
+    this.#certificate = undefined;
+    return lost;
+  }
 }
 
 export const unknownConnection: Connection = {
   peer: new ConnectionPeer(undefined, undefined),
+  socket: undefined,
   calls: 0,
   handedOver: false,
   cut: false,

@@ -3,6 +3,7 @@ import { Buffer } from "node:buffer";
 import type { EventEmitter } from "node:events";
 import { constants, type Http2SecureServer, type Http2Server, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { TLSSocket } from "node:tls";
 import { maxTimerMs } from "../config/timer.ts";
 import type { PeerCertificate } from "../grpc/peer.ts";
@@ -32,6 +33,10 @@ export interface ConnectionEvents {
   readonly certificateOf: (socket: TLSSocket) => PeerCertificate | undefined;
   /** Why the connection is refused before any HTTP/2 is spoken on it, or undefined. */
   readonly refuse: (socket: Socket) => RefusedConnection | undefined;
+  /** Why an open connection is closed when `recheck` is called, or undefined. */
+  readonly refuseOpen?: (socket: Socket) => RefusedConnection | undefined;
+  /** The calls on a connection have no certificate any more: it was found to be bad. */
+  readonly onCertificateLost?: (certificate: PeerCertificate) => void;
   /** Something was refused before a call existed: TLS, HTTP/2, content type. */
   readonly onRefusedBelow: OnRefusedBelow;
 }
@@ -42,6 +47,8 @@ export interface RefusedConnection {
   readonly detail: string;
   /** The one that it was refused for. */
   readonly certificate?: CertificateNames | undefined;
+  /** Is the certificate bad, so that no call may go on that was made with it? Of open connections. */
+  readonly isBad?: boolean;
 }
 
 /** The open connections of a server. */
@@ -54,6 +61,11 @@ export interface Connections {
    * being destroyed: `Http2Session.close` does not call back then.
    */
   destroyAll(): Promise<void>;
+  /**
+   * Asks `refuseOpen` about each connection, and closes those that it refuses: they take no new calls. Where the certificate is
+   * bad they are given a while for what is open, then cut.
+   */
+  recheck(): Promise<void>;
   /** Where the server listens by now: IP addresses, and `unix` for each Unix socket. */
   boundAddresses(): readonly string[];
 }
@@ -61,6 +73,7 @@ export interface Connections {
 export function watchConnections(events: ConnectionEvents): Connections {
   const sockets = new Set<Socket>();
   const sessions = new Set<ServerHttp2Session>();
+  const recheck = rechecked(sessions, events);
   const servers = new Set<Http2Server | Http2SecureServer>();
   return {
     watch(http2Server) {
@@ -73,6 +86,7 @@ export function watchConnections(events: ConnectionEvents): Connections {
       servers.add(http2Server);
       http2Server.once("close", () => servers.delete(http2Server));
     },
+    recheck,
     boundAddresses() {
       const bound = [...servers].map((http2Server) => http2Server.address());
       return bound
@@ -91,6 +105,60 @@ export function watchConnections(events: ConnectionEvents): Connections {
       await Promise.all(closed);
     },
   };
+}
+
+/** So many connections are looked at before others have their turn. */
+const sliceSize = 32;
+/** How long a connection whose certificate is bad may take to end with its calls. */
+const endingMs = 10_000;
+
+/** One look at a time: what changes during one is looked at by the next. */
+function rechecked(sessions: ReadonlySet<ServerHttp2Session>, events: ConnectionEvents): () => Promise<void> {
+  const closing = new WeakSet<ServerHttp2Session>();
+  let isLooking = false;
+  let again = false;
+  const look = async (): Promise<void> => {
+    let looked = 0;
+    for (const session of [...sessions]) {
+      looked += 1;
+      if (looked % sliceSize === 0) await nextTurn();
+      const connection = (session as MarkedSession)[connectionKey];
+      if (connection?.socket === undefined || session.destroyed || closing.has(session)) continue;
+      const refused = events.refuseOpen?.(connection.socket);
+      if (refused === undefined) continue;
+      closing.add(session);
+      closeRefused(session, connection, refused, events);
+    }
+  };
+  return async () => {
+    again = true;
+    if (isLooking) return;
+    isLooking = true;
+    try {
+      while (again) {
+        again = false;
+        await look();
+      }
+    } finally {
+      isLooking = false;
+    }
+  };
+}
+
+function closeRefused(
+  session: ServerHttp2Session,
+  connection: Connection,
+  refused: RefusedConnection,
+  events: ConnectionEvents,
+): void {
+  const { peer } = connection;
+  events.onRefusedBelow(refused.reason, peer.address, refused.detail, refused.certificate);
+  session.close();
+  if (refused.isBad !== true) return;
+  const lost = peer.loseCertificate();
+  if (lost !== undefined) events.onCertificateLost?.(lost);
+  const cut = setTimeout(() => session.destroy(), endingMs).unref();
+  session.once("close", () => clearTimeout(cut));
 }
 
 /** Every accepted socket, those still in their TLS handshake too: the server is not closed before all of them are. */
@@ -137,7 +205,7 @@ function watchHttp2Server(http2Server: Http2Server | Http2SecureServer, events: 
       socket,
       socket instanceof TLSSocket ? events.certificateOf(socket) : undefined,
     );
-    const connection: Connection = { peer, calls: 0, handedOver: false, cut: false };
+    const connection: Connection = { peer, socket, calls: 0, handedOver: false, cut: false };
     (session as MarkedSession)[connectionKey] = connection;
     closeWhenCertificateEnds(session, peer);
     keepAlive(session, events.keepalive);

@@ -105,3 +105,6 @@ export function call(
     );
   });
 }
+
+/** Serial numbers of client certificates that were locked. */
+export const lockedSerialNumbers: ReadonlySet<string> = new Set(["01"]);

@@ -3,7 +3,9 @@
 
 import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Buffer } from "node:buffer";
+import type { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -36,6 +38,7 @@ import {
   apiKey as apiKeyAuthenticator,
   apiKeyCredentials,
   bearerToken,
+  type CertificateRevocations,
   type ContextKey,
   type CredentialSource,
   createSecureClient,
@@ -58,7 +61,12 @@ import {
   type ValidationOptions,
 } from "../../src/index.ts";
 import type { PostgresApiKeyStore, PostgresRevocationList } from "../../src/postgres/index.ts";
-import { type SecuredServerOptions, startSecuredServer, type TokenIssuer } from "../../src/testing/index.ts";
+import {
+  createCertificateAuthority,
+  type SecuredServerOptions,
+  startSecuredServer,
+  type TokenIssuer,
+} from "../../src/testing/index.ts";
 import { lacks } from "../clients/tools.ts";
 import { runNode } from "../harness/child-process.ts";
 import { inTime } from "../harness/time.ts";
@@ -1059,6 +1067,48 @@ export const proofs: Readonly<Record<string, Proof>> = {
     equal(await call(client, "export"), denied);
     client.close();
     await server.shutdown();
+  },
+
+  "docs/revoked-certificates.md#The server": async ({ run, directory }) => {
+    const ca = await createCertificateAuthority({ name: "Clients CA" });
+    const [good, stolen] = await Promise.all(
+      [1, 2].map(() => ca.issue({ commonName: "billing", usage: "client" })),
+    );
+    ok(good !== undefined && stolen !== undefined);
+    await mkdir(join(directory, "crl"));
+    await writeFile(join(directory, "clients-ca.crt"), ca.caPem);
+    await writeFile(join(directory, "crl", "clients.crl"), await ca.revocationList());
+    const { server } = (await run()) as { server: SecureServer };
+    server.addService(OrdersService, handlers);
+    const { port } = await server.listen("127.0.0.1:0");
+    const as = ({ cert, key }: typeof good): Orders =>
+      createSecureClient(OrdersClient, `localhost:${port}`, {
+        tls: { ca: join(directory, "certs/ca.crt"), cert: Buffer.from(cert), key: Buffer.from(key) },
+        channelOptions: { "grpc.use_local_subchannel_pool": 1 },
+      });
+    const clients = [as(good), as(stolen)];
+    const answers = () => Promise.all(clients.map((client) => call(client, "getOrder")));
+    const answer = { id: "7", owner: "billing", roles: ["caller"] };
+    deepEqual(await answers(), [answer, answer]);
+    const next = join(directory, "crl", ".next");
+    await writeFile(next, await ca.revocationList({ revoked: [stolen.cert] }));
+    await rename(next, join(directory, "crl", "clients.crl"));
+    for (let told: unknown = answer; typeof told !== "string"; ) {
+      const [first, second] = await answers();
+      deepEqual(first, answer);
+      told = second;
+      if (typeof second === "string") match(second, /^1[46] /);
+    }
+    for (const client of clients) client.close();
+    await server.shutdown();
+  },
+
+  "docs/revoked-certificates.md#Other sources": async ({ run }) => {
+    const { locked } = (await run()) as { locked: CertificateRevocations };
+    const chain = (serialNumber: string) => [{ serialNumber }] as unknown as readonly X509Certificate[];
+    equal(locked.statusOf(chain("01")).status, "revoked");
+    equal(locked.statusOf(chain("02")).status, "unrevoked");
+    equal(locked.statusOf([]).status, "revoked");
   },
 
   "docs/mtls.md#The client": async (surroundings) => {

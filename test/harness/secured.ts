@@ -90,6 +90,8 @@ export interface Secured extends AsyncDisposable {
   readonly started: MethodKind[];
   /** A client over mTLS; each has a connection of its own. */
   client(options?: ChannelOptions): Client;
+  /** The same, with another certificate. */
+  clientWith(certificate: IssuedCertificate, options?: ChannelOptions): Client;
   /** Metadata with a good token. */
   authorized(claims?: Readonly<Record<string, unknown>>): Promise<{ authorization: string }>;
   /** The line that a call left in the log, once it is there. */
@@ -139,6 +141,15 @@ export async function secured(options: SecuredOptions = {}): Promise<Secured> {
     for (const client of clients) client.close();
     await server.shutdown({ graceMs: 0 });
   };
+  const clientWith = ({ cert, key }: IssuedCertificate, channelOptions?: ChannelOptions): Client => {
+    const client = new Client(
+      address,
+      grpcCredentials.createSsl(Buffer.from(all.ca.caPem), Buffer.from(key), Buffer.from(cert)),
+      { "grpc.use_local_subchannel_pool": 1, ...channelOptions },
+    );
+    clients.push(client);
+    return client;
+  };
   return {
     world: all,
     server,
@@ -147,19 +158,8 @@ export async function secured(options: SecuredOptions = {}): Promise<Secured> {
     lines,
     audit,
     started,
-    client(channelOptions) {
-      const client = new Client(
-        address,
-        grpcCredentials.createSsl(
-          Buffer.from(all.ca.caPem),
-          Buffer.from(all.client.key),
-          Buffer.from(all.client.cert),
-        ),
-        { "grpc.use_local_subchannel_pool": 1, ...channelOptions },
-      );
-      clients.push(client);
-      return client;
-    },
+    client: (channelOptions) => clientWith(all.client, channelOptions),
+    clientWith,
     authorized: async (claims) => ({ authorization: `Bearer ${await all.token(claims)}` }),
     callLine: (match) =>
       eventually(() => lines.find((line) => line["grpc_code"] !== undefined && match(line)), "a log line"),

@@ -79,6 +79,7 @@ describe("without the optional packages", () => {
   it("the types compile, with the libraries' own checked", () => {
     const problems = problemsOf(`
       import { createSecureServer, type SecureServer } from "grpc-palisade";
+      import { crlFiles } from "grpc-palisade/crl";
       import { googleCredentials } from "grpc-palisade/google";
       import { clientCredentials, tokenExchange } from "grpc-palisade/oauth";
       import { redisRateLimitStore } from "grpc-palisade/redis";

@@ -62,7 +62,7 @@ const good = (): { cert: Buffer; key: Buffer } => ({ cert: pem(server.cert), key
 describe("T1 good server options", () => {
   it("T1 reads files and buffers alike, with the defaults filled in", () => {
     const loaded = loadServerTls({ cert: join(directory, "server.crt"), key: pem(server.key) });
-    expect(loaded).toEqual({ ...good(), clientAuth: "none", minVersion: "TLSv1.3" });
+    expect(loaded).toEqual({ ...good(), clientAuth: "none", resumes: true, minVersion: "TLSv1.3" });
   });
 
   it("T2 requires client certificates where a client CA is given", () => {
@@ -98,7 +98,16 @@ describe("wrong options of the server", () => {
       () => ({ ...good(), rejectUnauthorized: false }),
       "tls.rejectUnauthorized: unknown option",
     ],
-    ["an option that is not built yet", () => ({ ...good(), crl: "crl.pem" }), "tls.crl: unknown option"],
+    [
+      "a revocation list as Node takes it",
+      () => ({ ...good(), crl: "crl.pem" }),
+      "tls.crl: expected crlFiles(",
+    ],
+    [
+      "revocations of certificates that nobody is asked for",
+      () => ({ ...good(), crl: { name: "own", statusOf: () => ({ status: "unrevoked" }) } }),
+      "tls.crl: has no meaning without clientCa",
+    ],
     [
       "plaintext where credentials are asked for",
       () => ({ plaintext: "loopback" }),

@@ -20,6 +20,7 @@ import { type Filled, parseOptions } from "../../config/options.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../grpc/errors.ts";
 import { identityHeaders } from "../../grpc/identity-headers.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
+import type { PeerCertificate } from "../../grpc/peer.ts";
 import { texts } from "../../grpc/status.ts";
 import { boundedText } from "../../observability/redaction.ts";
 import { anonymousIdentity } from "./anonymous.ts";
@@ -111,15 +112,29 @@ export interface VerdictListener {
   settled(call: CallContext, verdict: Verdict): void;
 }
 
-/** For the secured server: `listener` hears of every verdict. */
+/** Tells when the client certificate of an open connection was found to be bad. */
+export class LostCertificates {
+  #listener: ((certificate: PeerCertificate) => void) | undefined = undefined;
+
+  listen(listener: (certificate: PeerCertificate) => void): void {
+    this.#listener = listener;
+  }
+
+  tell(certificate: PeerCertificate): void {
+    this.#listener?.(certificate);
+  }
+}
+
+/** For the secured server: `listener` hears of every verdict, and what lost certificates vouched for ends. */
 export function authenticationWatchedBy(
   listener: VerdictListener | undefined,
   authenticator: Authenticator,
   options: AuthenticationOptions,
+  lostCertificates?: LostCertificates,
 ): Middleware {
   if (!isAuthenticator(authenticator)) throw new ConfigError("authentication: expected an authenticator");
   const settings = parseOptions(authenticationSchema, options, "authentication");
-  return new Authentication(authenticator, settings, listener);
+  return new Authentication(authenticator, settings, listener, lostCertificates);
 }
 
 class Authentication implements Middleware {
@@ -136,12 +151,15 @@ class Authentication implements Middleware {
   readonly #listener: VerdictListener | undefined;
   /** Undefined where no authenticator tells of changes, and where calls outlive their credentials. */
   readonly #openCalls: OpenCalls | undefined;
+  /** Undefined where no connection loses its certificate. */
+  readonly #callsOf: WeakMap<PeerCertificate, Set<CallContext>> | undefined;
   readonly onEnd?: (call: CallContext) => void;
 
   constructor(
     authenticator: Authenticator,
     options: Filled<AuthenticationOptions>,
     listener: VerdictListener | undefined,
+    lostCertificates: LostCertificates | undefined,
   ) {
     this.#authenticator = authenticator;
     this.#listener = listener;
@@ -155,18 +173,34 @@ class Authentication implements Middleware {
       readers: single.filter((a) => headersOf(a)?.includes(header)),
     }));
     this.#undeclared = undeclaredAuthenticators(authenticator);
-    const changing = single.filter((a) => a.onChange !== undefined);
-    if (changing.length === 0 || options.callsOutliveCredentials) return;
-    const openCalls = new OpenCalls(
+    this.#callsOf = lostCertificates === undefined ? undefined : new WeakMap();
+    lostCertificates?.listen((certificate) => this.#endCallsOf(certificate));
+    this.#openCalls = this.#openCallsOf(single.filter((a) => a.onChange !== undefined));
+    if (this.#openCalls === undefined && this.#callsOf === undefined) return;
+    this.onEnd = (call) => {
+      this.#openCalls?.delete(call);
+      const { certificate } = call.peer;
+      if (certificate !== undefined) this.#callsOf?.get(certificate)?.delete(call);
+    };
+  }
+
+  #openCallsOf(changing: readonly Authenticator[]): OpenCalls | undefined {
+    if (changing.length === 0 || this.#callsOutliveCredentials) return undefined;
+    return new OpenCalls(
       {
-        identify: (call) => identifyAgain(authenticator, call),
+        identify: (call) => identifyAgain(this.#authenticator, call),
         end: (call, error) => endCall(call, this, refusal(call, error)),
         limit: (call, { expiresAt }) => this.#limit(call, expiresAt),
       },
       changing,
     );
-    this.#openCalls = openCalls;
-    this.onEnd = (call) => openCalls.delete(call);
+  }
+
+  /** The certificate is a credential of each of them, whatever else they brought. */
+  #endCallsOf(certificate: PeerCertificate): void {
+    const calls = this.#callsOf?.get(certificate) ?? [];
+    this.#callsOf?.delete(certificate);
+    for (const call of calls) endCall(call, this, refusal(call, lostCertificate()));
   }
 
   appliesTo(method: MethodInfo): boolean {
@@ -175,6 +209,7 @@ class Authentication implements Middleware {
 
   onCall(call: CallContext): void | Promise<void> {
     let result: Identity | Promise<Identity>;
+    const { certificate } = call.peer;
     try {
       // protection: unclaimed-credentials
       this.#refuseUnclaimed(call);
@@ -191,6 +226,7 @@ class Authentication implements Middleware {
       (identity) => {
         this.#openCalls?.settled();
         try {
+          if (call.peer.certificate !== certificate) throw lostCertificate();
           this.#admit(call, identity, since);
         } catch (error) {
           throw this.#refusal(call, error);
@@ -239,11 +275,21 @@ class Authentication implements Middleware {
     setIdentity(call, caller);
     this.#listener?.settled(call, "verified");
     this.#limit(call, expiresAt);
+    this.#remember(call);
     if (this.#openCalls === undefined || identity.principal.kind === "anonymous" || hasEnded(call)) return;
     const presenting = this.#single.filter((single) => single.presents(call));
     if (!presenting.some((single) => single.onChange !== undefined)) return;
     call.set(openedWith, { presenting, metadata: this.#credentialsOf(call), identity });
     this.#openCalls.add(call, identity, since);
+  }
+
+  /** For when the connection loses its certificate. */
+  #remember(call: CallContext): void {
+    const { certificate } = call.peer;
+    if (this.#callsOf === undefined || certificate === undefined || hasEnded(call)) return;
+    const calls = this.#callsOf.get(certificate);
+    if (calls === undefined) this.#callsOf.set(certificate, new Set([call]));
+    else calls.add(call);
   }
 
   /** The handler may change the call's metadata. */
@@ -288,6 +334,10 @@ class Authentication implements Middleware {
     const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
     return boundedText([...new Set(reasons)].join("; "), maxExplanationLength);
   }
+}
+
+function lostCertificate(): CredentialError {
+  return new CredentialError("invalid", "the connection's client certificate is not good any more");
 }
 
 /** What a call was opened with, for when it is looked at again. */

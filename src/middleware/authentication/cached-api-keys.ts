@@ -1,7 +1,8 @@
 // What may be answered from memory about API keys that other processes change, and for how long.
+
+import { ChangeListeners } from "../../config/change-listeners.ts";
 import type { ApiKeyRecord } from "./api-key.ts";
 import { recordFromJson } from "./api-key-record.ts";
-import { ChangeListeners } from "./change-listeners.ts";
 
 /** Where the records really are. Every answer tells the version, which is another one after each change. */
 export interface ApiKeySource {

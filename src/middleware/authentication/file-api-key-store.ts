@@ -1,6 +1,7 @@
 // API keys kept in a JSON file, which is read anew whenever it changes. The file holds digests, never keys.
 import { type Logger, pino } from "pino";
 import { z } from "zod";
+import { ChangeListeners } from "../../config/change-listeners.ts";
 import { FileWatch } from "../../config/file-watch.ts";
 import { loggerSchema } from "../../config/logger-option.ts";
 import { parseOptions } from "../../config/options.ts";
@@ -9,7 +10,6 @@ import { LogThrottle } from "../../observability/log-throttle.ts";
 import type { ApiKeyRecord, ApiKeyStore } from "./api-key.ts";
 import { readKeyFile, recordsIn } from "./api-key-file.ts";
 import { byDigest, malformedPermissionsIn, type RecordsByDigest } from "./api-key-record.ts";
-import { ChangeListeners } from "./change-listeners.ts";
 
 export interface FileApiKeyStoreOptions {
   /** The file; a relative path starts at the working directory. A JSON list of `ApiKeyRecord`. */

@@ -1,7 +1,7 @@
 // Revoked tokens of one process, kept in memory.
 import { z } from "zod";
+import { ChangeListeners } from "../../../config/change-listeners.ts";
 import { type Filled, parseOptions } from "../../../config/options.ts";
-import { ChangeListeners } from "../change-listeners.ts";
 import type { RevocableToken, RevocationList } from "./revocation-list.ts";
 import { Revocations } from "./revocations.ts";
 

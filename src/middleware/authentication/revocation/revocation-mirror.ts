@@ -1,8 +1,8 @@
 // A copy in memory of the revocations that several processes share: how it is kept current, and for how long it may be used.
 import type { Logger } from "pino";
+import { ChangeListeners } from "../../../config/change-listeners.ts";
 import { describeError } from "../../../observability/error-description.ts";
 import { LogThrottle } from "../../../observability/log-throttle.ts";
-import { ChangeListeners } from "../change-listeners.ts";
 import type { RevocableToken } from "./revocation-list.ts";
 import { beyondEndMs, type Revocation, Revocations } from "./revocations.ts";
 

@@ -1,0 +1,246 @@
+// Revoked client certificates from revocation lists in files, which are read anew whenever they change.
+import type { X509Certificate } from "node:crypto";
+import { type Logger, pino } from "pino";
+import { z } from "zod";
+import { ChangeListeners } from "../config/change-listeners.ts";
+import { FileWatch } from "../config/file-watch.ts";
+import { loggerSchema } from "../config/logger-option.ts";
+import { parseOptions } from "../config/options.ts";
+import { ConfigError } from "../grpc/errors.ts";
+import { LogThrottle } from "../observability/log-throttle.ts";
+import type { CertificateRevocationAnswer, CertificateRevocations } from "../tls/certificate-revocations.ts";
+import { readLists } from "./list-files.ts";
+import { RevocationLists } from "./revocation-lists.ts";
+
+export interface CrlFilesOptions {
+  /**
+   * Files and directories; relative ones start at the working directory. A file has lists in PEM, or one in DER. Of a directory
+   * all files are read whose names do not begin with a dot; those with certificates alone are passed over.
+   */
+  readonly paths: readonly string[];
+  /**
+   * What becomes of a certificate for which there is no list: one of its chain's issuers has none, or none that its key signed.
+   * gRFC A69 calls this undetermined. Default: `"refuse"`.
+   */
+  readonly undetermined?: "refuse" | "allow" | undefined;
+  /** Told of changes, of what cannot be used and of lists that are too old; `false` for nobody. Default: pino to standard output. */
+  readonly logger?: Logger | false | undefined;
+}
+
+interface CrlFilesSettings {
+  readonly paths: readonly string[];
+  readonly undetermined: "refuse" | "allow";
+  readonly logger?: Logger | false | undefined;
+}
+
+/** The shape of `crlFiles`'s options; the only place where its defaults stand. */
+export const crlFilesSchema: z.ZodType<CrlFilesSettings> = z.strictObject({
+  paths: z
+    .array(
+      z
+        .string({ error: "expected a path" })
+        .refine((path) => path.trim() !== "", { error: "the path is empty" }),
+      { error: "expected a list of files and directories" },
+    )
+    .min(1, { error: "expected at least one file or directory" }),
+  undetermined: z.enum(["refuse", "allow"]).default("refuse"),
+  logger: z.union([loggerSchema, z.literal(false)]).optional(),
+});
+
+/**
+ * Certificate revocation lists for `tls.crl` of `createSecureServer`: a client whose certificate is on one of them, or has an
+ * intermediate that is, gets no connection; open ones are closed, and their calls end, within moments of a list's change.
+ *
+ * The semantics are gRFC A69's. Each certificate of a client's chain except the root is looked for on the lists of its issuer,
+ * whose signature must verify; lists are complete and direct (RFC 5280 section 5). Lists of one issuer that are split by
+ * distribution point, or by kind of certificate, count for the certificates that they are for. Delta lists, indirect ones and
+ * those with an unknown critical extension are refused, and so are signatures with SHA-1. A list does not end with its
+ * `nextUpdate`: what it revoked stays revoked, and the log says once a day that it is old.
+ *
+ * Files and directories are watched. What cannot be used is told once, and the last good list of its issuer stays. So does one
+ * that verified, where an older one takes its file's place. A list that is gone is not asked any more, as long as all others can
+ * be read and one is left.
+ *
+ * It stands in one process and reads files alone: how lists get there from their distribution points, is another program's
+ * part (a cron job, a sidecar, cert-manager). Replace files by renaming.
+ *
+ * @throws {ConfigError} where a file cannot be read or used at the start: all of them, each with what is wrong.
+ * @example
+ * tls: { cert: "server.crt", key: "server.key", clientCa: "ca.crt", crl: crlFiles({ paths: ["/etc/orders/crl"] }) }
+ */
+export function crlFiles(options: CrlFilesOptions): CertificateRevocations {
+  const { paths, undetermined, logger } = parseOptions(crlFilesSchema, options, "crlFiles");
+  return new CrlFiles(paths, undetermined, logger === false ? undefined : (logger ?? pino()));
+}
+
+/** A change that cannot be used is looked at once more before it is told: a file may still be being written. */
+const secondLookMs = 400;
+const dayMs = 24 * 60 * 60 * 1_000;
+/** How many problems stand in one line of the log. */
+const maxTold = 10;
+
+class CrlFiles implements CertificateRevocations {
+  readonly name = "crlFiles";
+  readonly #paths: readonly string[];
+  readonly #undetermined: "refuse" | "allow";
+  readonly #logger: Logger | undefined;
+  readonly #throttle = new LogThrottle({ periodMs: 60_000 });
+  readonly #staleThrottle = new LogThrottle({ periodMs: dayMs });
+  readonly #listeners = new ChangeListeners();
+  #lists: RevocationLists;
+  #watch: FileWatch | undefined = undefined;
+  #watched = "";
+  #secondLook: NodeJS.Timeout | undefined = undefined;
+  /** What is wrong with the files as they are now. */
+  #problem: string | undefined = undefined;
+
+  constructor(paths: readonly string[], undetermined: "refuse" | "allow", logger: Logger | undefined) {
+    this.#paths = paths;
+    this.#undetermined = undetermined;
+    this.#logger = logger;
+    const { lists, problems, watched } = readLists(paths);
+    const none = lists.length === 0 && problems.length === 0 ? ["there is no revocation list in them"] : [];
+    const wrong = [...problems, ...none].map((problem) => `crlFiles.paths: ${problem}`);
+    if (wrong.length > 0) throw new ConfigError(wrong);
+    this.#lists = new RevocationLists([]).merge(lists, true).lists;
+    this.#tellStale();
+    this.#watchFiles(watched);
+  }
+
+  statusOf(chain: readonly X509Certificate[]): CertificateRevocationAnswer {
+    if (this.#watch === undefined) this.#look();
+    const answer = this.#lists.statusOf(chain);
+    const allowed = answer.status === "undetermined" && this.#undetermined === "allow";
+    return allowed ? { status: "unrevoked", detail: answer.detail } : answer;
+  }
+
+  /** What is known before the first client comes: lists in a root's name that it did not sign, and roots without lists. */
+  useRoots(roots: readonly X509Certificate[]): void {
+    const forged = roots.flatMap((root) => this.#lists.notSignedBy(root));
+    if (forged.length > 0)
+      throw new ConfigError(
+        forged.map(
+          ({ path }) =>
+            `crlFiles.paths: ${path}: the list is not signed by the client CA in whose name it is`,
+        ),
+      );
+    const without = roots
+      .filter((root) => !this.#lists.has(root))
+      .map(({ subject }) => subject.split("\n").join(", "));
+    if (without.length === 0) return;
+    this.#say(
+      "warn",
+      { client_ca: without },
+      this.#undetermined === "refuse"
+        ? "there is no revocation list of a client CA; client certificates that it issued are refused"
+        : "there is no revocation list of a client CA; client certificates that it issued are not checked",
+    );
+  }
+
+  onChange(listener: () => void): () => void {
+    if (this.#watch === undefined) this.#look();
+    return this.#listeners.add(listener);
+  }
+
+  close(): void {
+    this.#watch?.stop();
+    this.#watch = undefined;
+    clearTimeout(this.#secondLook);
+    this.#secondLook = undefined;
+    // Another server may use it still: what it does about this starts the watch again.
+    this.#listeners.notify();
+  }
+
+  #watchFiles(watched: readonly string[]): void {
+    const key = watched.join("\n");
+    if (this.#watch !== undefined && key === this.#watched) return;
+    this.#watch?.stop();
+    this.#watched = key;
+    this.#watch = new FileWatch({
+      paths: watched,
+      onChange: () => this.#lookTwice(),
+      onTick: () => this.#tellStale(),
+    });
+  }
+
+  #lookTwice(): void {
+    clearTimeout(this.#secondLook);
+    this.#secondLook = undefined;
+    if (this.#look() === undefined) return;
+    this.#secondLook = setTimeout(() => {
+      this.#secondLook = undefined;
+      const problem = this.#look();
+      if (problem !== undefined) this.#report(problem);
+    }, secondLookMs).unref();
+  }
+
+  /** Takes over what can be used, and returns what is wrong with the rest. */
+  #look(): string | undefined {
+    const before = this.#lists;
+    const { lists, problems, watched } = readLists(this.#paths);
+    this.#watchFiles(watched);
+    // An empty directory is more likely a mount that went wrong than the word that nobody is revoked any more.
+    const gone = lists.length === 0 && problems.length === 0 ? ["there is no revocation list left"] : [];
+    const merged = before.merge(lists, problems.length === 0 && gone.length === 0);
+    this.#lists = merged.lists;
+    if (!sameLists(before, merged.lists)) {
+      const line = { lists: merged.lists.all.length, revoked: merged.lists.entries };
+      this.#say("info", line, "the revocation lists changed; they are now in use");
+      this.#tellStale();
+      this.#listeners.notify();
+    }
+    const wrong = [...problems, ...gone, ...merged.problems];
+    if (wrong.length > 0) return told(wrong);
+    if (this.#problem !== undefined) this.#say("info", {}, "the revocation lists can all be read again");
+    this.#problem = undefined;
+    return undefined;
+  }
+
+  #report(problem: string): void {
+    if (problem === this.#problem) return;
+    this.#problem = problem;
+    const leftOut = this.#throttle.admit(problem);
+    if (leftOut === undefined) return;
+    this.#say(
+      "warn",
+      { problem, left_out: leftOut },
+      "revocation lists were refused; the last good ones of their issuers stay in use",
+    );
+  }
+
+  #tellStale(): void {
+    const now = Date.now();
+    for (const { list, path } of this.#lists.all) {
+      if (list.nextUpdate === undefined || list.nextUpdate > now) continue;
+      if (this.#staleThrottle.admit(path) === undefined) continue;
+      this.#say(
+        "warn",
+        { path, next_update: new Date(list.nextUpdate).toISOString() },
+        "a revocation list is older than its issuer meant it to become; it stays in use, and what was revoked since is not known",
+      );
+    }
+  }
+
+  /** A logger that throws must end nothing: this runs from timers, and for connections. */
+  #say(level: "info" | "warn", line: object, message: string): void {
+    try {
+      this.#logger?.[level](line, message);
+    } catch {
+      // Nothing is left to report it to.
+    }
+  }
+}
+
+function sameLists(before: RevocationLists, after: RevocationLists): boolean {
+  const names = ({ all }: RevocationLists): string =>
+    all
+      .map(({ list }) => list.digest)
+      .sort()
+      .join(" ");
+  return names(before) === names(after);
+}
+
+function told(problems: readonly string[]): string {
+  const left = problems.length - maxTold;
+  return problems.slice(0, maxTold).join("; ") + (left > 0 ? `; and ${left} more` : "");
+}

@@ -1,0 +1,99 @@
+// Reads revocation lists from files and directories. What cannot be read is told, file by file, and spoils nothing else.
+import { Buffer } from "node:buffer";
+import { readdirSync, readFileSync, type Stats, statSync } from "node:fs";
+import { join } from "node:path";
+import { CertificateList } from "./certificate-list.ts";
+import { DerError } from "./der.ts";
+import type { ListInFile } from "./revocation-lists.ts";
+
+export interface FilesRead {
+  readonly lists: readonly ListInFile[];
+  /** Each with its path. */
+  readonly problems: readonly string[];
+  /** What to watch: the files, and each directory as `directory/.`. */
+  readonly watched: readonly string[];
+}
+
+/** More bytes than the largest lists have that are in use: a million entries are some 40 MB. */
+const maxFileBytes = 64 * 1024 * 1024;
+const maxFilesInDirectory = 1_000;
+
+export function readLists(paths: readonly string[]): FilesRead {
+  const lists: ListInFile[] = [];
+  const problems: string[] = [];
+  const watched: string[] = [];
+  const attempt = (path: string, work: () => void): void => {
+    try {
+      work();
+    } catch (error) {
+      problems.push(`${path}: ${describe(error)}`);
+    }
+  };
+  const readOne = (path: string, stats: Stats, inDirectory: boolean): void => {
+    watched.push(path);
+    attempt(path, () => {
+      for (const list of listsIn(contentsOf(path, stats), inDirectory)) lists.push({ list, path });
+    });
+  };
+  for (const path of paths) {
+    attempt(path, () => {
+      const stats = statSync(path);
+      if (!stats.isDirectory()) {
+        readOne(path, stats, false);
+        return;
+      }
+      watched.push(join(path, "."));
+      for (const file of filesIn(path)) {
+        attempt(file, () => {
+          const found = statSync(file);
+          // Behind a link of Kubernetes, for one.
+          if (!found.isDirectory()) readOne(file, found, true);
+        });
+      }
+    });
+    // A path that is not there now is watched, so that it is seen when it comes back.
+    if (!watched.includes(path) && !watched.includes(join(path, "."))) watched.push(path);
+  }
+  return { lists, problems, watched };
+}
+
+function filesIn(directory: string): readonly string[] {
+  const names = readdirSync(directory).filter((name) => !name.startsWith("."));
+  if (names.length > maxFilesInDirectory)
+    throw new DerError(`more than ${maxFilesInDirectory} files; keep the lists in a directory of their own`);
+  return names.sort().map((name) => join(directory, name));
+}
+
+function contentsOf(path: string, { size }: Stats): Buffer {
+  if (size > maxFileBytes) throw new DerError(`larger than ${maxFileBytes / 1024 / 1024} MiB`);
+  return readFileSync(path);
+}
+
+/** RFC 7468 section 6: what lists are labelled with, and what some programs write in its place. */
+const listLabels: ReadonlySet<string | undefined> = new Set(["X509 CRL", "CRL"]);
+const certificateLabel = /^(?:X509 |TRUSTED )?CERTIFICATE$/;
+const begins = /-----BEGIN ([A-Z0-9 ]+)-----/g;
+const block = /-----BEGIN ((?:X509 )?CRL)-----([\sA-Za-z0-9+/=]+)-----END \1-----/g;
+
+/** PEM with one list or several (RFC 7468 section 6), or one in DER. */
+function listsIn(bytes: Buffer, inDirectory: boolean): readonly CertificateList[] {
+  if (bytes[0] === 0x30) return [new CertificateList(bytes)];
+  const text = bytes.toString("latin1");
+  const labels = [...text.matchAll(begins)].map(([, label]) => label);
+  const expected = labels.filter((label) => listLabels.has(label)).length;
+  // Directories that OpenSSL reads have certificates and lists side by side.
+  const hasCertificatesAlone =
+    labels.length > 0 && labels.every((label = "") => certificateLabel.test(label));
+  if (inDirectory && hasCertificatesAlone) return [];
+  if (expected === 0) throw new DerError("no revocation list; expected PEM with blocks X509 CRL, or DER");
+  const blocks = [...text.matchAll(block)];
+  if (blocks.length !== expected) throw new DerError("a block X509 CRL is cut off, or is not base64");
+  return blocks.map(([, , base64 = ""]) => new CertificateList(Buffer.from(base64, "base64")));
+}
+
+/** Errors of the file system have a code; their texts repeat the path. */
+function describe(error: unknown): string {
+  if (error instanceof DerError) return error.message;
+  if (error instanceof Error && "code" in error) return `cannot be read (${String(error.code)})`;
+  return "cannot be read";
+}

@@ -1,0 +1,473 @@
+// Client certificates that are revoked, or whose CA is taken out, before and while the server serves (T7, A12).
+import { Buffer } from "node:buffer";
+import { EventEmitter, once } from "node:events";
+import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect } from "node:tls";
+import type { Client, UntypedServiceImplementation } from "@grpc/grpc-js";
+import { beforeAll, describe, expect, it } from "vitest";
+import { securityContext } from "../../src/chain/current-context.ts";
+import { type CrlFilesOptions, crlFiles } from "../../src/crl/index.ts";
+import type { MethodKind } from "../../src/grpc/method.ts";
+import { anyOf } from "../../src/middleware/authentication/any-of.ts";
+import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
+import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
+import { mtls } from "../../src/middleware/authentication/mtls.ts";
+import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
+import {
+  type CertificateAuthority,
+  createCertificateAuthority,
+  type IssuedCertificate,
+} from "../../src/testing/certificate-authority.ts";
+import type { CertificateRevocations } from "../../src/tls/certificate-revocations.ts";
+import { invoke, kinds, type Result } from "../harness/kinds.ts";
+import {
+  eventually,
+  keptLog,
+  type LogLine,
+  type Secured,
+  type SecuredOptions,
+  secured,
+  theWorld,
+  type World,
+} from "../harness/secured.ts";
+import { tlsConnect } from "../tls/endpoints.ts";
+
+const forClient = { commonName: "client", usage: "client" } as const;
+const revoked = "UNAUTHENTICATED invalid credentials";
+
+let world: World;
+let ca: CertificateAuthority;
+let intermediate: CertificateAuthority;
+let good: IssuedCertificate;
+let deep: IssuedCertificate;
+
+beforeAll(async () => {
+  world = await theWorld();
+  ca = await createCertificateAuthority({ name: "Clients CA" });
+  intermediate = await ca.intermediate();
+  [good, deep] = await Promise.all([ca.issue(forClient), intermediate.issue(forClient)]);
+});
+
+interface Files extends AsyncDisposable {
+  readonly directory: string;
+  /** As the documentation asks for: written beside, and renamed. */
+  put(name: string, contents: string | Buffer): Promise<void>;
+  remove(name: string): Promise<void>;
+}
+
+async function files(first: Readonly<Record<string, string | Buffer>>): Promise<Files> {
+  const directory = await mkdtemp(join(tmpdir(), "palisade-crl-"));
+  const put = async (name: string, contents: string | Buffer): Promise<void> => {
+    await writeFile(join(directory, `.${name}.new`), contents);
+    await rename(join(directory, `.${name}.new`), join(directory, name));
+  };
+  for (const [name, contents] of Object.entries(first)) await put(name, contents);
+  return {
+    directory,
+    put,
+    remove: (name) => rm(join(directory, name)),
+    [Symbol.asyncDispose]: () => rm(directory, { recursive: true, force: true }),
+  };
+}
+
+interface Guarded extends Secured {
+  /** What `crlFiles` said. */
+  readonly said: readonly LogLine[];
+}
+
+interface GuardedOptions extends SecuredOptions {
+  readonly crl?: CertificateRevocations;
+  readonly lists?: Partial<CrlFilesOptions>;
+  readonly clientCa?: string | Buffer;
+  readonly clientAuth?: "request" | "require";
+}
+
+async function guarded(lists: Files | undefined, options: GuardedOptions = {}): Promise<Guarded> {
+  const { crl, lists: more, clientCa, clientAuth, ...others } = options;
+  const { logger, lines: said } = keptLog();
+  const fromFiles = lists === undefined ? undefined : crlFiles({ paths: [lists.directory], logger, ...more });
+  const asked = crl ?? fromFiles;
+  const wall = await secured({
+    tls: {
+      cert: Buffer.from(world.server.cert),
+      key: Buffer.from(world.server.key),
+      clientCa: clientCa ?? Buffer.from(ca.caPem),
+      ...(asked === undefined ? {} : { crl: asked }),
+      ...(clientAuth === undefined ? {} : { clientAuth }),
+    },
+    authentication: mtls(),
+    authorization: allowAuthenticated(),
+    ...others,
+  });
+  return Object.assign(wall, { said });
+}
+
+/** `in` or `out`: does a new connection with this certificate get in? */
+async function tried(wall: Secured, issued: IssuedCertificate): Promise<"in" | "out"> {
+  const { name } = await invoke(wall.clientWith(issued), "unary");
+  return name === "OK" ? "in" : "out";
+}
+
+function told({ name, details }: Result): string {
+  return `${name} ${details}`;
+}
+
+function waiting(events: EventEmitter): UntypedServiceImplementation {
+  const handler = (kind: MethodKind) => (call: EventEmitter) => {
+    securityContext(call).signal.addEventListener("abort", () => events.emit(`aborted ${kind}`));
+    call.on("data", () => {});
+    events.emit("started", kind);
+  };
+  return {
+    unary: handler("unary"),
+    clientStream: handler("client_stream"),
+    serverStream: handler("server_stream"),
+    bidiStream: handler("bidi_stream"),
+  } as unknown as UntypedServiceImplementation;
+}
+
+interface Open {
+  readonly ended: Promise<Result>;
+  readonly hasEnded: () => boolean;
+  readonly aborted: Promise<unknown>;
+}
+
+/** A call whose handler has started and does not end. */
+async function open(
+  events: EventEmitter,
+  client: Client,
+  kind: MethodKind,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<Open> {
+  const aborted = once(events, `aborted ${kind}`);
+  const started = once(events, "started");
+  let hasEnded = false;
+  const ended = invoke(client, kind, { keepOpen: true, metadata }).then((result) => {
+    hasEnded = true;
+    return result;
+  });
+  await Promise.race([started, ended.then((result) => Promise.reject(new Error(told(result))))]);
+  return { ended, hasEnded: () => hasEnded, aborted };
+}
+
+describe("T7 which connections get in", () => {
+  it("T7 a certificate on its issuer's list gets no connection, and another one does", async () => {
+    const bad = await ca.issue(forClient);
+    await using lists = await files({ "ca.crl": await ca.revocationList({ revoked: [bad.cert] }) });
+    await using wall = await guarded(lists);
+    for (const kind of kinds) {
+      expect(await invoke(wall.clientWith(good), kind)).toMatchObject({ name: "OK" });
+      expect(await invoke(wall.clientWith(bad), kind)).toMatchObject({ name: "UNAVAILABLE" });
+    }
+    expect(wall.started).toEqual(kinds);
+    const line = await eventually(
+      () => wall.lines.find(({ reason }) => reason === "certificate"),
+      "the refused connection in the log",
+    );
+    expect(line).toMatchObject({
+      detail: expect.stringMatching(/^the certificate CN=client \(serial number [0-9A-F]+\) is revoked$/),
+    });
+  });
+
+  it("T7 each certificate of the chain is looked for, and intermediates need lists of their own", async () => {
+    await using lists = await files({ "root.crl": await ca.revocationList() });
+    await using wall = await guarded(lists);
+    expect(await tried(wall, deep)).toBe("out");
+    await lists.put("intermediate.crl", await intermediate.revocationList());
+    await expect.poll(() => tried(wall, deep)).toBe("in");
+    const [, second = ""] = deep.cert.split(/(?<=-----END CERTIFICATE-----\n)/);
+    await lists.put("root.crl", await ca.revocationList({ revoked: [second] }));
+    await expect.poll(() => tried(wall, deep)).toBe("out");
+    expect(await tried(wall, good)).toBe("in");
+  });
+
+  it("T7 a certificate without a list is refused, or let in where that was chosen", async () => {
+    await using lists = await files({ "other.crl": await world.ca.revocationList() });
+    await using strict = await guarded(lists);
+    await using lenient = await guarded(lists, { lists: { undetermined: "allow" } });
+    expect(await tried(strict, good)).toBe("out");
+    expect(await tried(lenient, good)).toBe("in");
+    expect(strict.said).toContainEqual(
+      expect.objectContaining({
+        level: 40,
+        client_ca: ["CN=Clients CA"],
+        msg: expect.stringContaining("are refused"),
+      }),
+    );
+    expect(lenient.said).toContainEqual(
+      expect.objectContaining({ msg: expect.stringContaining("are not checked") }),
+    );
+  });
+
+  it("T7 a revoked certificate is refused where undetermined ones are let in, whatever the client sends beside it", async () => {
+    const bad = await intermediate.issue(forClient);
+    // In the name of the intermediate, and without its key: Node lists it among the issuers.
+    const impostor = await createCertificateAuthority({ name: "Palisade test intermediate CA" });
+    const [leaf = "", ...above] = bad.cert.split(/(?<=-----END CERTIFICATE-----\n)/);
+    await using lists = await files({
+      "root.crl": await ca.revocationList(),
+      "intermediate.crl": await intermediate.revocationList({ revoked: [bad.cert] }),
+    });
+    await using wall = await guarded(lists, { lists: { undetermined: "allow" } });
+    expect(await tried(wall, deep)).toBe("in");
+    expect(await tried(wall, bad)).toBe("out");
+    expect(await tried(wall, { ...bad, cert: [leaf, impostor.caPem, ...above].join("") })).toBe("out");
+    expect(await tried(wall, { ...bad, cert: [leaf, ...above, impostor.caPem].join("") })).toBe("out");
+  });
+
+  it("T7 a client that shows no certificate is no matter of lists", async () => {
+    await using lists = await files({ "ca.crl": await ca.revocationList() });
+    await using wall = await guarded(lists, {
+      clientAuth: "request",
+      authentication: anyOf(
+        mtls(),
+        jwt({ issuer: world.issuer.issuer, audience: "kinds", jwksUri: world.issuer.jwksUri }),
+      ),
+    });
+    const connected = await tlsConnect(wall.port, { ca: world.ca.caPem, ALPNProtocols: ["h2"] }).catch(
+      () => undefined,
+    );
+    expect(connected?.protocol).toBe("TLSv1.3");
+  });
+
+  it("T7 no session is resumed: it would have no chain to look at", async () => {
+    const { cert, key } = good;
+    await using lists = await files({ "ca.crl": await ca.revocationList() });
+    await using wall = await guarded(lists);
+    expect(await resumes(wall, { cert, key })).toBe(false);
+    await using usual = await guarded(undefined);
+    expect(await resumes(usual, { cert, key })).toBe(true);
+  });
+});
+
+/** Does the server take up a session that it handed out before? */
+async function resumes(
+  { port }: Secured,
+  own: { readonly cert: string; readonly key: string },
+): Promise<boolean> {
+  const options = { port, host: "127.0.0.1", servername: "localhost", ca: world.ca.caPem, ...own };
+  const first = connect({ ...options, ALPNProtocols: ["h2"] });
+  const [session] = (await once(first, "session")) as [Buffer];
+  first.destroy();
+  const second = connect({ ...options, ALPNProtocols: ["h2"], session });
+  await once(second, "secureConnect");
+  const resumed = second.isSessionReused();
+  second.destroy();
+  return resumed;
+}
+
+const answers: readonly [what: string, statusOf: () => unknown, expected: "in" | "out"][] = [
+  ["unrevoked", () => ({ status: "unrevoked" }), "in"],
+  ["revoked", () => ({ status: "revoked" }), "out"],
+  ["undetermined", () => ({ status: "undetermined" }), "out"],
+  ["another word", () => ({ status: "good" }), "out"],
+  ["a promise", () => Promise.resolve({ status: "unrevoked" }), "out"],
+  ["nothing", () => undefined, "out"],
+  ["null", () => null, "out"],
+  ["true", () => true, "out"],
+  [
+    "a throw",
+    () => {
+      throw new Error("s3cr3t");
+    },
+    "out",
+  ],
+];
+
+describe("T7 an own source of revocations", () => {
+  it.each(answers)("T7 that answers with %s", async (_what, statusOf, expected) => {
+    const crl = { name: "own", statusOf: statusOf as CertificateRevocations["statusOf"] };
+    await using wall = await guarded(undefined, { crl });
+    expect(await tried(wall, good)).toBe(expected);
+  });
+
+  it("T7 is given the chain from the certificate to the root, in this order", async () => {
+    const seen: string[][] = [];
+    const crl: CertificateRevocations = {
+      name: "own",
+      statusOf(chain) {
+        seen.push(chain.map(({ subject }) => subject));
+        return { status: "unrevoked" };
+      },
+    };
+    await using wall = await guarded(undefined, { crl });
+    await tried(wall, deep);
+    await tried(wall, good);
+    expect(seen).toEqual([
+      ["CN=client", "CN=Palisade test intermediate CA", "CN=Clients CA"],
+      ["CN=client", "CN=Clients CA"],
+    ]);
+  });
+});
+
+/** How an open connection loses its certificate. */
+const ways: readonly [
+  way: string,
+  start: (
+    client: IssuedCertificate,
+    authentication: Authenticator,
+    more: SecuredOptions,
+  ) => Promise<{
+    readonly wall: Guarded;
+    readonly lose: () => Promise<unknown>;
+    readonly files: Files;
+  }>,
+][] = [
+  [
+    "it is revoked",
+    async (client, authentication, more) => {
+      const lists = await files({ "ca.crl": await ca.revocationList() });
+      const wall = await guarded(lists, { authentication, ...more });
+      return {
+        wall,
+        files: lists,
+        lose: async () => lists.put("ca.crl", await ca.revocationList({ revoked: [client.cert] })),
+      };
+    },
+  ],
+  [
+    "its CA is taken out",
+    async (_client, authentication, more) => {
+      const roots = await files({ "ca.crt": ca.caPem + world.ca.caPem });
+      const wall = await guarded(undefined, {
+        clientCa: join(roots.directory, "ca.crt"),
+        authentication,
+        ...more,
+      });
+      return { wall, files: roots, lose: () => roots.put("ca.crt", world.ca.caPem) };
+    },
+  ],
+];
+
+describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
+  const both = (): Authenticator =>
+    anyOf(jwt({ issuer: world.issuer.issuer, audience: "kinds", jwksUri: world.issuer.jwksUri }), mtls());
+
+  it.each(kinds)("T7 A12 its %s call ends UNAUTHENTICATED, and another's goes on", async (kind) => {
+    const client = await ca.issue(forClient);
+    const events = new EventEmitter();
+    const started = await start(client, mtls(), { handlers: waiting(events) });
+    await using _files = started.files;
+    await using wall = started.wall;
+    const others = await open(events, wall.client(), kind).catch(() => undefined);
+    const mine = await open(events, wall.clientWith(client), kind);
+    await started.lose();
+    expect(told(await mine.ended)).toBe(revoked);
+    await mine.aborted;
+    expect(others?.hasEnded() ?? false).toBe(false);
+    expect(await tried(wall, client)).toBe("out");
+    const line = await wall.callLine(({ principal }) => principal !== undefined);
+    expect(line).toMatchObject({ grpc_code: "UNAUTHENTICATED", layer: "authentication", ended_by: "layer" });
+  });
+
+  it("T7 A12 a call that a token proved ends with it: the certificate is a credential of the call too", async () => {
+    const client = await ca.issue(forClient);
+    const events = new EventEmitter();
+    const started = await start(client, both(), { handlers: waiting(events) });
+    await using _files = started.files;
+    await using wall = started.wall;
+    const mine = await open(events, wall.clientWith(client), "bidi_stream", await wall.authorized());
+    await started.lose();
+    expect(told(await mine.ended)).toBe(revoked);
+  });
+
+  it("T7 A12 with callsOutliveCredentials the connection takes no new calls, and the open one goes on", async () => {
+    const client = await ca.issue(forClient);
+    const events = new EventEmitter();
+    const started = await start(client, mtls(), { handlers: waiting(events), callsOutliveCredentials: true });
+    await using _files = started.files;
+    await using wall = started.wall;
+    const grpcClient = wall.clientWith(client);
+    const mine = await open(events, grpcClient, "bidi_stream");
+    await started.lose();
+    await eventually(
+      () => wall.lines.some(({ reason }) => reason === "certificate"),
+      "the closed connection in the log",
+    );
+    expect(mine.hasEnded()).toBe(false);
+    // On a new connection, which does not get in.
+    expect(await invoke(grpcClient, "unary")).toMatchObject({ name: "UNAVAILABLE" });
+    expect(mine.hasEnded()).toBe(false);
+  });
+
+  it("T7 A12 a call whose check is pending does not get in", async () => {
+    const client = await ca.issue(forClient);
+    const events = new EventEmitter();
+    let answer: (() => void) | undefined;
+    const inner = mtls();
+    const slow: Authenticator = {
+      name: "mtls",
+      source: "connection",
+      schemes: ["mtls"],
+      presents: (call) => inner.presents(call),
+      async authenticate(call) {
+        const identity = await inner.authenticate(call);
+        events.emit("asked");
+        await new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+        return identity;
+      },
+    };
+    const handled: EventEmitter = new EventEmitter();
+    handled.on("started", () => events.emit("handled"));
+    let ran = false;
+    events.on("handled", () => {
+      ran = true;
+    });
+    const started = await start(client, slow, { handlers: waiting(handled) });
+    await using _files = started.files;
+    await using wall = started.wall;
+    const asked = once(events, "asked");
+    const ended = invoke(wall.clientWith(client), "unary");
+    await asked;
+    await started.lose();
+    await eventually(
+      () => wall.lines.some(({ reason }) => reason === "certificate"),
+      "the closed connection in the log",
+    );
+    answer?.();
+    expect(told(await ended)).toBe(revoked);
+    expect(ran).toBe(false);
+  });
+});
+
+describe("T7 connections that stay", () => {
+  it("T7 a CA that is added, and a list that is renewed, end nothing", async () => {
+    const roots = await files({ "ca.crt": ca.caPem });
+    await using _roots = roots;
+    await using lists = await files({
+      "ca.crl": await ca.revocationList(),
+      "i.crl": await intermediate.revocationList(),
+    });
+    const events = new EventEmitter();
+    await using wall = await guarded(lists, {
+      clientCa: join(roots.directory, "ca.crt"),
+      handlers: waiting(events),
+    });
+    const calls = [
+      await open(events, wall.clientWith(good), "bidi_stream"),
+      await open(events, wall.clientWith(deep), "server_stream"),
+    ];
+    await roots.put("ca.crt", ca.caPem + world.ca.caPem);
+    await eventually(
+      () => wall.lines.some(({ msg }) => msg?.startsWith("certificates changed")),
+      "the new CA",
+    );
+    await lists.put("ca.crl", await ca.revocationList({ revoked: [world.client.cert] }));
+    await eventually(
+      () => wall.said.some(({ msg }) => msg?.startsWith("the revocation lists changed")),
+      "the new list",
+    );
+    await lists.remove("i.crl");
+    await eventually(
+      () => wall.said.filter(({ msg }) => msg?.startsWith("the revocation lists changed")).length > 1,
+      "the list that is gone",
+    );
+    // What cannot be told any more ends nothing that is open, and lets nothing new in.
+    expect(await tried(wall, deep)).toBe("out");
+    expect(calls.map(({ hasEnded }) => hasEnded())).toEqual([false, false]);
+  });
+});
