@@ -23,8 +23,8 @@ for (const path of own)
 /** What these say does not depend on the Node that runs them. */
 const oneNode = ["test/{bench,docs,scripts,types}/**/*.test.ts"];
 
-/** They have a run of their own, `npm run test:clients`. */
-const foreignClients = "test/clients/**";
+/** They have runs of their own, `npm run test:clients` and `npm run test:keycloak`. */
+const ownRuns = ["test/clients/**", "test/keycloak/**"];
 
 export default defineConfig({
   test: {
@@ -50,7 +50,7 @@ export default defineConfig({
         test: {
           name: "shared process",
           include: ["test/**/*.test.ts"],
-          exclude: [...own, ...oneNode, foreignClients],
+          exclude: [...own, ...oneNode, ...ownRuns],
           isolate: false,
         },
       },
