@@ -44,7 +44,7 @@ const maxVerdicts = 100;
 export class CertificateList {
   /** The issuer's name: DER, in hexadecimal. */
   readonly issuer: string;
-  /** The issuer's name and key, as far as the list tells, and what it is for: of two lists that agree in it the newer one counts. */
+  /** The issuer's name and what the list is for: lists that agree in it may follow one another. */
   readonly subject: string;
   readonly thisUpdate: number;
   /** Tells one list from another. */
@@ -95,8 +95,7 @@ export class CertificateList {
     this.#number = number === undefined ? undefined : numberIn(number.value);
     const point = extensions.get(extensionIds.issuingDistributionPoint);
     this.#scope = point === undefined ? { of: "all", points: undefined } : scopeOf(point.value);
-    const key = extensions.get(extensionIds.authorityKeyIdentifier);
-    this.subject = [this.issuer, key?.value.toString("hex"), point?.value.toString("hex")].join(" ");
+    this.subject = `${this.issuer} ${point?.value.toString("hex")}`;
   }
 
   /** RFC 5280 section 6.3.3 (b): is the list for certificates like this one? */
@@ -120,7 +119,8 @@ export class CertificateList {
   isSignedBy(issuer: X509Certificate): boolean {
     let verdict = this.#verdicts.get(issuer.fingerprint256);
     if (verdict === undefined) {
-      verdict = this.isSignedWith(issuer.publicKey);
+      const key = keyOf(issuer);
+      verdict = key !== undefined && this.isSignedWith(key);
       if (this.#verdicts.size >= maxVerdicts) this.#verdicts.clear();
       this.#verdicts.set(issuer.fingerprint256, verdict);
     }
@@ -137,11 +137,25 @@ export class CertificateList {
     return this.#verifiedWith;
   }
 
+  /** Did the key that this one was verified with sign that one? */
+  hasKeyOf(other: CertificateList): boolean {
+    return this.#verifiedWith !== undefined && other.isSignedWith(this.#verifiedWith);
+  }
+
   /** By number where both have one (RFC 5280 section 5.2.3), else by time. */
   isOlderThan(other: CertificateList): boolean {
     if (this.#number !== undefined && other.#number !== undefined && this.#number !== other.#number)
       return this.#number < other.#number;
     return this.thisUpdate < other.thisUpdate;
+  }
+}
+
+/** Undefined where OpenSSL does not know its type. */
+function keyOf(issuer: X509Certificate): KeyObject | undefined {
+  try {
+    return issuer.publicKey;
+  } catch {
+    return undefined;
   }
 }
 
@@ -151,7 +165,8 @@ function serialNumbersIn(contents: Buffer): ReadonlySet<string> {
   while (!entries.done) {
     const entry = new DerReader(entries.take(tags.sequence, "an entry"));
     serialNumbers.add(integerOf(entry.take(tags.integer, "userCertificate"), "userCertificate"));
-    takeTime(entry, "revocationDate");
+    // When it was revoked decides nothing.
+    entry.take(entry.nextTag === tags.utcTime ? tags.utcTime : tags.generalizedTime, "revocationDate");
     if (!entry.done) {
       const extensions = extensionsIn(
         entry.takeWhole(tags.sequence, "crlEntryExtensions"),

@@ -3,14 +3,14 @@ import type { X509Certificate } from "node:crypto";
 import { type Logger, pino } from "pino";
 import { z } from "zod";
 import { ChangeListeners } from "../config/change-listeners.ts";
-import { FileWatch } from "../config/file-watch.ts";
+import { FileReload } from "../config/file-reload.ts";
 import { loggerSchema } from "../config/logger-option.ts";
 import { parseOptions } from "../config/options.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import { LogThrottle } from "../observability/log-throttle.ts";
 import type { CertificateRevocationAnswer, CertificateRevocations } from "../tls/certificate-revocations.ts";
-import { readLists } from "./list-files.ts";
-import { RevocationLists } from "./revocation-lists.ts";
+import { ListFiles } from "./list-files.ts";
+import { inOneLine, RevocationLists } from "./revocation-lists.ts";
 
 export interface CrlFilesOptions {
   /**
@@ -57,12 +57,12 @@ export const crlFilesSchema: z.ZodType<CrlFilesSettings> = z.strictObject({
  * those with an unknown critical extension are refused, and so are signatures with SHA-1. A list does not end with its
  * `nextUpdate`: what it revoked stays revoked, and the log says once a day that it is old.
  *
- * Files and directories are watched. What cannot be used is told once, and the last good list of its issuer stays. So does one
- * that verified, where an older one takes its file's place. A list that is gone is not asked any more, as long as all others can
- * be read and one is left.
+ * Files and directories are watched as long as a server uses them. What cannot be used is told once, and the last good list of its
+ * issuer stays; so does one that was verified, where an older one takes its file's place. A list that is gone is not asked any more,
+ * as long as all others can be read and one is left.
  *
- * It stands in one process and reads files alone: how lists get there from their distribution points, is another program's
- * part (a cron job, a sidecar, cert-manager). Replace files by renaming.
+ * Files alone are read: to get lists from their distribution points is another program's part (a cron job, a sidecar). Replace
+ * files by renaming. Reading takes about a second for 500,000 entries, during which the process answers nobody.
  *
  * @throws {ConfigError} where a file cannot be read or used at the start: all of them, each with what is wrong.
  * @example
@@ -73,42 +73,39 @@ export function crlFiles(options: CrlFilesOptions): CertificateRevocations {
   return new CrlFiles(paths, undetermined, logger === false ? undefined : (logger ?? pino()));
 }
 
-/** A change that cannot be used is looked at once more before it is told: a file may still be being written. */
-const secondLookMs = 400;
 const dayMs = 24 * 60 * 60 * 1_000;
 /** How many problems stand in one line of the log. */
 const maxTold = 10;
 
 class CrlFiles implements CertificateRevocations {
   readonly name = "crlFiles";
-  readonly #paths: readonly string[];
+  readonly #files: ListFiles;
   readonly #undetermined: "refuse" | "allow";
   readonly #logger: Logger | undefined;
   readonly #throttle = new LogThrottle({ periodMs: 60_000 });
   readonly #staleThrottle = new LogThrottle({ periodMs: dayMs });
   readonly #listeners = new ChangeListeners();
   #lists: RevocationLists;
-  #watch: FileWatch | undefined = undefined;
-  #watched = "";
-  #secondLook: NodeJS.Timeout | undefined = undefined;
-  /** What is wrong with the files as they are now. */
-  #problem: string | undefined = undefined;
+  #listening = 0;
+  readonly #reload = new FileReload({
+    takeOver: (hadProblem) => this.#takeOver(hadProblem),
+    onProblem: (problem) => this.#report(problem),
+    onTick: () => this.#tellStale(),
+  });
 
   constructor(paths: readonly string[], undetermined: "refuse" | "allow", logger: Logger | undefined) {
-    this.#paths = paths;
+    this.#files = new ListFiles(paths);
     this.#undetermined = undetermined;
     this.#logger = logger;
-    const { lists, problems, watched } = readLists(paths);
+    const { lists, problems } = this.#files.read();
     const none = lists.length === 0 && problems.length === 0 ? ["there is no revocation list in them"] : [];
     const wrong = [...problems, ...none].map((problem) => `crlFiles.paths: ${problem}`);
     if (wrong.length > 0) throw new ConfigError(wrong);
     this.#lists = new RevocationLists([]).merge(lists, true).lists;
     this.#tellStale();
-    this.#watchFiles(watched);
   }
 
   statusOf(chain: readonly X509Certificate[]): CertificateRevocationAnswer {
-    if (this.#watch === undefined) this.#look();
     const answer = this.#lists.statusOf(chain);
     const allowed = answer.status === "undetermined" && this.#undetermined === "allow";
     return allowed ? { status: "unrevoked", detail: answer.detail } : answer;
@@ -116,69 +113,49 @@ class CrlFiles implements CertificateRevocations {
 
   /** What is known before the first client comes: lists in a root's name that it did not sign, and roots without lists. */
   useRoots(roots: readonly X509Certificate[]): void {
-    const forged = roots.flatMap((root) => this.#lists.notSignedBy(root));
+    const without = roots.filter((root) => !this.#lists.has(root));
+    const forged = without
+      .flatMap((root) => this.#lists.inTheNameOf(root))
+      // A root that has a new key is there twice.
+      .filter(({ list }) => !roots.some((root) => list.isSignedBy(root)));
     if (forged.length > 0)
       throw new ConfigError(
-        forged.map(
-          ({ path }) =>
-            `crlFiles.paths: ${path}: the list is not signed by the client CA in whose name it is`,
+        [...new Set(forged.map(({ path }) => path))].map(
+          (path) =>
+            `crlFiles.paths: ${path}: has a list in the name of a client CA that did not sign it; take it out`,
         ),
       );
-    const without = roots
-      .filter((root) => !this.#lists.has(root))
-      .map(({ subject }) => subject.split("\n").join(", "));
     if (without.length === 0) return;
     this.#say(
       "warn",
-      { client_ca: without },
+      { client_ca: without.map(({ subject }) => inOneLine(subject)) },
       this.#undetermined === "refuse"
         ? "there is no revocation list of a client CA; client certificates that it issued are refused"
         : "there is no revocation list of a client CA; client certificates that it issued are not checked",
     );
   }
 
+  /** The files are watched as long as somebody listens: each server, until it is shut down. */
   onChange(listener: () => void): () => void {
-    if (this.#watch === undefined) this.#look();
-    return this.#listeners.add(listener);
-  }
-
-  close(): void {
-    this.#watch?.stop();
-    this.#watch = undefined;
-    clearTimeout(this.#secondLook);
-    this.#secondLook = undefined;
-    // Another server may use it still: what it does about this starts the watch again.
-    this.#listeners.notify();
-  }
-
-  #watchFiles(watched: readonly string[]): void {
-    const key = watched.join("\n");
-    if (this.#watch !== undefined && key === this.#watched) return;
-    this.#watch?.stop();
-    this.#watched = key;
-    this.#watch = new FileWatch({
-      paths: watched,
-      onChange: () => this.#lookTwice(),
-      onTick: () => this.#tellStale(),
-    });
-  }
-
-  #lookTwice(): void {
-    clearTimeout(this.#secondLook);
-    this.#secondLook = undefined;
-    if (this.#look() === undefined) return;
-    this.#secondLook = setTimeout(() => {
-      this.#secondLook = undefined;
-      const problem = this.#look();
-      if (problem !== undefined) this.#report(problem);
-    }, secondLookMs).unref();
+    const remove = this.#listeners.add(listener);
+    this.#listening += 1;
+    // What changed since the files were read is caught up with.
+    if (this.#listening === 1) this.#reload.look();
+    let isListening = true;
+    return () => {
+      if (!isListening) return;
+      isListening = false;
+      remove();
+      this.#listening -= 1;
+      if (this.#listening === 0) this.#reload.stop();
+    };
   }
 
   /** Takes over what can be used, and returns what is wrong with the rest. */
-  #look(): string | undefined {
+  #takeOver(hadProblem: boolean): string | undefined {
     const before = this.#lists;
-    const { lists, problems, watched } = readLists(this.#paths);
-    this.#watchFiles(watched);
+    const { lists, problems, watched } = this.#files.read();
+    this.#reload.watch(watched);
     // An empty directory is more likely a mount that went wrong than the word that nobody is revoked any more.
     const gone = lists.length === 0 && problems.length === 0 ? ["there is no revocation list left"] : [];
     const merged = before.merge(lists, problems.length === 0 && gone.length === 0);
@@ -191,20 +168,17 @@ class CrlFiles implements CertificateRevocations {
     }
     const wrong = [...problems, ...gone, ...merged.problems];
     if (wrong.length > 0) return told(wrong);
-    if (this.#problem !== undefined) this.#say("info", {}, "the revocation lists can all be read again");
-    this.#problem = undefined;
+    if (hadProblem) this.#say("info", {}, "the revocation lists can all be read again");
     return undefined;
   }
 
   #report(problem: string): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
     const leftOut = this.#throttle.admit(problem);
     if (leftOut === undefined) return;
     this.#say(
       "warn",
       { problem, left_out: leftOut },
-      "revocation lists were refused; the last good ones of their issuers stay in use",
+      "some revocation lists cannot be used; the last good ones of their issuers stay in use",
     );
   }
 

@@ -1,5 +1,6 @@
 // Reads revocation lists from files and directories. What cannot be read is told, file by file, and spoils nothing else.
 import { Buffer } from "node:buffer";
+import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
 import { CertificateList } from "./certificate-list.ts";
@@ -18,7 +19,37 @@ export interface FilesRead {
 const maxFileBytes = 64 * 1024 * 1024;
 const maxFilesInDirectory = 1_000;
 
-export function readLists(paths: readonly string[]): FilesRead {
+/** Reads files again, and parses those that changed: a long list takes time. */
+export class ListFiles {
+  readonly #paths: readonly string[];
+  #parsed: ReadonlyMap<string, ParsedFile> = new Map();
+
+  constructor(paths: readonly string[]) {
+    this.#paths = paths;
+  }
+
+  read(): FilesRead {
+    const parsed = new Map<string, ParsedFile>();
+    const result = readLists(this.#paths, (path, bytes, inDirectory) => {
+      const digest = createHash("sha256").update(bytes).digest("base64");
+      const known = this.#parsed.get(path);
+      const lists = known?.digest === digest ? known.lists : listsIn(bytes, inDirectory);
+      parsed.set(path, { digest, lists });
+      return lists;
+    });
+    this.#parsed = parsed;
+    return result;
+  }
+}
+
+interface ParsedFile {
+  readonly digest: string;
+  readonly lists: readonly CertificateList[];
+}
+
+type Parse = (path: string, bytes: Buffer, inDirectory: boolean) => readonly CertificateList[];
+
+function readLists(paths: readonly string[], parse: Parse): FilesRead {
   const lists: ListInFile[] = [];
   const problems: string[] = [];
   const watched: string[] = [];
@@ -32,7 +63,7 @@ export function readLists(paths: readonly string[]): FilesRead {
   const readOne = (path: string, stats: Stats, inDirectory: boolean): void => {
     watched.push(path);
     attempt(path, () => {
-      for (const list of listsIn(contentsOf(path, stats), inDirectory)) lists.push({ list, path });
+      for (const list of parse(path, contentsOf(path, stats), inDirectory)) lists.push({ list, path });
     });
   };
   for (const path of paths) {
@@ -64,7 +95,10 @@ function filesIn(directory: string): readonly string[] {
   return names.sort().map((name) => join(directory, name));
 }
 
-function contentsOf(path: string, { size }: Stats): Buffer {
+function contentsOf(path: string, stats: Stats): Buffer {
+  // Reading a pipe would wait for whoever writes to it.
+  if (!stats.isFile()) throw new DerError("not a file");
+  const { size } = stats;
   if (size > maxFileBytes) throw new DerError(`larger than ${maxFileBytes / 1024 / 1024} MiB`);
   return readFileSync(path);
 }

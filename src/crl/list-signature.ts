@@ -1,7 +1,7 @@
 // The signatures that revocation lists may have. What is left out is weak: MD5, SHA-1.
 import type { Buffer } from "node:buffer";
 import { constants, type KeyObject, type VerifyKeyObjectInput, verify } from "node:crypto";
-import { contextTag, DerError, DerReader, only, tags } from "./der.ts";
+import { contextTag, DerError, DerReader, integerOf, only, tags } from "./der.ts";
 
 type Check = (signed: Buffer, signature: Buffer, key: KeyObject) => boolean;
 
@@ -29,7 +29,10 @@ const pssHashes: ReadonlyMap<string, string> = new Map([
 export function signatureCheck(algorithm: Buffer): Check {
   const reader = new DerReader(algorithm);
   const id = reader.take(tags.oid, "signatureAlgorithm").toString("hex");
-  if (id === rsassaPss) return hashed("rsa", pssHash(reader), { padding: constants.RSA_PKCS1_PSS_PADDING });
+  if (id === rsassaPss) {
+    const { hash, saltLength } = pssParameters(reader);
+    return hashed("rsa", hash, { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength });
+  }
   const check = algorithms.get(id);
   if (check === undefined)
     throw new DerError(
@@ -38,8 +41,11 @@ export function signatureCheck(algorithm: Buffer): Check {
   return check;
 }
 
-/** RFC 4055 section 3.1. Left out it is SHA-1. That the mask is made with the same hash shows when the signature is verified. */
-function pssHash(reader: DerReader): string {
+/**
+ * RFC 4055 section 3.1. A hash that is left out is SHA-1, a salt's length 20 bytes. That the mask is made with the same hash shows
+ * when the signature is verified.
+ */
+function pssParameters(reader: DerReader): { readonly hash: string; readonly saltLength: number } {
   const what = "RSASSA-PSS-params";
   const parameters = new DerReader(reader.take(tags.sequence, what));
   const hash = parameters.takeOptional(contextTag(0), what);
@@ -49,7 +55,11 @@ function pssHash(reader: DerReader): string {
       : new DerReader(only(hash, tags.sequence, what)).take(tags.oid, what).toString("hex");
   const name = id === undefined ? undefined : pssHashes.get(id);
   if (name === undefined) throw new DerError(`${what}: not SHA-256, SHA-384 or SHA-512`);
-  return name;
+  parameters.takeOptional(contextTag(1), what);
+  const salt = parameters.takeOptional(contextTag(2), what);
+  const saltLength = salt === undefined ? "14" : integerOf(only(salt, tags.integer, what), what);
+  if (saltLength.length > 4) throw new DerError(`${what}: a salt of that length is in no signature`);
+  return { hash: name, saltLength: Number.parseInt(saltLength, 16) };
 }
 
 function hashed(
@@ -59,6 +69,11 @@ function hashed(
 ): Check {
   return (signed, signature, key) => {
     const fits = key.asymmetricKeyType === type || (type === "rsa" && key.asymmetricKeyType === "rsa-pss");
-    return fits && verify(hash, signed, { ...options, key }, signature);
+    try {
+      return fits && verify(hash, signed, { ...options, key }, signature);
+    } catch {
+      // A key with parameters of its own, such as another hash of RSASSA-PSS.
+      return false;
+    }
   };
 }

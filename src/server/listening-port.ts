@@ -28,7 +28,7 @@ export interface ListeningPort {
   mayListen(address: string): boolean;
   /** And may that be what it came to: an IP address, or `unix`? */
   mayBeBound(address: string): boolean;
-  /** Ends the watch on certificate files. */
+  /** Ends the watch on certificate files and revocations. An own source of revocations may throw. */
   close(): void;
 }
 
@@ -61,6 +61,7 @@ function encrypted(tls: ServerTlsSettings, reporting: CertificateReporting): Lis
   const credentials = new TlsServerCredentials(tls, reporting);
   const revocations = tls.crl;
   const certificates = new ClientCertificates({ roots: () => credentials.roots, revocations });
+  credentials.onRootsChange(() => certificates.rootsChanged());
   let unsubscribe: (() => void) | undefined;
   return {
     ...anywhere,

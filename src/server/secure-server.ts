@@ -215,19 +215,19 @@ class PalisadeServer implements SecureServer {
         pings: new PingPolicy({ minIntervalMs: limits.minPingIntervalMs }),
         certificateOf: peerCertificateOf,
         refuse: this.#port.refuse,
-        refuseOpen: (socket) => {
-          const refused = this.#port.refuseOpen(socket);
-          return refused === undefined || !settings.callsOutliveCredentials
-            ? refused
-            : { ...refused, isBad: false };
-        },
+        refuseOpen: this.#port.refuseOpen,
+        callsOutliveCertificates: settings.callsOutliveCredentials,
         onCertificateLost: (certificate) => lostCertificates?.tell(certificate),
         onRefusedBelow,
       },
       secure: (call, { path }) => this.#chain.secure(call, path),
       onRefused: (path, error) => this.#chain.reportRefused(path, error),
     });
-    this.#port.onChange(() => void this.#server.connections.recheck());
+    this.#port.onChange(() => {
+      this.#server.connections.recheck().catch((error: unknown) => {
+        this.#logger.error({ err: describeError(error) }, "open connections could not be looked at again");
+      });
+    });
     this.#health = settings.health === false ? undefined : new HealthService(settings.health);
     if (this.#health !== undefined) this.#server.addService(healthDefinition, { ...this.#health.handlers });
     this.#healthPorts =
@@ -421,8 +421,9 @@ class PalisadeServer implements SecureServer {
       () => false,
     );
     if (isBound === true && drainDelayMs > 0) await delay(drainDelayMs);
-    this.#port.close();
     await this.#drain(graceMs);
+    // Until here a certificate that is revoked ends its calls.
+    this.#closePort();
     await this.#healthPorts?.close();
     this.#refusedBelow.close();
     this.#logging?.flush();
@@ -433,6 +434,14 @@ class PalisadeServer implements SecureServer {
     await closeRateLimitStore(this.#settings.rateLimit).catch((error: unknown) =>
       this.#logger.warn({ err: describeError(error) }, "shutdown: the rate limit store could not be closed"),
     );
+  }
+
+  #closePort(): void {
+    try {
+      this.#port.close();
+    } catch (error) {
+      this.#logger.warn({ err: describeError(error) }, "shutdown: tls.crl could not be closed");
+    }
   }
 
   #drain(graceMs: number): Promise<void> {

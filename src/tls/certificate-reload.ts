@@ -1,7 +1,6 @@
 // Takes over certificates, keys and roots when their files change. What cannot be used is refused and said once;
 // what was last good stays in use.
-
-import { FileWatch } from "../config/file-watch.ts";
+import { FileReload } from "../config/file-reload.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import { LogThrottle } from "../observability/log-throttle.ts";
 import { type CertificateInUse, ExpiryWatch } from "./certificate-expiry.ts";
@@ -22,24 +21,24 @@ export interface ReloadedCertificates<T> {
   certificatesIn(loaded: T): readonly CertificateInUse[];
 }
 
-/** A change that cannot be used is looked at once more before it is said: a file may still be being written. */
-const secondLookMs = 400;
-
 export class CertificateReload<T> {
   readonly #what: ReloadedCertificates<T>;
   readonly #reporting: CertificateReporting;
   readonly #expiry: ExpiryWatch;
   readonly #throttle: LogThrottle = new LogThrottle({ periodMs: 60_000 });
   #current: T;
-  #watch: FileWatch | undefined = undefined;
-  #secondLook: NodeJS.Timeout | undefined = undefined;
-  #problem: string | undefined = undefined;
+  readonly #reload: FileReload;
 
   constructor(what: ReloadedCertificates<T>, reporting: CertificateReporting) {
     this.#what = what;
     this.#reporting = reporting;
     this.#current = what.first;
     this.#expiry = new ExpiryWatch(reporting);
+    this.#reload = new FileReload({
+      takeOver: (hadProblem) => this.#tryToTake(hadProblem),
+      onProblem: (problem) => this.#refuse(problem),
+      onTick: () => this.#expiry.check(),
+    });
   }
 
   get current(): T {
@@ -48,42 +47,24 @@ export class CertificateReload<T> {
 
   /** Watches from now on, and catches up with what changed since the files were read. */
   start(): void {
-    if (this.#watch !== undefined) return;
-    this.#watch = new FileWatch({
-      paths: this.#what.paths,
-      onChange: () => this.#look(),
-      onTick: () => this.#expiry.check(),
-    });
+    if (this.#reload.isWatching) return;
+    this.#reload.watch(this.#what.paths);
     this.#expiry.use(this.#what.certificatesIn(this.#current));
   }
 
   stop(): void {
-    this.#watch?.stop();
-    this.#watch = undefined;
-    clearTimeout(this.#secondLook);
-    this.#secondLook = undefined;
+    this.#reload.stop();
     this.#expiry.stop();
   }
 
-  #look(): void {
-    clearTimeout(this.#secondLook);
-    this.#secondLook = undefined;
-    const problem = this.#tryToTake();
-    if (problem === undefined || problem === this.#problem || this.#watch === undefined) return;
-    this.#secondLook = setTimeout(() => {
-      const still = this.#tryToTake();
-      if (still !== undefined) this.#refuse(still);
-    }, secondLookMs).unref();
-  }
-
   /** What is wrong with the files as they are, or undefined where they are in use now. */
-  #tryToTake(): string | undefined {
+  #tryToTake(hadProblem: boolean): string | undefined {
     try {
       const loaded = this.#what.load();
       const changed = !this.#what.same(loaded, this.#current);
       if (changed) this.#what.take(loaded);
       if (changed) this.#taken(loaded);
-      else if (this.#problem !== undefined) this.#recovered();
+      else if (hadProblem) this.#recovered();
       return undefined;
     } catch (error) {
       // The text of any other error may quote what it was about.
@@ -93,7 +74,6 @@ export class CertificateReload<T> {
 
   #taken(loaded: T): void {
     this.#current = loaded;
-    this.#problem = undefined;
     this.#expiry.use(this.#what.certificatesIn(loaded));
     countReload(this.#reporting, this.#what.role, "taken");
     const [own] = this.#what.certificatesIn(loaded);
@@ -110,7 +90,6 @@ export class CertificateReload<T> {
   }
 
   #recovered(): void {
-    this.#problem = undefined;
     sayInfo(
       this.#reporting,
       { role: this.#what.role },
@@ -119,8 +98,6 @@ export class CertificateReload<T> {
   }
 
   #refuse(problem: string): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
     countReload(this.#reporting, this.#what.role, "refused");
     const leftOut = this.#throttle.admit(problem);
     if (leftOut === undefined) return;

@@ -8,7 +8,7 @@ import type {
   RevocationStatus,
 } from "./certificate-revocations.ts";
 import { clientCertificateVerdict } from "./peer-certificate.ts";
-import { trustedChain } from "./trusted-chain.ts";
+import { type CertificateChain, trustedChains } from "./trusted-chain.ts";
 
 export interface ClientCertificatesOptions {
   /** The roots in use now. */
@@ -20,19 +20,30 @@ export interface RefusedCertificate {
   /** For the log. */
   readonly detail: string;
   readonly certificate: X509Certificate | undefined;
-  /** Is it the certificate that is bad? Else this end cannot tell, and the connection is closed without harm to its calls. */
-  readonly isBad: boolean;
 }
+
+interface Status {
+  readonly status: RevocationStatus;
+  readonly detail: string;
+}
+
+/** A handshake takes no longer (`limits.handshakeTimeoutMs`), and its connection may have been accepted with the roots of before. */
+const maxHandshakeMs = 120_000;
 
 export class ClientCertificates {
   readonly #roots: () => readonly X509Certificate[];
   readonly #revocations: CertificateRevocations | undefined;
   /** As the connection came: Node hands out what the client sent beside its certificate once, and not again later. */
   readonly #sent: WeakMap<TLSSocket, X509Certificate> = new WeakMap();
+  #rootsChangedAt: number = Number.NEGATIVE_INFINITY;
 
   constructor({ roots, revocations }: ClientCertificatesOptions) {
     this.#roots = roots;
     this.#revocations = revocations;
+  }
+
+  rootsChanged(): void {
+    this.#rootsChangedAt = performance.now();
   }
 
   /** Why a new connection is refused. */
@@ -44,54 +55,59 @@ export class ClientCertificates {
       return {
         detail: String(socket.authorizationError ?? "the certificate is expired or not valid yet"),
         certificate,
-        isBad: true,
       };
-    if (certificate === undefined || this.#revocations === undefined) return undefined;
-    const chain = trustedChain(certificate, this.#roots());
-    if (chain === undefined)
-      return { detail: "what the client sent leads to no root of tls.clientCa", certificate, isBad: false };
-    const { status, detail } = this.#statusOf(this.#revocations, chain);
-    if (status === "unrevoked") return undefined;
-    return { detail, certificate, isBad: true };
+    if (certificate === undefined || !this.#looksAtChains()) return undefined;
+    const chains = trustedChains(certificate, this.#roots());
+    if (chains.length === 0)
+      return { detail: "what the client sent leads to no root of tls.clientCa", certificate };
+    const { status, detail } = this.#statusOf(chains);
+    return status === "unrevoked" ? undefined : { detail, certificate };
+  }
+
+  /** OpenSSL has verified a chain. Which one matters for revocations, and with which roots where they have changed. */
+  #looksAtChains(): boolean {
+    return this.#revocations !== undefined || performance.now() - this.#rootsChangedAt < maxHandshakeMs;
   }
 
   /** Why an open connection is closed, after roots or revocations changed. What cannot be told now is no reason. */
   refuseOpen(socket: TLSSocket): RefusedCertificate | undefined {
     const certificate = this.#sent.get(socket);
     if (certificate === undefined) return undefined;
-    const chain = trustedChain(certificate, this.#roots());
-    if (chain === undefined)
-      return {
-        detail: "no root of tls.clientCa vouches for the certificate any more",
-        certificate,
-        // A resumed session has the certificate alone, without its intermediates.
-        isBad: !socket.isSessionReused(),
-      };
-    if (this.#revocations === undefined) return undefined;
-    const { status, detail } = this.#statusOf(this.#revocations, chain);
-    return status === "revoked" ? { detail, certificate, isBad: true } : undefined;
+    const chains = trustedChains(certificate, this.#roots());
+    if (chains.length === 0)
+      return { detail: "no root of tls.clientCa vouches for the certificate any more", certificate };
+    const { status, detail } = this.#statusOf(chains);
+    return status === "revoked" ? { detail, certificate } : undefined;
   }
 
-  /** What is somebody else's may throw, or answer anything. */
-  #statusOf(
-    revocations: CertificateRevocations,
-    chain: readonly X509Certificate[],
-  ): { readonly status: RevocationStatus; readonly detail: string } {
-    try {
-      const answer: unknown = revocations.statusOf(chain);
-      const { status, detail } = (answer ?? {}) as Partial<CertificateRevocationAnswer>;
-      if (status === "unrevoked" || status === "revoked")
-        return { status, detail: told(detail, "the certificate is revoked") };
-      return {
-        status: "undetermined",
-        detail: told(detail, `tls.crl (${revocations.name}) cannot tell whether the certificate is revoked`),
-      };
-    } catch (error) {
-      return {
-        status: "undetermined",
-        detail: `tls.crl (${revocations.name}) failed: ${describeError(error).message}`,
-      };
-    }
+  /**
+   * Which chain OpenSSL verified is not known, so that what one of them lacks (a name constraint, a path length) is not known
+   * either. So: revoked where one is, and unrevoked only where one is that.
+   */
+  #statusOf(chains: readonly CertificateChain[]): Status {
+    const revocations = this.#revocations;
+    if (revocations === undefined) return { status: "unrevoked", detail: "" };
+    const all = chains.map((chain) => statusOf(revocations, chain));
+    const found = (wanted: RevocationStatus): Status | undefined =>
+      all.find(({ status }) => status === wanted);
+    return found("revoked") ?? found("unrevoked") ?? { status: "undetermined", detail: all[0]?.detail ?? "" };
+  }
+}
+
+/** What is somebody else's may throw, or answer anything. */
+function statusOf(revocations: CertificateRevocations, chain: CertificateChain): Status {
+  const where = `tls.crl (${revocations.name})`;
+  try {
+    const answer: unknown = revocations.statusOf(chain);
+    const { status, detail } = (answer ?? {}) as Partial<CertificateRevocationAnswer>;
+    if (status === "unrevoked" || status === "revoked")
+      return { status, detail: told(detail, "the certificate is revoked") };
+    return {
+      status: "undetermined",
+      detail: told(detail, `${where} cannot tell whether the certificate is revoked`),
+    };
+  } catch (error) {
+    return { status: "undetermined", detail: `${where} failed: ${describeError(error).message}` };
   }
 }
 

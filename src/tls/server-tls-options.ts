@@ -41,15 +41,17 @@ export interface ServerTlsOptions {
   readonly cert: PemSource;
   /** Its private key, not encrypted. */
   readonly key: PemSource;
-  /** The roots that client certificates are verified against. Only these: the system's roots vouch for no client. Default: none. */
+  /**
+   * The roots that client certificates are verified against. Only these: the system's roots vouch for no client. TLS sessions are
+   * not resumed then: a resumed one has no chain that could be looked at again. Default: none.
+   */
   readonly clientCa?: PemSource;
   /** What is asked of clients. Default: `"require"` where `clientCa` is given, else `"none"`. */
   readonly clientAuth?: ClientAuth;
   /**
    * Who knows which client certificates were revoked: `crlFiles({ paths })` of `grpc-palisade/crl`. A revoked one gets no
    * connection; where it is revoked later, its connections are closed, and the calls on them end UNAUTHENTICATED
-   * (`callsOutliveCredentials` lets them finish). TLS sessions are not resumed then, because a resumed one has no chain to look
-   * at. For `createSecureServer`. Default: nobody is asked.
+   * (`callsOutliveCredentials` lets them finish). For `createSecureServer`. Default: nobody is asked.
    */
   readonly crl?: CertificateRevocations;
   /** The oldest version of TLS that is accepted. Default: `"TLSv1.3"`. */
@@ -266,7 +268,7 @@ export function loadServerTls(options: ServerTlsOptions, where = "tls"): ServerT
 
 /** Reads and checks the files of a `tls` option whose shape was checked. Throws `ConfigError` with the problems of all. */
 export function readServerTls(
-  { cert, key, clientCa, clientAuth, crl, minVersion, ciphers }: ServerTlsSettings,
+  { cert, key, clientCa, clientAuth, minVersion, ciphers }: ServerTlsSettings,
   where: string,
 ): ServerTls {
   const { pair, trusted } = loadAll({
@@ -274,7 +276,7 @@ export function readServerTls(
     trusted: () =>
       clientCa === undefined ? {} : { clientCa: loadTrustedCertificates(clientCa, `${where}.clientCa`) },
   });
-  const resumes = crl === undefined;
+  const resumes = clientCa === undefined;
   return {
     clientAuth,
     resumes,

@@ -1,35 +1,52 @@
-// The chain from a client's certificate to a root. Node does not tell which one OpenSSL verified: what it has is what the client
-// sent, in the client's order, and that may be anything beside what is needed.
+// The chains that lead from a client's certificate to a root. Which one OpenSSL verified in the handshake Node does not tell: it
+// hands out what the client sent, in the client's order, and that may be anything beside what was needed.
 import type { X509Certificate } from "node:crypto";
+import { validityOf } from "./load-pem.ts";
+
+/** The certificate, each followed by its issuer, whose key signed it, the root last. */
+export type CertificateChain = readonly X509Certificate[];
 
 /** More intermediates than anybody sends; what a client sends beyond is not looked at. */
 const maxSent = 16;
+/** A client chooses what it sends, and a signature costs time. */
+const maxSignatures = 32;
+const maxChains = 8;
+/** Beyond these, and with a longer exponent, one signature of RSA costs milliseconds. */
+const maxModulusBits = 8_192;
+const maxExponent = 2n ** 32n;
 
 /**
- * The certificate, each followed by its issuer, whose key signed it, up to one of the roots; undefined where there is no such
- * chain. Whether the certificates are in their time, and for what they may be used, OpenSSL has verified in the handshake.
+ * All chains from the certificate to these roots, of which a client has one, seldom two. None: no root vouches for the
+ * certificate, or the client sent so much that it is not looked at to the end.
+ *
+ * Intermediates are CA certificates in their time. Other constraints on chains (path lengths, names, purposes) OpenSSL has
+ * verified for one of them in the handshake.
  */
-export function trustedChain(
+export function trustedChains(
   leaf: X509Certificate,
   roots: readonly X509Certificate[],
-): readonly X509Certificate[] | undefined {
-  const rootPrints = new Set(roots.map(({ fingerprint256 }) => fingerprint256));
-  const candidates = [...roots, ...sentWith(leaf)];
-  // Each is looked at once: the work grows with the square of what was sent, and no faster.
-  const seen = new Set<string>([leaf.fingerprint256]);
-  const climb = (chain: readonly X509Certificate[]): readonly X509Certificate[] | undefined => {
+): readonly CertificateChain[] {
+  const anchors = new Set(roots.map(({ fingerprint256 }) => fingerprint256));
+  const issuers = [...roots, ...sentWith(leaf).filter(isAuthority)];
+  const chains: CertificateChain[] = [];
+  let signatures = 0;
+  const climb = (chain: CertificateChain): void => {
     const last = chain[chain.length - 1];
-    if (last === undefined) return undefined;
-    if (rootPrints.has(last.fingerprint256) && isIssuedBy(last, last)) return chain;
-    for (const candidate of candidates) {
-      if (seen.has(candidate.fingerprint256) || !isIssuedBy(last, candidate)) continue;
-      seen.add(candidate.fingerprint256);
-      const found = climb([...chain, candidate]);
-      if (found !== undefined) return found;
+    if (last === undefined || chains.length >= maxChains) return;
+    // OpenSSL trusts no other certificate of the roots by itself.
+    if (anchors.has(last.fingerprint256) && last.subject === last.issuer) {
+      chains.push(chain);
+      return;
     }
-    return undefined;
+    for (const issuer of issuers) {
+      if (chain.some(({ fingerprint256 }) => fingerprint256 === issuer.fingerprint256)) continue;
+      if (!last.checkIssued(issuer) || signatures >= maxSignatures) continue;
+      signatures += 1;
+      if (isSignedBy(last, issuer)) climb([...chain, issuer]);
+    }
   };
-  return climb([leaf]);
+  climb([leaf]);
+  return chains;
 }
 
 function sentWith(leaf: X509Certificate): readonly X509Certificate[] {
@@ -43,11 +60,20 @@ function sentWith(leaf: X509Certificate): readonly X509Certificate[] {
   return sent;
 }
 
-function isIssuedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
+function isAuthority(certificate: X509Certificate): boolean {
+  const { notBefore, notAfter } = validityOf(certificate);
+  const now = Date.now();
+  return certificate.ca && now >= notBefore && now <= notAfter;
+}
+
+function isSignedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {
   try {
-    return certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey);
+    const key = issuer.publicKey;
+    const { modulusLength = 0, publicExponent = 0n } = key.asymmetricKeyDetails ?? {};
+    if (modulusLength > maxModulusBits || publicExponent > maxExponent) return false;
+    return certificate.verify(key);
   } catch {
-    // A key of a type that OpenSSL does not know, or not the one that the signature is of.
+    // A key of a type that OpenSSL does not know, or not one of the type that the signature is of.
     return false;
   }
 }

@@ -35,6 +35,8 @@ export interface ConnectionEvents {
   readonly refuse: (socket: Socket) => RefusedConnection | undefined;
   /** Why an open connection is closed when `recheck` is called, or undefined. */
   readonly refuseOpen?: (socket: Socket) => RefusedConnection | undefined;
+  /** May the calls of a connection that `refuseOpen` refuses go on until they end? */
+  readonly callsOutliveCertificates?: boolean;
   /** The calls on a connection have no certificate any more: it was found to be bad. */
   readonly onCertificateLost?: (certificate: PeerCertificate) => void;
   /** Something was refused before a call existed: TLS, HTTP/2, content type. */
@@ -47,8 +49,6 @@ export interface RefusedConnection {
   readonly detail: string;
   /** The one that it was refused for. */
   readonly certificate?: CertificateNames | undefined;
-  /** Is the certificate bad, so that no call may go on that was made with it? Of open connections. */
-  readonly isBad?: boolean;
 }
 
 /** The open connections of a server. */
@@ -62,8 +62,8 @@ export interface Connections {
    */
   destroyAll(): Promise<void>;
   /**
-   * Asks `refuseOpen` about each connection, and closes those that it refuses: they take no new calls. Where the certificate is
-   * bad they are given a while for what is open, then cut.
+   * Asks `refuseOpen` about each connection, and closes those that it refuses: they take no new calls, are given a while for what
+   * is open, and are cut then.
    */
   recheck(): Promise<void>;
   /** Where the server listens by now: IP addresses, and `unix` for each Unix socket. */
@@ -107,9 +107,9 @@ export function watchConnections(events: ConnectionEvents): Connections {
   };
 }
 
-/** So many connections are looked at before others have their turn. */
-const sliceSize = 32;
-/** How long a connection whose certificate is bad may take to end with its calls. */
+/** So long connections are looked at before others have their turn. */
+const sliceMs = 5;
+/** How long such a connection may take to end with its calls. */
 const endingMs = 10_000;
 
 /** One look at a time: what changes during one is looked at by the next. */
@@ -118,10 +118,12 @@ function rechecked(sessions: ReadonlySet<ServerHttp2Session>, events: Connection
   let isLooking = false;
   let again = false;
   const look = async (): Promise<void> => {
-    let looked = 0;
+    let sliceEnd = performance.now() + sliceMs;
     for (const session of [...sessions]) {
-      looked += 1;
-      if (looked % sliceSize === 0) await nextTurn();
+      if (performance.now() > sliceEnd) {
+        await nextTurn();
+        sliceEnd = performance.now() + sliceMs;
+      }
       const connection = (session as MarkedSession)[connectionKey];
       if (connection?.socket === undefined || session.destroyed || closing.has(session)) continue;
       const refused = events.refuseOpen?.(connection.socket);
@@ -151,14 +153,20 @@ function closeRefused(
   refused: RefusedConnection,
   events: ConnectionEvents,
 ): void {
-  const { peer } = connection;
-  events.onRefusedBelow(refused.reason, peer.address, refused.detail, refused.certificate);
+  const { peer, socket } = connection;
+  const detail = `an open connection is closed: ${refused.detail}`;
+  events.onRefusedBelow(refused.reason, peer.address, detail, refused.certificate);
   session.close();
-  if (refused.isBad !== true) return;
+  if (events.callsOutliveCertificates === true) return;
   const lost = peer.loseCertificate();
   if (lost !== undefined) events.onCertificateLost?.(lost);
-  const cut = setTimeout(() => session.destroy(), endingMs).unref();
-  session.once("close", () => clearTimeout(cut));
+  // A session waits for its client: for what it does not read, and for its end of the connection.
+  const cut = setTimeout(() => {
+    connection.cut = true;
+    session.destroy();
+    if (socket !== undefined) underlying(socket).destroy();
+  }, endingMs).unref();
+  if (socket !== undefined) underlying(socket).once("close", () => clearTimeout(cut));
 }
 
 /** Every accepted socket, those still in their TLS handshake too: the server is not closed before all of them are. */

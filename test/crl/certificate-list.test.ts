@@ -11,7 +11,7 @@ import { DerError } from "../../src/crl/der.ts";
 import { fieldsOf } from "../../src/crl/issuing-certificate.ts";
 import { RevocationLists } from "../../src/crl/revocation-lists.ts";
 import { cpuMs } from "../harness/cpu-time.ts";
-import { der, extension, type Issuer, newIssuer, newKeys, x509 } from "./lists.ts";
+import { der, extension, type Issuer, newIssuer, newKeys, unsigned, x509 } from "./lists.ts";
 
 const dayMs = 86_400_000;
 
@@ -46,6 +46,23 @@ describe("T7 what lists say", () => {
     const list = await own.list({ revoked: [mine] });
     expect(statusOf([list], [mine, own.certificate])).toBe("revoked");
     expect(statusOf([list], [other, own.certificate])).toBe("unrevoked");
+  });
+
+  it.each([20, 48])("T7 lists of an OpenSSL CA with an RSA-PSS key and a salt of %d bytes", (salt) => {
+    const { ca, lists } = opensslCa([
+      "-algorithm",
+      "RSA-PSS",
+      "-pkeyopt",
+      "rsa_keygen_bits:2048",
+      "-pkeyopt",
+      "rsa_pss_keygen_md:sha256",
+      "-pkeyopt",
+      "rsa_pss_keygen_mgf1_md:sha256",
+      "-pkeyopt",
+      `rsa_pss_keygen_saltlen:${salt}`,
+    ]);
+    expect(statusOf([lists], [ca.gone, ca.root])).toBe("revoked");
+    expect(statusOf([lists], [ca.ok, ca.root])).toBe("unrevoked");
   });
 
   it("T7 serial numbers are compared as numbers: a leading zero byte, small and long ones", async () => {
@@ -294,88 +311,9 @@ describe("T7 lists for a part of the certificates (RFC 5280 section 6.3.3)", () 
 
 describe("T7 lists as others make and read them", () => {
   it("T7 lists that OpenSSL makes are read as OpenSSL reads them", () => {
-    const directory = mkdtempSync(join(tmpdir(), "palisade-openssl-"));
-    const openssl = (...args: readonly string[]): string =>
-      execFileSync("openssl", args, { cwd: directory, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-    try {
-      const section =
-        "database = index.txt\ndefault_md = sha256\ncrl_extensions = ext\ndefault_crl_days = 30\ncrlnumber = number\n";
-      const extensions = "[ext]\nauthorityKeyIdentifier = keyid:always\nissuerAltName = DNS:ca.example\n";
-      writeFileSync(join(directory, "ca.cnf"), `[ca]\ndefault_ca = own\n[own]\n${section}${extensions}`);
-      writeFileSync(join(directory, "number"), "1000\n");
-      openssl(
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.crt",
-        "-subj",
-        "/C=DE/O=Example/CN=CA",
-        "-addext",
-        "keyUsage=critical,keyCertSign,cRLSign",
-      );
-      const issue = (name: string, serial: string): X509Certificate => {
-        openssl(
-          "req",
-          "-newkey",
-          "ec",
-          "-pkeyopt",
-          "ec_paramgen_curve:P-256",
-          "-nodes",
-          "-keyout",
-          `${name}.key`,
-          "-out",
-          `${name}.csr`,
-          "-subj",
-          `/CN=${name}`,
-        );
-        openssl(
-          "x509",
-          "-req",
-          "-in",
-          `${name}.csr`,
-          "-CA",
-          "ca.crt",
-          "-CAkey",
-          "ca.key",
-          "-set_serial",
-          serial,
-          "-out",
-          `${name}.crt`,
-        );
-        return new X509Certificate(readFileSync(join(directory, `${name}.crt`)));
-      };
-      const [ok, gone] = [issue("ok", "0x80"), issue("gone", "0x81")];
-      writeFileSync(
-        join(directory, "index.txt"),
-        "R\t491231235959Z\t250101000000Z,keyCompromise\t81\tunknown\t/CN=gone\n",
-      );
-      openssl(
-        "ca",
-        "-config",
-        "ca.cnf",
-        "-gencrl",
-        "-cert",
-        "ca.crt",
-        "-keyfile",
-        "ca.key",
-        "-out",
-        "ca.crl",
-      );
-      openssl("crl", "-in", "ca.crl", "-outform", "DER", "-out", "ca.der");
-      const root = new X509Certificate(readFileSync(join(directory, "ca.crt")));
-      const list = readFileSync(join(directory, "ca.der"));
-      expect(statusOf([list], [ok, root])).toBe("unrevoked");
-      expect(statusOf([list], [gone, root])).toBe("revoked");
-    } finally {
-      rmSync(directory, { recursive: true, force: true });
-    }
+    const { ca, lists } = opensslCa(["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]);
+    expect(statusOf([lists], [ca.ok, ca.root])).toBe("unrevoked");
+    expect(statusOf([lists], [ca.gone, ca.root])).toBe("revoked");
   });
 
   it("T7 every serial number that another reader finds, and no other", async () => {
@@ -410,13 +348,83 @@ describe("T7 lists as others make and read them", () => {
   });
 });
 
-/** A list that nobody signed. */
-function unsigned(entries: number): Buffer {
-  const time = der(0x17, "250101000000Z");
-  const algorithm = der(0x30, der(0x06, Buffer.from("2a8648ce3d040302", "hex")));
-  const revoked = Array.from({ length: entries }, (_, n) =>
-    der(0x30, der(0x02, 0x01, n >> 16, (n >> 8) & 0xff, n & 0xff), time),
-  );
-  const tbs = der(0x30, der(0x02, 0x01), algorithm, der(0x30), time, der(0x30, Buffer.concat(revoked)));
-  return der(0x30, tbs, algorithm, der(0x03, 0x00));
+interface OpensslCa {
+  readonly ca: Readonly<Record<"root" | "ok" | "gone", X509Certificate>>;
+  /** DER. Revokes `gone`. */
+  readonly lists: Buffer;
+}
+
+/** A CA by OpenSSL's command line, with a key of this kind. */
+function opensslCa(kind: readonly string[]): OpensslCa {
+  const directory = mkdtempSync(join(tmpdir(), "palisade-openssl-"));
+  const openssl = (...args: readonly string[]): void => {
+    execFileSync("openssl", args, { cwd: directory, stdio: ["ignore", "ignore", "pipe"] });
+  };
+  const certificate = (file: string): X509Certificate =>
+    new X509Certificate(readFileSync(join(directory, file)));
+  try {
+    const own =
+      "database = index.txt\ndefault_md = sha256\ncrl_extensions = ext\ndefault_crl_days = 30\ncrlnumber = number\n";
+    const extensions = "[ext]\nauthorityKeyIdentifier = keyid:always\nissuerAltName = DNS:ca.example\n";
+    writeFileSync(join(directory, "ca.cnf"), `[ca]\ndefault_ca = own\n[own]\n${own}${extensions}`);
+    writeFileSync(join(directory, "number"), "1000\n");
+    openssl("genpkey", ...kind, "-out", "ca.key");
+    const usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"];
+    openssl(
+      "req",
+      "-x509",
+      "-key",
+      "ca.key",
+      "-sha256",
+      "-out",
+      "ca.crt",
+      "-subj",
+      "/C=DE/O=Example/CN=CA",
+      ...usage,
+    );
+    for (const [name, serial] of [
+      ["ok", "0x80"],
+      ["gone", "0x81"],
+    ] as const) {
+      openssl(
+        "req",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        `${name}.key`,
+        "-out",
+        `${name}.csr`,
+        "-subj",
+        `/CN=${name}`,
+      );
+      openssl(
+        "x509",
+        "-req",
+        "-in",
+        `${name}.csr`,
+        "-CA",
+        "ca.crt",
+        "-CAkey",
+        "ca.key",
+        "-sha256",
+        "-set_serial",
+        serial,
+        "-out",
+        `${name}.crt`,
+      );
+    }
+    const entry = "R\t491231235959Z\t250101000000Z,keyCompromise\t81\tunknown\t/CN=gone\n";
+    writeFileSync(join(directory, "index.txt"), entry);
+    openssl("ca", "-config", "ca.cnf", "-gencrl", "-cert", "ca.crt", "-keyfile", "ca.key", "-out", "ca.crl");
+    openssl("crl", "-in", "ca.crl", "-outform", "DER", "-out", "ca.der");
+    return {
+      ca: { root: certificate("ca.crt"), ok: certificate("ok.crt"), gone: certificate("gone.crt") },
+      lists: readFileSync(join(directory, "ca.der")),
+    };
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 }

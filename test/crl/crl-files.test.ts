@@ -1,5 +1,6 @@
 // Revocation lists in files that change: what is taken over, what stays, what is told (T7).
 import type { Buffer } from "node:buffer";
+import { execFileSync } from "node:child_process";
 import type { X509Certificate } from "node:crypto";
 import { mkdir, mkdtemp, rename, rm, symlink, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -8,12 +9,13 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type CrlFilesOptions, crlFiles } from "../../src/crl/index.ts";
 import { ConfigError } from "../../src/grpc/errors.ts";
 import type { CertificateRevocations } from "../../src/tls/certificate-revocations.ts";
+import { cpuMs } from "../harness/cpu-time.ts";
 import { eventually, keptLog, type LogLine } from "../harness/secured.ts";
-import { type Issuer, newIssuer, newKeys, pemOf } from "./lists.ts";
+import { type Issuer, newIssuer, newKeys, pemOf, unsigned } from "./lists.ts";
 
 const dayMs = 86_400_000;
 const changed = "the revocation lists changed; they are now in use";
-const refused = "revocation lists were refused; the last good ones of their issuers stay in use";
+const refused = "some revocation lists cannot be used; the last good ones of their issuers stay in use";
 
 let issuer: Issuer;
 let other: Issuer;
@@ -21,7 +23,7 @@ let good: X509Certificate;
 let bad: X509Certificate;
 let others: X509Certificate;
 let directory: string;
-const made: CertificateRevocations[] = [];
+const stops: (() => void)[] = [];
 
 beforeAll(async () => {
   [issuer, other] = await Promise.all([newIssuer(), newIssuer({ name: "Another CA" })]);
@@ -33,7 +35,7 @@ beforeEach(async () => {
 });
 
 afterEach(async () => {
-  for (const each of made.splice(0)) each.close?.();
+  for (const stop of stops.splice(0)) stop();
   await rm(directory, { recursive: true, force: true });
 });
 
@@ -52,7 +54,9 @@ interface Watched {
 function watched(options: Partial<CrlFilesOptions> = {}): Watched {
   const { logger, lines } = keptLog();
   const revocations = crlFiles({ paths: [directory], logger, ...options });
-  made.push(revocations);
+  // As a server does.
+  const stop = revocations.onChange?.(() => {});
+  if (stop !== undefined) stops.push(stop);
   return {
     revocations,
     lines,
@@ -187,7 +191,7 @@ describe("T7 what does not start", () => {
   it("T7 a list in the name of a client CA that did not sign it", async () => {
     await put("ca.crl", pemOf(await issuer.list({ by: await newKeys() })));
     expect(() => watched().revocations.useRoots?.([issuer.certificate])).toThrow(
-      /ca\.crl: the list is not signed by the client CA/,
+      /ca\.crl: has a list in the name of a client CA that did not sign it/,
     );
     expect(() => watched().revocations.useRoots?.([other.certificate])).not.toThrow();
   });
@@ -332,11 +336,81 @@ describe("T7 files that change", () => {
     expect(heard).toBe(1);
   });
 
-  it("T7 closed, it watches again when it is asked", async () => {
+  it("T7 watched as long as somebody listens; who comes later catches up", async () => {
     await put("ca.crl", await list());
     const files = watched();
-    files.revocations.close?.();
-    await put("ca.crl", await list({ revoked: [bad], thisUpdate: new Date(Date.now() + 1_000) }));
+    const second = files.revocations.onChange?.(() => {});
+    for (const stop of stops.splice(0)) stop();
+    await put("ca.crl", await list({ revoked: [good], thisUpdate: new Date(Date.now() + 1_000) }));
+    await files.until(changed);
+    second?.();
+    second?.();
+    await put("ca.crl", await list({ revoked: [bad], thisUpdate: new Date(Date.now() + 2_000) }));
+    // Nobody is told, and nothing is read, whoever asks.
+    expect([files.status(good), files.status(bad)]).toEqual(["revoked", "unrevoked"]);
+    stops.push(files.revocations.onChange?.(() => {}) ?? (() => {}));
+    expect([files.status(good), files.status(bad)]).toEqual(["unrevoked", "revoked"]);
+  });
+
+  it("T7 lists of two keys of one name count, whichever is newer", async () => {
+    const renewed = await newIssuer();
+    const leaf = await renewed.issue();
+    const options = { withoutKeyId: true };
+    await put(
+      "old.crl",
+      await list({ ...options, revoked: [bad], thisUpdate: new Date(Date.now() - dayMs) }),
+    );
+    await put("new.crl", pemOf(await renewed.list({ ...options, revoked: [leaf] })));
+    const files = watched();
+    expect([files.status(bad), files.status(good), files.status(leaf, renewed)]).toEqual([
+      "revoked",
+      "unrevoked",
+      "revoked",
+    ]);
+    expect(() => files.revocations.useRoots?.([issuer.certificate, renewed.certificate])).not.toThrow();
+  });
+
+  it("T7 a list that somebody else signed hides none, however new it is", async () => {
+    const forged = await issuer.list({
+      number: 999,
+      thisUpdate: new Date(Date.now() + dayMs),
+      by: await newKeys(),
+    });
+    await put("a.crl", pemOf(forged));
+    await put("b.crl", await list({ number: 5 }));
+    const files = watched();
+    expect(files.status(bad)).toBe("unrevoked");
+    await put("b.crl", await list({ number: 6, revoked: [bad] }));
+    await files.until(changed);
     expect(files.status(bad)).toBe("revoked");
+  });
+
+  it("T7 a root that has a new key is served by the list of either", async () => {
+    const renewed = await newIssuer();
+    await put("ca.crl", pemOf(await renewed.list()));
+    const files = watched();
+    expect(() => files.revocations.useRoots?.([issuer.certificate, renewed.certificate])).not.toThrow();
+    // The other one has no list yet.
+    expect(files.lines).toContainEqual(expect.objectContaining({ client_ca: ["CN=Lists CA"] }));
+    expect(() => files.revocations.useRoots?.([issuer.certificate])).toThrow(/did not sign it/);
+  });
+
+  it("T7 a pipe is no file: nobody waits for what it says", async () => {
+    execFileSync("mkfifo", [join(directory, "ca.crl")]);
+    expect(() => watched()).toThrow(/ca\.crl: not a file/);
+  });
+
+  it("T7 a file that did not change is not parsed again", async () => {
+    // Unsigned, long, and the same: what it costs to parse it shows in the time.
+    await put("long.crl", unsigned(100_000));
+    await put("ca.crl", await list());
+    const before = cpuMs();
+    const files = watched();
+    const first = cpuMs() - before;
+    const again = cpuMs();
+    stops.push(files.revocations.onChange?.(() => {}) ?? (() => {}));
+    for (const stop of stops.splice(0)) stop();
+    stops.push(files.revocations.onChange?.(() => {}) ?? (() => {}));
+    expect(cpuMs() - again).toBeLessThan(first / 2);
   });
 });

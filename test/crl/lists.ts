@@ -72,7 +72,7 @@ export async function newIssuer({
 }: IssuerOptions = {}): Promise<Issuer> {
   const keys = given ?? (await newKeys(kind));
   const sign = (hash = "SHA-256") => algorithms[kind].sign(hash) as never;
-  const subject = new x509.Name([{ CN: [{ utf8String: name }] }]);
+  const subject = nameOf(name);
   const allowed = usages ?? x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign;
   const made = await x509.X509CertificateGenerator.createSelfSigned(
     {
@@ -99,7 +99,7 @@ export async function newIssuer({
       const issued = await x509.X509CertificateGenerator.create(
         {
           serialNumber: serialNumber ?? `01${randomBytes(8).toString("hex")}`,
-          subject: new x509.Name([{ CN: [{ utf8String: "leaf" }] }]),
+          subject: nameOf("leaf"),
           issuer: subject,
           notBefore: new Date(Date.now() - dayMs),
           notAfter: new Date(Date.now() + 30 * dayMs),
@@ -188,4 +188,89 @@ export function der(tag: number, ...contents: readonly (Buffer | string | number
 export function pemOf(list: Buffer, label = "X509 CRL"): string {
   const lines = list.toString("base64").match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}
+
+/** A list that nobody signed. */
+export function unsigned(entries: number): Buffer {
+  const time = der(0x17, "250101000000Z");
+  const algorithm = der(0x30, der(0x06, Buffer.from("2a8648ce3d040302", "hex")));
+  const revoked = Array.from({ length: entries }, (_, n) =>
+    der(0x30, der(0x02, 0x01, n >> 16, (n >> 8) & 0xff, n & 0xff), time),
+  );
+  const tbs = der(0x30, der(0x02, 0x01), algorithm, der(0x30), time, der(0x30, Buffer.concat(revoked)));
+  return der(0x30, tbs, algorithm, der(0x03, 0x00));
+}
+
+export interface MadeCertificate {
+  readonly name: string;
+  readonly keys: webcrypto.CryptoKeyPair;
+  readonly pem: string;
+  /** PKCS #8, PEM. */
+  readonly key: string;
+  readonly certificate: X509Certificate;
+}
+
+export interface CertificateOptions {
+  readonly name: string;
+  /** Undefined: signed with its own key. */
+  readonly by?: Pick<MadeCertificate, "name" | "keys"> | undefined;
+  readonly keys?: webcrypto.CryptoKeyPair;
+  readonly isAuthority?: boolean;
+  readonly days?: readonly [from: number, to: number];
+}
+
+/** Any certificate, also one that no authority would issue. EC P-256. */
+export async function certify({
+  name,
+  by,
+  keys: given,
+  isAuthority = false,
+  days = [-1, 30],
+}: CertificateOptions): Promise<MadeCertificate> {
+  const keys = given ?? (await newKeys());
+  const made = await x509.X509CertificateGenerator.create(
+    {
+      serialNumber: `01${randomBytes(8).toString("hex")}`,
+      subject: nameOf(name),
+      issuer: nameOf(by?.name ?? name),
+      notBefore: new Date(Date.now() + days[0] * dayMs),
+      notAfter: new Date(Date.now() + days[1] * dayMs),
+      publicKey: keys.publicKey,
+      signingKey: (by?.keys ?? keys).privateKey,
+      signingAlgorithm: algorithms.ec.sign("SHA-256") as never,
+      extensions: [new x509.BasicConstraintsExtension(isAuthority, undefined, true)],
+    },
+    webcrypto as never,
+  );
+  const certificate = new X509Certificate(Buffer.from(made.rawData));
+  const pkcs8 = await webcrypto.subtle.exportKey("pkcs8", keys.privateKey);
+  return {
+    name,
+    keys,
+    pem: certificate.toString(),
+    key: `${x509.PemConverter.encode(pkcs8, "PRIVATE KEY")}\n`,
+    certificate,
+  };
+}
+
+/** A list by an authority of `certify`, PEM. */
+export async function revoking(
+  { name, keys }: MadeCertificate,
+  revoked: readonly MadeCertificate[],
+): Promise<string> {
+  const made = await x509.X509CrlGenerator.create(
+    {
+      issuer: nameOf(name),
+      thisUpdate: new Date(),
+      signingAlgorithm: algorithms.ec.sign("SHA-256") as never,
+      signingKey: keys.privateKey,
+      entries: revoked.map(({ certificate }) => ({ serialNumber: certificate.serialNumber })),
+    },
+    webcrypto as never,
+  );
+  return pemOf(Buffer.from(made.rawData));
+}
+
+function nameOf(name: string): X509.Name {
+  return new x509.Name([{ CN: [{ utf8String: name }] }]);
 }

@@ -2,9 +2,10 @@
 import { Buffer } from "node:buffer";
 import { EventEmitter, once } from "node:events";
 import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect } from "node:tls";
+import { type ConnectionOptions, connect } from "node:tls";
 import type { Client, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
 import { securityContext } from "../../src/chain/current-context.ts";
@@ -21,6 +22,7 @@ import {
   type IssuedCertificate,
 } from "../../src/testing/certificate-authority.ts";
 import type { CertificateRevocations } from "../../src/tls/certificate-revocations.ts";
+import { certify, revoking } from "../crl/lists.ts";
 import { invoke, kinds, type Result } from "../harness/kinds.ts";
 import {
   eventually,
@@ -82,10 +84,11 @@ interface GuardedOptions extends SecuredOptions {
   readonly lists?: Partial<CrlFilesOptions>;
   readonly clientCa?: string | Buffer;
   readonly clientAuth?: "request" | "require";
+  readonly minVersion?: "TLSv1.2";
 }
 
 async function guarded(lists: Files | undefined, options: GuardedOptions = {}): Promise<Guarded> {
-  const { crl, lists: more, clientCa, clientAuth, ...others } = options;
+  const { crl, lists: more, clientCa, clientAuth, minVersion, ...others } = options;
   const { logger, lines: said } = keptLog();
   const fromFiles = lists === undefined ? undefined : crlFiles({ paths: [lists.directory], logger, ...more });
   const asked = crl ?? fromFiles;
@@ -96,6 +99,7 @@ async function guarded(lists: Files | undefined, options: GuardedOptions = {}): 
       clientCa: clientCa ?? Buffer.from(ca.caPem),
       ...(asked === undefined ? {} : { crl: asked }),
       ...(clientAuth === undefined ? {} : { clientAuth }),
+      ...(minVersion === undefined ? {} : { minVersion }),
     },
     authentication: mtls(),
     authorization: allowAuthenticated(),
@@ -232,21 +236,87 @@ describe("T7 which connections get in", () => {
     expect(connected?.protocol).toBe("TLSv1.3");
   });
 
-  it("T7 no session is resumed: it would have no chain to look at", async () => {
+  it.each(["TLSv1.2", "TLSv1.3"] as const)(
+    "T7 no session of %s is resumed where certificates are verified: it would have no chain to look at",
+    async (maxVersion) => {
+      const { cert, key } = good;
+      await using wall = await guarded(undefined, { minVersion: "TLSv1.2" });
+      expect(await resumes(wall, { cert, key, maxVersion })).toBe(false);
+      await using open = await secured({
+        tls: {
+          cert: Buffer.from(world.server.cert),
+          key: Buffer.from(world.server.key),
+          minVersion: "TLSv1.2",
+        },
+      });
+      expect(await resumes(open, { maxVersion })).toBe(true);
+    },
+  );
+
+  /** An intermediate that is revoked, another certificate of its key, and what the client sends. */
+  const detours: readonly [
+    what: string,
+    days: readonly [number, number],
+    isAuthority: boolean,
+    expected: "in" | "out",
+  ][] = [
+    ["which expired", [-30, -1], true, "out"],
+    ["which is not valid yet", [1, 30], true, "out"],
+    ["which is no CA", [-1, 30], false, "out"],
+    // RFC 5280 would let it in by the other chain. Which of them OpenSSL found good is not known.
+    ["which is good", [-1, 30], true, "out"],
+  ];
+
+  it.each(detours)(
+    "T7 a client of a revoked intermediate does not get in by another certificate of the same key %s",
+    async (_what, days, isAuthority, expected) => {
+      const root = await certify({ name: "Root", isAuthority: true });
+      const revokedOne = await certify({ name: "Int", by: root, isAuthority: true });
+      const otherOne = await certify({ name: "Int", by: root, keys: revokedOne.keys, isAuthority, days });
+      const leaf = await certify({ name: "leaf", by: revokedOne });
+      await using lists = await files({
+        "root.crl": await revoking(root, [revokedOne]),
+        "int.crl": await revoking(revokedOne, []),
+      });
+      for (const undetermined of ["refuse", "allow"] as const) {
+        await using wall = await guarded(lists, { clientCa: Buffer.from(root.pem), lists: { undetermined } });
+        for (const sent of [[otherOne, revokedOne], [revokedOne, otherOne], [revokedOne]]) {
+          const cert = [leaf, ...sent].map(({ pem }) => pem).join("");
+          expect(await tried(wall, { cert, key: leaf.key, fingerprint256: "" })).toBe(expected);
+        }
+      }
+    },
+  );
+
+  it("T7 a connection whose handshake ends after its CA was taken out does not get in", async () => {
     const { cert, key } = good;
-    await using lists = await files({ "ca.crl": await ca.revocationList() });
-    await using wall = await guarded(lists);
-    expect(await resumes(wall, { cert, key })).toBe(false);
-    await using usual = await guarded(undefined);
-    expect(await resumes(usual, { cert, key })).toBe(true);
+    await using roots = await files({ "ca.crt": ca.caPem + world.ca.caPem });
+    await using wall = await guarded(undefined, { clientCa: join(roots.directory, "ca.crt") });
+    const accepted = createConnection({ port: wall.port, host: "127.0.0.1" });
+    await once(accepted, "connect");
+    await roots.put("ca.crt", world.ca.caPem);
+    await eventually(
+      () => wall.lines.some(({ msg }) => msg?.startsWith("certificates changed")),
+      "the new CA",
+    );
+    const late = connect({
+      socket: accepted,
+      servername: "localhost",
+      ca: world.ca.caPem,
+      cert,
+      key,
+      ALPNProtocols: ["h2"],
+    });
+    late.on("error", () => {});
+    await once(late, "close");
+    expect(wall.lines).toContainEqual(
+      expect.objectContaining({ detail: "what the client sent leads to no root of tls.clientCa" }),
+    );
   });
 });
 
 /** Does the server take up a session that it handed out before? */
-async function resumes(
-  { port }: Secured,
-  own: { readonly cert: string; readonly key: string },
-): Promise<boolean> {
+async function resumes({ port }: Secured, own: ConnectionOptions): Promise<boolean> {
   const options = { port, host: "127.0.0.1", servername: "localhost", ca: world.ca.caPem, ...own };
   const first = connect({ ...options, ALPNProtocols: ["h2"] });
   const [session] = (await once(first, "session")) as [Buffer];
@@ -431,6 +501,60 @@ describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
     answer?.();
     expect(told(await ended)).toBe(revoked);
     expect(ran).toBe(false);
+  });
+});
+
+describe("T7 clients that do not go", () => {
+  it("T7 a connection that its client holds open is cut after a while", async () => {
+    const client = await ca.issue(forClient);
+    await using lists = await files({ "ca.crl": await ca.revocationList() });
+    await using wall = await guarded(lists);
+    const { cert, key } = client;
+    const options = { ca: world.ca.caPem, cert, key, ALPNProtocols: ["h2"], allowHalfOpen: true };
+    const held = connect({ port: wall.port, host: "127.0.0.1", servername: "localhost", ...options });
+    held.on("error", () => {});
+    await once(held, "secureConnect");
+    // The preface of HTTP/2 and empty SETTINGS; then PING after PING, which a socket that is gone answers with a reset.
+    held.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    held.write(Buffer.from("000000040000000000", "hex"));
+    await once(held, "data");
+    held.resume();
+    await lists.put("ca.crl", await ca.revocationList({ revoked: [client.cert] }));
+    await eventually(
+      () => wall.lines.some(({ reason }) => reason === "certificate"),
+      "the closed connection",
+    );
+    const pings = setInterval(
+      () => held.write(Buffer.from("0000080600000000000000000000000000", "hex")),
+      200,
+    );
+    try {
+      await new Promise((resolve) => held.once("close", resolve));
+    } finally {
+      clearInterval(pings);
+    }
+  });
+
+  it("T7 a certificate that is revoked during a shutdown ends its calls, before the shutdown cuts the others", async () => {
+    const client = await ca.issue(forClient);
+    await using lists = await files({ "ca.crl": await ca.revocationList() });
+    const events = new EventEmitter();
+    await using wall = await guarded(lists, { handlers: waiting(events) });
+    const mine = await open(events, wall.clientWith(client), "bidi_stream");
+    const others = await open(events, wall.clientWith(good), "server_stream");
+    const down = wall.server.shutdown({ graceMs: 60_000 });
+    await lists.put("ca.crl", await ca.revocationList({ revoked: [client.cert] }));
+    expect(told(await mine.ended)).toBe(revoked);
+    expect(others.hasEnded()).toBe(false);
+    await lists.put(
+      "ca.crl",
+      await ca.revocationList({
+        revoked: [client.cert, good.cert],
+        thisUpdate: new Date(Date.now() + 1_000),
+      }),
+    );
+    expect(told(await others.ended)).toBe(revoked);
+    await down;
   });
 });
 

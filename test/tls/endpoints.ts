@@ -33,9 +33,16 @@ export interface TlsEndpoint extends AsyncDisposable {
   readonly seen: readonly Seen[];
 }
 
-/** A TLS server made from what the credentials give grpc-js. It greets with one byte. */
-export async function tlsServer(credentials: TlsServerCredentials): Promise<TlsEndpoint> {
-  const options = { ...credentials._getConstructorOptions(), ...credentials._getSecureContextOptions() };
+/**
+ * A TLS server made from what the credentials give grpc-js. It greets with one byte. `resumes`: it resumes sessions although the
+ * credentials say that it must not.
+ */
+export async function tlsServer(
+  credentials: TlsServerCredentials,
+  { resumes = false }: { readonly resumes?: boolean } = {},
+): Promise<TlsEndpoint> {
+  const given = { ...credentials._getConstructorOptions(), ...credentials._getSecureContextOptions() };
+  const options = resumes ? { ...given, secureOptions: 0 } : given;
   const seen: Seen[] = [];
   const sockets = new Set<TLSSocket>();
   const server = createServer(options, (socket) => {

@@ -142,6 +142,7 @@ describe("T2 the verdict on a connection", () => {
         key: Buffer.from(server.key),
         clientCa: Buffer.from(ca.caPem),
       }),
+      { resumes: true },
     );
     const tls = { ca: ca.caPem, cert: client.cert, key: client.key };
     const { session } = await tlsConnect(endpoint.port, tls);

@@ -163,13 +163,25 @@ describe("T2 client certificates", () => {
     expect(endpoint.seen.map(({ verdict }) => verdict)).toEqual(["none", "verified"]);
   });
 
-  describe.each(["TLSv1.3", "TLSv1.2"] as const)("on resumed sessions of %s", (version) => {
+  describe.each(["TLSv1.3", "TLSv1.2"] as const)("on sessions of %s, where they are resumed", (version) => {
     const tls = { minVersion: version, maxVersion: version } as const;
     const optional = () =>
       credentials({ clientCa: pem(ca.caPem), clientAuth: "request", minVersion: version });
 
+    it("T2 they are not, but for a server without client certificates", async () => {
+      for (const [made, resumed] of [
+        [optional(), false],
+        [credentials({ minVersion: version }), true],
+      ] as const) {
+        await using endpoint = await tlsServer(made);
+        const { session } = await tlsConnect(endpoint.port, { ...tls, ca: ca.caPem });
+        await tlsConnect(endpoint.port, { ...tls, ca: ca.caPem, session });
+        expect(endpoint.seen[1]).toMatchObject({ resumed });
+      }
+    });
+
     it("T2 no certificate stays no identity, whatever authorized says", async () => {
-      await using endpoint = await tlsServer(optional());
+      await using endpoint = await tlsServer(optional(), { resumes: true });
       const { session } = await tlsConnect(endpoint.port, { ...tls, ca: ca.caPem });
       await tlsConnect(endpoint.port, { ...tls, ca: ca.caPem, session });
       expect(endpoint.seen[1]).toMatchObject({ resumed: true, verdict: "none", certificate: undefined });
@@ -179,14 +191,14 @@ describe("T2 client certificates", () => {
     });
 
     it("T2 a certificate presented only on resumption is not taken for the session's", async () => {
-      await using endpoint = await tlsServer(optional());
+      await using endpoint = await tlsServer(optional(), { resumes: true });
       const { session } = await tlsConnect(endpoint.port, { ...tls, ca: ca.caPem });
       await tlsConnect(endpoint.port, { ...tls, ...clientTls(), session });
       expect(endpoint.seen[1]).toMatchObject({ resumed: true, verdict: "none", certificate: undefined });
     });
 
     it("T2 a verified certificate stays verified", async () => {
-      await using endpoint = await tlsServer(optional());
+      await using endpoint = await tlsServer(optional(), { resumes: true });
       const { session } = await tlsConnect(endpoint.port, { ...tls, ...clientTls() });
       await tlsConnect(endpoint.port, { ...tls, ...clientTls(), session });
       expect(endpoint.seen[1]).toMatchObject({
@@ -198,7 +210,7 @@ describe("T2 client certificates", () => {
 
     it("T2 an unverified certificate stays unverified", async () => {
       const issued = await foreignCa.issue({ commonName: "client", usage: "client" });
-      await using endpoint = await tlsServer(optional());
+      await using endpoint = await tlsServer(optional(), { resumes: true });
       const { session } = await tlsConnect(endpoint.port, { ...tls, ...clientTls(issued) });
       await tlsConnect(endpoint.port, { ...tls, ...clientTls(issued), session });
       expect(endpoint.seen[1]).toMatchObject({

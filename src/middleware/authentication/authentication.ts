@@ -20,7 +20,7 @@ import { type Filled, parseOptions } from "../../config/options.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../grpc/errors.ts";
 import { identityHeaders } from "../../grpc/identity-headers.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
-import type { PeerCertificate } from "../../grpc/peer.ts";
+import { inItsTime, type PeerCertificate } from "../../grpc/peer.ts";
 import { texts } from "../../grpc/status.ts";
 import { boundedText } from "../../observability/redaction.ts";
 import { anonymousIdentity } from "./anonymous.ts";
@@ -226,7 +226,7 @@ class Authentication implements Middleware {
       (identity) => {
         this.#openCalls?.settled();
         try {
-          if (call.peer.certificate !== certificate) throw lostCertificate();
+          if (inItsTime(certificate) !== call.peer.certificate) throw lostCertificate();
           this.#admit(call, identity, since);
         } catch (error) {
           throw this.#refusal(call, error);

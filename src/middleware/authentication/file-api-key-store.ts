@@ -2,7 +2,7 @@
 import { type Logger, pino } from "pino";
 import { z } from "zod";
 import { ChangeListeners } from "../../config/change-listeners.ts";
-import { FileWatch } from "../../config/file-watch.ts";
+import { FileReload } from "../../config/file-reload.ts";
 import { loggerSchema } from "../../config/logger-option.ts";
 import { parseOptions } from "../../config/options.ts";
 import { ConfigError } from "../../grpc/errors.ts";
@@ -26,9 +26,6 @@ export const fileApiKeyStoreSchema: z.ZodType<{
   path: z.string().refine((path) => path.trim() !== "", { error: "the path is empty" }),
   logger: z.union([loggerSchema, z.literal(false)]).optional(),
 });
-
-/** A change that cannot be used is looked at once more before it is said: the file may still be being written. */
-const secondLookMs = 400;
 
 const where = "fileApiKeyStore";
 
@@ -69,10 +66,7 @@ class WatchedFile implements FileApiKeyStore {
   readonly #throttle: LogThrottle = new LogThrottle({ periodMs: 60_000 });
   #text: string;
   #records: RecordsByDigest;
-  #watch: FileWatch | undefined = undefined;
-  #secondLook: NodeJS.Timeout | undefined = undefined;
-  /** What is wrong with the file as it is now. */
-  #problem: string | undefined = undefined;
+  readonly #reload: FileReload;
   readonly #listeners = new ChangeListeners();
 
   constructor(path: string, logger: Logger | undefined) {
@@ -81,47 +75,37 @@ class WatchedFile implements FileApiKeyStore {
     this.#text = readKeyFile(path, where);
     this.#records = byDigest(recordsIn(this.#text, path, where));
     this.#tellMalformed();
+    this.#reload = new FileReload({
+      takeOver: (hadProblem) => this.#takeOver(hadProblem),
+      onProblem: (problem) => this.#report(problem),
+    });
     this.#start();
   }
 
   find(digest: string): ApiKeyRecord | undefined {
-    if (this.#watch === undefined) this.#start();
+    if (!this.#reload.isWatching) this.#start();
     return this.#records.get(digest);
   }
 
   onChange(listener: () => void): () => void {
-    if (this.#watch === undefined) this.#start();
+    if (!this.#reload.isWatching) this.#start();
     return this.#listeners.add(listener);
   }
 
   close(): void {
-    this.#watch?.stop();
-    this.#watch = undefined;
-    clearTimeout(this.#secondLook);
-    this.#secondLook = undefined;
+    this.#reload.stop();
     // Another server may use it still: what it does about this starts the watch again.
     this.#listeners.notify();
   }
 
   /** Watches first and looks then, so that no change falls between the two. */
   #start(): void {
-    this.#watch = new FileWatch({ paths: [this.#path], onChange: () => this.#look() });
-    this.#look();
-  }
-
-  #look(): void {
-    clearTimeout(this.#secondLook);
-    this.#secondLook = undefined;
-    if (this.#takeOver() === undefined || this.#watch === undefined) return;
-    this.#secondLook = setTimeout(() => {
-      this.#secondLook = undefined;
-      const problem = this.#takeOver();
-      if (problem !== undefined) this.#report(problem);
-    }, secondLookMs).unref();
+    this.#reload.watch([this.#path]);
+    this.#reload.look();
   }
 
   /** What is wrong with the file, or undefined where its records are in use now. */
-  #takeOver(): string | undefined {
+  #takeOver(hadProblem: boolean): string | undefined {
     try {
       const text = readKeyFile(this.#path, where);
       if (text !== this.#text) {
@@ -130,10 +114,9 @@ class WatchedFile implements FileApiKeyStore {
         this.#say("info", { keys: this.#records.size }, "the API key file changed; its keys are now in use");
         this.#tellMalformed();
         this.#listeners.notify();
-      } else if (this.#problem !== undefined) {
+      } else if (hadProblem) {
         this.#say("info", { keys: this.#records.size }, "the API key file can be read again");
       }
-      this.#problem = undefined;
       return undefined;
     } catch (error) {
       // The text of any other error may quote the file.
@@ -142,8 +125,6 @@ class WatchedFile implements FileApiKeyStore {
   }
 
   #report(problem: string): void {
-    if (problem === this.#problem) return;
-    this.#problem = problem;
     const leftOut = this.#throttle.admit(problem);
     if (leftOut === undefined) return;
     this.#say(
