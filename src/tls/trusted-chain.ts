@@ -6,7 +6,7 @@ import { validityOf } from "./load-pem.ts";
 /** The certificate, each followed by its issuer, whose key signed it, the root last. */
 export type CertificateChain = readonly X509Certificate[];
 
-/** More intermediates than anybody sends; what a client sends beyond is not looked at. */
+/** More intermediates than anybody sends. */
 const maxSent = 16;
 /** A client chooses what it sends, and a signature costs time. */
 const maxSignatures = 32;
@@ -27,33 +27,38 @@ export function trustedChains(
   roots: readonly X509Certificate[],
 ): readonly CertificateChain[] {
   const anchors = new Set(roots.map(({ fingerprint256 }) => fingerprint256));
-  const issuers = [...roots, ...sentWith(leaf).filter(isAuthority)];
+  const sent = sentWith(leaf);
+  const issuers = [...roots, ...sent.filter(isAuthority)];
   const chains: CertificateChain[] = [];
   let signatures = 0;
+  // A chain that was not found may be the one that is revoked.
+  let tooMuch = sent.length > maxSent;
   const climb = (chain: CertificateChain): void => {
     const last = chain[chain.length - 1];
-    if (last === undefined || chains.length >= maxChains) return;
+    if (last === undefined || tooMuch) return;
     // OpenSSL trusts no other certificate of the roots by itself.
     if (anchors.has(last.fingerprint256) && last.subject === last.issuer) {
       chains.push(chain);
+      tooMuch = chains.length > maxChains;
       return;
     }
     for (const issuer of issuers) {
       if (chain.some(({ fingerprint256 }) => fingerprint256 === issuer.fingerprint256)) continue;
-      if (!last.checkIssued(issuer) || signatures >= maxSignatures) continue;
+      if (tooMuch || !last.checkIssued(issuer)) continue;
       signatures += 1;
-      if (isSignedBy(last, issuer)) climb([...chain, issuer]);
+      tooMuch = signatures > maxSignatures;
+      if (!tooMuch && isSignedBy(last, issuer)) climb([...chain, issuer]);
     }
   };
   climb([leaf]);
-  return chains;
+  return tooMuch ? [] : chains;
 }
 
 function sentWith(leaf: X509Certificate): readonly X509Certificate[] {
   const sent: X509Certificate[] = [];
   for (
     let next = leaf.issuerCertificate;
-    next !== undefined && sent.length < maxSent;
+    next !== undefined && sent.length <= maxSent;
     next = next.issuerCertificate
   )
     sent.push(next);

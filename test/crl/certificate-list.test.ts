@@ -234,6 +234,16 @@ async function sha1List(): Promise<Buffer> {
 
 const malformed: readonly [what: string, change: (list: Buffer) => Buffer, problem: RegExp][] = [
   ["nothing", () => Buffer.alloc(0), /missing/],
+  [
+    "two algorithms of signature, one of them not signed",
+    (list) => {
+      const changed = Buffer.from(list);
+      const sha256 = Buffer.from("2a8648ce3d040302", "hex");
+      Buffer.from("2a8648ce3d040303", "hex").copy(changed, changed.lastIndexOf(sha256));
+      return changed;
+    },
+    /not the algorithm/,
+  ],
   ["something after it", (list) => Buffer.concat([list, Buffer.from([0])]), /follows/],
   ["an end that is missing", (list) => list.subarray(0, -1), /cut off/],
   ["a length without an end", () => Buffer.from([0x30, 0x80, 0, 0]), /not DER/],

@@ -288,6 +288,31 @@ describe("T7 which connections get in", () => {
     },
   );
 
+  it.each([
+    ["expired", [-30, -1], true, "out"],
+    ["is no CA", [-1, 30], false, "out"],
+    ["is good", [-1, 30], true, "in"],
+  ] as const)(
+    "T7 a list of another root says something of a client only by a certificate that %s",
+    async (_what, days, isAuthority, expected) => {
+      const [first, second] = [
+        await certify({ name: "First", isAuthority: true }),
+        await certify({ name: "Second", isAuthority: true }),
+      ];
+      const verified = await certify({ name: "Int", by: first, isAuthority: true });
+      const detour = await certify({ name: "Int", by: second, keys: verified.keys, isAuthority, days });
+      const leaf = await certify({ name: "leaf", by: verified });
+      // Of the first root there is none.
+      await using lists = await files({
+        "second.crl": await revoking(second, []),
+        "int.crl": await revoking(verified, []),
+      });
+      await using wall = await guarded(lists, { clientCa: Buffer.from(first.pem + second.pem) });
+      const cert = leaf.pem + detour.pem + verified.pem;
+      expect(await tried(wall, { cert, key: leaf.key, fingerprint256: "" })).toBe(expected);
+    },
+  );
+
   it("T7 a connection whose handshake ends after its CA was taken out does not get in", async () => {
     const { cert, key } = good;
     await using roots = await files({ "ca.crt": ca.caPem + world.ca.caPem });
@@ -555,6 +580,39 @@ describe("T7 clients that do not go", () => {
     );
     expect(told(await others.ended)).toBe(revoked);
     await down;
+  });
+});
+
+describe("T7 a root that is replaced by another one of its name", () => {
+  it.each([
+    ["with another key: its connections end", false],
+    ["with the same key: they stay", true],
+  ])("T7 %s", async (_what, isSameKey) => {
+    const first = await certify({ name: "Same", isAuthority: true });
+    const second = await certify({
+      name: "Same",
+      isAuthority: true,
+      ...(isSameKey ? { keys: first.keys } : {}),
+    });
+    const leaf = await certify({ name: "leaf", by: first });
+    await using roots = await files({ "ca.crt": first.pem });
+    const events = new EventEmitter();
+    await using wall = await guarded(undefined, {
+      clientCa: join(roots.directory, "ca.crt"),
+      handlers: waiting(events),
+    });
+    const client = wall.clientWith({ cert: leaf.pem, key: leaf.key, fingerprint256: "" });
+    const mine = await open(events, client, "bidi_stream");
+    await roots.put("ca.crt", second.pem);
+    await eventually(
+      () => wall.lines.some(({ msg }) => msg?.startsWith("certificates changed")),
+      "the new CA",
+    );
+    if (isSameKey) {
+      await open(events, client, "server_stream");
+      expect(mine.hasEnded()).toBe(false);
+      expect(wall.lines.filter(({ reason }) => reason === "certificate")).toEqual([]);
+    } else expect(told(await mine.ended)).toBe(revoked);
   });
 });
 

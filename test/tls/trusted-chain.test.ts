@@ -34,7 +34,7 @@ function sentWith(leaf: X509Certificate, sent: readonly X509Certificate[]): X509
 describe("T7 the work that a client can make", () => {
   it("T7 is 32 signatures, whatever it sends", () => {
     const counted = { signatures: 0 };
-    const sent = Array.from({ length: 40 }, (_, n) => agreeable(`sent ${n}`, counted));
+    const sent = Array.from({ length: 16 }, (_, n) => agreeable(`sent ${n}`, counted));
     expect(trustedChains(sentWith(agreeable("leaf", counted), sent), [])).toEqual([]);
     expect(counted.signatures).toBe(32);
   });
@@ -47,12 +47,25 @@ describe("T7 the work that a client can make", () => {
     expect(counted.signatures).toBe(0);
   });
 
-  it("T7 ends with eight chains", () => {
+  const manyRoots = (count: number): readonly X509Certificate[] =>
+    Array.from({ length: count }, (_, n) => {
+      const root = agreeable(`root ${n}`, { signatures: 0 });
+      return { ...root, issuer: root.subject } as X509Certificate;
+    });
+
+  it.each([
+    ["eight chains", 8, 0, 8],
+    ["more chains", 9, 0, 0],
+    ["one chain and sixteen certificates that lead nowhere", 1, 16, 1],
+    ["one chain and more certificates", 1, 17, 0],
+  ])("T7 %s", (_what, roots, others, expected) => {
     const counted = { signatures: 0 };
-    const roots = Array.from({ length: 30 }, (_, n) => ({
-      ...agreeable(`root ${n}`, counted),
-      issuer: `root ${n}`,
+    const sent = Array.from({ length: others }, (_, n) => ({
+      ...agreeable(`sent ${n}`, counted),
+      checkIssued: () => false,
+      ca: false,
     }));
-    expect(trustedChains(agreeable("leaf", counted), roots as never)).toHaveLength(8);
+    const leaf = sentWith(agreeable("leaf", counted), sent as never);
+    expect(trustedChains(leaf, manyRoots(roots))).toHaveLength(expected);
   });
 });
