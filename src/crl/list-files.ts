@@ -11,7 +11,7 @@ export interface FilesRead {
   readonly lists: readonly ListInFile[];
   /** Each with its path. */
   readonly problems: readonly string[];
-  /** What to watch: the files, and each directory as `directory/.`. */
+  /** What to watch: the files, and each directory, also as `directory/.`. */
   readonly watched: readonly string[];
 }
 
@@ -73,7 +73,8 @@ function readLists(paths: readonly string[], parse: Parse): FilesRead {
         readOne(path, stats, false);
         return;
       }
-      watched.push(join(path, "."));
+      // The one for a directory that is replaced, the other for its files. `join` would take the dot away.
+      watched.push(path, `${path}/.`);
       for (const file of filesIn(path)) {
         attempt(file, () => {
           const found = statSync(file);
@@ -83,7 +84,7 @@ function readLists(paths: readonly string[], parse: Parse): FilesRead {
       }
     });
     // A path that is not there now is watched, so that it is seen when it comes back.
-    if (!watched.includes(path) && !watched.includes(join(path, "."))) watched.push(path);
+    if (!watched.includes(path)) watched.push(path);
   }
   return { lists, problems, watched };
 }
