@@ -49,4 +49,6 @@ export interface Peer {
   readonly secure: boolean;
   /** Present only where the chain verified and the certificate is within its time now. */
   readonly certificate: PeerCertificate | undefined;
+  /** The connection had a certificate, which was revoked, or its CA taken out, while it was open: it ends, and so do its calls. */
+  readonly certificateLost?: boolean;
 }

@@ -145,4 +145,8 @@ class PeerBehindProxy implements Peer {
   get certificate(): PeerCertificate | undefined {
     return this.#connection.certificate;
   }
+
+  get certificateLost(): boolean {
+    return this.#connection.certificateLost === true;
+  }
 }

@@ -48,6 +48,7 @@ export class ConnectionPeer implements Peer {
   readonly port: number | undefined;
   readonly secure: boolean;
   #certificate: PeerCertificate | undefined;
+  #certificateLost = false;
 
   constructor(socket: Socket | undefined, certificate: PeerCertificate | undefined) {
     this.address = socket === undefined ? "unknown" : (socket.remoteAddress ?? "unix");
@@ -64,7 +65,12 @@ export class ConnectionPeer implements Peer {
   loseCertificate(): PeerCertificate | undefined {
     const lost = this.#certificate;
     this.#certificate = undefined;
+    this.#certificateLost = true;
     return lost;
+  }
+
+  get certificateLost(): boolean {
+    return this.#certificateLost;
   }
 }
 

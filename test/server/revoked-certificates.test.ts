@@ -16,6 +16,7 @@ import type { Authenticator } from "../../src/middleware/authentication/authenti
 import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { mtls } from "../../src/middleware/authentication/mtls.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
+import type { RateLimitStore } from "../../src/middleware/rate-limit/rate-limit-store.ts";
 import {
   type CertificateAuthority,
   createCertificateAuthority,
@@ -613,6 +614,45 @@ describe("T7 a root that is replaced by another one of its name", () => {
       expect(mine.hasEnded()).toBe(false);
       expect(wall.lines.filter(({ reason }) => reason === "certificate")).toEqual([]);
     } else expect(told(await mine.ended)).toBe(revoked);
+  });
+});
+
+describe("T7 calls that are not authenticated yet", () => {
+  it("T7 A12 a call that waits for a limit when its certificate is revoked does not get in, by a token either", async () => {
+    const client = await ca.issue(forClient);
+    await using lists = await files({ "ca.crl": await ca.revocationList() });
+    const events = new EventEmitter();
+    const goOn = new EventEmitter();
+    let waits = false;
+    const allowed = { allowed: true, remaining: 1, retryAfterMs: 0 };
+    const store: RateLimitStore = {
+      async consume() {
+        events.emit("asked");
+        if (waits) await once(goOn, "now");
+        return allowed;
+      },
+    };
+    await using wall = await guarded(lists, {
+      rateLimit: { store },
+      authentication: jwt({ issuer: world.issuer.issuer, audience: "kinds", jwksUri: world.issuer.jwksUri }),
+    });
+    const grpcClient = wall.clientWith(client);
+    const metadata = await wall.authorized();
+    // From here on the token is known, and verified without a wait.
+    expect(await invoke(grpcClient, "unary", { metadata })).toMatchObject({ name: "OK" });
+    waits = true;
+    const asked = once(events, "asked");
+    const ended = invoke(grpcClient, "unary", { metadata });
+    await asked;
+    await lists.put("ca.crl", await ca.revocationList({ revoked: [client.cert] }));
+    await eventually(
+      () => wall.lines.some(({ reason }) => reason === "certificate"),
+      "the closed connection",
+    );
+    waits = false;
+    goOn.emit("now");
+    expect(told(await ended)).toBe(revoked);
+    expect(wall.started).toEqual(["unary"]);
   });
 });
 

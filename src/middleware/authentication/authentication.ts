@@ -20,7 +20,7 @@ import { type Filled, parseOptions } from "../../config/options.ts";
 import { ConfigError, CredentialError, type CredentialProblem, StatusError } from "../../grpc/errors.ts";
 import { identityHeaders } from "../../grpc/identity-headers.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
-import { inItsTime, type PeerCertificate } from "../../grpc/peer.ts";
+import type { PeerCertificate } from "../../grpc/peer.ts";
 import { texts } from "../../grpc/status.ts";
 import { boundedText } from "../../observability/redaction.ts";
 import { anonymousIdentity } from "./anonymous.ts";
@@ -196,7 +196,6 @@ class Authentication implements Middleware {
     );
   }
 
-  /** The certificate is a credential of each of them, whatever else they brought. */
   #endCallsOf(certificate: PeerCertificate): void {
     const calls = this.#callsOf?.get(certificate) ?? [];
     this.#callsOf?.delete(certificate);
@@ -209,8 +208,8 @@ class Authentication implements Middleware {
 
   onCall(call: CallContext): void | Promise<void> {
     let result: Identity | Promise<Identity>;
-    const { certificate } = call.peer;
     try {
+      refuseLostCertificate(call);
       // protection: unclaimed-credentials
       this.#refuseUnclaimed(call);
       this.#openCalls?.listen();
@@ -226,7 +225,7 @@ class Authentication implements Middleware {
       (identity) => {
         this.#openCalls?.settled();
         try {
-          if (inItsTime(certificate) !== call.peer.certificate) throw lostCertificate();
+          refuseLostCertificate(call);
           this.#admit(call, identity, since);
         } catch (error) {
           throw this.#refusal(call, error);
@@ -334,6 +333,11 @@ class Authentication implements Middleware {
     const reasons = readers.map((reader) => explanation(reader, call)).filter((reason) => reason !== "");
     return boundedText([...new Set(reasons)].join("; "), maxExplanationLength);
   }
+}
+
+/** It is a credential of each call of its connection, whatever else the call brought. */
+function refuseLostCertificate(call: CallContext): void {
+  if (call.peer.certificateLost === true) throw lostCertificate();
 }
 
 function lostCertificate(): CredentialError {
