@@ -10,7 +10,7 @@ import { ConfigError } from "../grpc/errors.ts";
 import { LogThrottle } from "../observability/log-throttle.ts";
 import type { CertificateRevocationAnswer, CertificateRevocations } from "../tls/certificate-revocations.ts";
 import { ListFiles } from "./list-files.ts";
-import { inOneLine, RevocationLists } from "./revocation-lists.ts";
+import { inOneLine, isDatedAhead, RevocationLists } from "./revocation-lists.ts";
 
 export interface CrlFilesOptions {
   /**
@@ -83,14 +83,15 @@ class CrlFiles implements CertificateRevocations {
   readonly #undetermined: "refuse" | "allow";
   readonly #logger: Logger | undefined;
   readonly #throttle = new LogThrottle({ periodMs: 60_000 });
-  readonly #staleThrottle = new LogThrottle({ periodMs: dayMs });
+  readonly #datesThrottle = new LogThrottle({ periodMs: dayMs });
   readonly #listeners = new ChangeListeners();
   #lists: RevocationLists;
+  #roots: readonly X509Certificate[] = [];
   #listening = 0;
   readonly #reload = new FileReload({
     takeOver: (hadProblem) => this.#takeOver(hadProblem),
     onProblem: (problem) => this.#report(problem),
-    onTick: () => this.#tellStale(),
+    onTick: () => this.#tellDates(),
   });
 
   constructor(paths: readonly string[], undetermined: "refuse" | "allow", logger: Logger | undefined) {
@@ -98,11 +99,15 @@ class CrlFiles implements CertificateRevocations {
     this.#undetermined = undetermined;
     this.#logger = logger;
     const { lists, problems } = this.#files.read();
-    const none = lists.length === 0 && problems.length === 0 ? ["there is no revocation list in them"] : [];
+    const none =
+      lists.length === 0 && problems.length === 0
+        ? [`there is no revocation list in ${paths.join(", ")}; files in subdirectories are not read`]
+        : [];
     const wrong = [...problems, ...none].map((problem) => `crlFiles.paths: ${problem}`);
     if (wrong.length > 0) throw new ConfigError(wrong);
     this.#lists = new RevocationLists([]).merge(lists, true).lists;
-    this.#tellStale();
+    this.#say("info", this.#summary(), "revocation lists are in use");
+    this.#tellDates();
   }
 
   statusOf(chain: readonly X509Certificate[]): CertificateRevocationAnswer {
@@ -125,14 +130,30 @@ class CrlFiles implements CertificateRevocations {
             `crlFiles.paths: ${path}: has a list in the name of a client CA that did not sign it; take it out`,
         ),
       );
+    this.#roots = roots;
+    this.#tellMissing();
+  }
+
+  #tellMissing(): void {
+    const without = this.#roots.filter((root) => !this.#lists.has(root));
     if (without.length === 0) return;
-    this.#say(
-      "warn",
-      { client_ca: without.map(({ subject }) => inOneLine(subject)) },
-      this.#undetermined === "refuse"
-        ? "there is no revocation list of a client CA; client certificates that it issued are refused"
-        : "there is no revocation list of a client CA; client certificates that it issued are not checked",
-    );
+    const line = { client_ca: without.map(({ subject }) => inOneLine(subject)) };
+    if (this.#undetermined === "refuse")
+      this.#say(
+        "error",
+        line,
+        "there is no revocation list of a client CA; client certificates that it issued are refused",
+      );
+    else
+      this.#say(
+        "warn",
+        line,
+        "there is no revocation list of a client CA; client certificates that it issued are not checked",
+      );
+  }
+
+  #summary(): object {
+    return { lists: this.#lists.all.length, revoked: this.#lists.entries };
   }
 
   /** The files are watched as long as somebody listens: each server, until it is shut down. */
@@ -161,9 +182,9 @@ class CrlFiles implements CertificateRevocations {
     const merged = before.merge(lists, problems.length === 0 && gone.length === 0);
     this.#lists = merged.lists;
     if (!sameLists(before, merged.lists)) {
-      const line = { lists: merged.lists.all.length, revoked: merged.lists.entries };
-      this.#say("info", line, "the revocation lists changed; they are now in use");
-      this.#tellStale();
+      this.#say("info", this.#summary(), "the revocation lists changed; they are now in use");
+      this.#tellDates();
+      this.#tellMissing();
       this.#listeners.notify();
     }
     const wrong = [...problems, ...gone, ...merged.problems];
@@ -182,21 +203,30 @@ class CrlFiles implements CertificateRevocations {
     );
   }
 
-  #tellStale(): void {
+  /** Lists that are too old, or of a clock that is wrong. They are in use all the same. */
+  #tellDates(): void {
     const now = Date.now();
-    for (const { list, path } of this.#lists.all) {
-      if (list.nextUpdate === undefined || list.nextUpdate > now) continue;
-      if (this.#staleThrottle.admit(path) === undefined) continue;
-      this.#say(
-        "warn",
-        { path, next_update: new Date(list.nextUpdate).toISOString() },
-        "a revocation list is older than its issuer meant it to become; it stays in use, and what was revoked since is not known",
-      );
+    for (const each of this.#lists.all) {
+      const { list, path } = each;
+      const isOld = list.nextUpdate !== undefined && list.nextUpdate <= now;
+      if (!(isOld || isDatedAhead(each)) || this.#datesThrottle.admit(path) === undefined) continue;
+      if (isDatedAhead(each))
+        this.#say(
+          "warn",
+          { path, this_update: new Date(list.thisUpdate).toISOString() },
+          "a revocation list is dated in the future; check the clock of its issuer, and this machine's",
+        );
+      else
+        this.#say(
+          "warn",
+          { path, next_update: new Date(list.nextUpdate ?? 0).toISOString() },
+          "a revocation list is older than its issuer meant it to become; it stays in use, and what was revoked since is not known",
+        );
     }
   }
 
   /** A logger that throws must end nothing: this runs from timers, and for connections. */
-  #say(level: "info" | "warn", line: object, message: string): void {
+  #say(level: "info" | "warn" | "error", line: object, message: string): void {
     try {
       this.#logger?.[level](line, message);
     } catch {

@@ -120,7 +120,7 @@ function listsIn(bytes: Buffer, inDirectory: boolean): readonly CertificateList[
   const hasCertificatesAlone =
     labels.length > 0 && labels.every((label = "") => certificateLabel.test(label));
   if (inDirectory && hasCertificatesAlone) return [];
-  if (expected === 0) throw new DerError("no revocation list; expected PEM with blocks X509 CRL, or DER");
+  if (expected === 0) throw new DerError("is no revocation list; expected PEM with blocks X509 CRL, or DER");
   const blocks = [...text.matchAll(block)];
   if (blocks.length !== expected) throw new DerError("a block X509 CRL is cut off, or is not base64");
   return blocks.map(([, , base64 = ""]) => new CertificateList(Buffer.from(base64, "base64")));
@@ -129,6 +129,7 @@ function listsIn(bytes: Buffer, inDirectory: boolean): readonly CertificateList[
 /** Errors of the file system have a code; their texts repeat the path. */
 function describe(error: unknown): string {
   if (error instanceof DerError) return error.message;
-  if (error instanceof Error && "code" in error) return `cannot be read (${String(error.code)})`;
+  if (error instanceof Error && "code" in error)
+    return `cannot be read (${String(error.code)}): check the path, which starts at ${process.cwd()} where it is relative, and that this process may read it`;
   return "cannot be read";
 }

@@ -104,18 +104,32 @@ export class RevocationLists {
       const signed = successors.filter(({ list }) => known.list.hasKeyOf(list));
       const [first] = signed.length > 0 ? signed : successors;
       if (first === undefined) return !complete;
-      if (known.list.verifiedWith === undefined) return false;
+      // Dated ahead, as by a clock that was wrong, it would keep all good ones out until then.
+      if (known.list.verifiedWith === undefined || isDatedAhead(known)) return false;
       if (signed.length === 0) {
         problems.push(`${first.path}: the key that signed the list in use did not sign this one`);
         return true;
       }
       if (signed.some(({ list }) => !list.isOlderThan(known.list))) return false;
       for (const each of signed) older.add(each);
-      problems.push(`${first.path}: the list is older than the one in use`);
+      problems.push(
+        `${first.path}: the list (of ${dateOf(first)}) is older than the one in use (of ${dateOf(known)})`,
+      );
       return true;
     });
     return { lists: new RevocationLists([...kept, ...read.filter((each) => !older.has(each))]), problems };
   }
+}
+
+/** How much clocks may differ. */
+const clockToleranceMs = 5 * 60_000;
+
+export function isDatedAhead({ list }: ListInFile): boolean {
+  return list.thisUpdate > Date.now() + clockToleranceMs;
+}
+
+function dateOf({ list }: ListInFile): string {
+  return new Date(list.thisUpdate).toISOString();
 }
 
 function named(certificate: X509Certificate): string {

@@ -271,7 +271,8 @@ class IntrospectionAuthenticator implements Authenticator {
     // The redaction takes whatever stands behind the word Bearer for a token.
     if (bearerToken(call) === undefined)
       return "there is no token, or one that is too long, after the scheme Bearer";
-    return 'the token is a JSON Web Token, and introspection takes opaque tokens only (tokens: "opaque")';
+    // Nor may the option stand here as it is written: the redaction takes what follows `tokens:` for one.
+    return 'the token is a JSON Web Token, and introspection asks about opaque ones only; for both, set its option tokens to "all"';
   }
 
   authenticate(call: CallContext): Identity | Promise<Identity> {

@@ -17,7 +17,8 @@ const messages: Readonly<Record<RefusedBelow, string>> = {
   handshake_timeout: "ended a connection: it did not speak HTTP/2 in time",
   too_many_pings: "ended a connection: too many pings",
   tls_handshake: "refused a connection: the TLS handshake failed",
-  certificate: "refused a connection: its client certificate is missing or does not verify",
+  certificate:
+    "refused or closed a connection: its client certificate is missing, does not verify or is revoked",
   untrusted_peer: "refused a plaintext connection: this peer is not allowed to connect",
   unknown_protocol: "refused a connection: it does not speak HTTP/2",
   http2_error: "ended a connection: it broke HTTP/2 or its limits",

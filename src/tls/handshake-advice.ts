@@ -3,7 +3,8 @@
 const untrusted =
   "the server's certificate is not signed by a CA that this client trusts; give the CA that signed it as tls.ca";
 const refused =
-  "the server refuses this client's certificate; give one from a CA that the server trusts as tls.cert and tls.key";
+  "the server refuses this client's certificate; give one from a CA that the server trusts, not expired and not revoked, " +
+  "as tls.cert and tls.key";
 
 /** By Node's and OpenSSL's codes. */
 const advice: ReadonlyMap<string, string> = new Map([
@@ -57,7 +58,7 @@ export function advise(error: unknown): void {
 export function closedAtOnce(): Error {
   const message =
     "the server closed the connection right after the TLS handshake: it may refuse this client's certificate; " +
-    "check that tls.cert and tls.key are from a CA that the server trusts, and see the server's log";
+    "check that tls.cert and tls.key are from a CA that the server trusts, and not revoked, and see the server's log";
   // What grpc-js takes for a lost connection.
   return Object.assign(new Error(message), { code: "ECONNRESET" });
 }

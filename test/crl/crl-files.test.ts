@@ -123,15 +123,15 @@ const wrongAtStart: readonly [
   files: () => Promise<Readonly<Record<string, string | Buffer>>>,
   problem: RegExp,
 ][] = [
-  ["an empty directory", async () => ({}), /there is no revocation list in them/],
+  ["an empty directory", async () => ({}), /there is no revocation list in .*palisade-crl-/],
   [
     "a directory with certificates alone",
     async () => ({ "ca.crt": issuer.pem }),
-    /there is no revocation list in them/,
+    /there is no revocation list in .*palisade-crl-/,
   ],
-  ["an empty file", async () => ({ "ca.crl": "" }), /ca\.crl: no revocation list/],
-  ["a text", async () => ({ "ca.crl": await list(), README: "lists" }), /README: no revocation list/],
-  ["a web page", async () => ({ "ca.crl": "<html>404</html>" }), /ca\.crl: no revocation list/],
+  ["an empty file", async () => ({ "ca.crl": "" }), /ca\.crl: is no revocation list/],
+  ["a text", async () => ({ "ca.crl": await list(), README: "lists" }), /README: is no revocation list/],
+  ["a web page", async () => ({ "ca.crl": "<html>404</html>" }), /ca\.crl: is no revocation list/],
   [
     "PEM that is cut off",
     async () => ({ "ca.crl": (await list()).slice(0, 200) }),
@@ -153,7 +153,7 @@ const wrongAtStart: readonly [
       "ca.crl": await list(),
       "ca.key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     }),
-    /ca\.key: no revocation list/,
+    /ca\.key: is no revocation list/,
   ],
 ];
 
@@ -167,7 +167,7 @@ describe("T7 what does not start", () => {
 
   it("T7 a path that is not there, with its name and the reason", () => {
     expect(() => watched({ paths: [join(directory, "none.crl")] })).toThrow(
-      `crlFiles.paths: ${join(directory, "none.crl")}: cannot be read (ENOENT)`,
+      `crlFiles.paths: ${join(directory, "none.crl")}: cannot be read (ENOENT): check the path`,
     );
   });
 
@@ -237,7 +237,7 @@ const changes: readonly [
   ],
   ["half a list", async () => put("ca.crl", (await list()).slice(0, -60)), true, /cut off/],
   ["an empty file", () => put("ca.crl", ""), true, /no revocation list/],
-  ["a delta list in its place", async () => put("ca.crl", "<html>"), true, /no revocation list/],
+  ["a web page", async () => put("ca.crl", "<html>"), true, /no revocation list/],
   [
     "nothing, and no other list is left",
     () => rm(join(directory, "ca.crl")),
@@ -321,6 +321,38 @@ describe("T7 files that change", () => {
     expect(old).toEqual([
       expect.objectContaining({ msg: expect.stringContaining("older than its issuer meant") }),
     ]);
+  });
+
+  it("T7 a list that is dated in the future is told, and keeps no later one out", async () => {
+    await put("ca.crl", await list({ thisUpdate: new Date(Date.now() + 30 * dayMs) }));
+    const files = watched();
+    expect(files.status(bad)).toBe("unrevoked");
+    expect(files.lines).toContainEqual(
+      expect.objectContaining({ level: 40, msg: expect.stringContaining("dated in the future") }),
+    );
+    await put("ca.crl", await list({ revoked: [bad] }));
+    await files.until(changed);
+    expect(files.status(bad)).toBe("revoked");
+  });
+
+  it("T7 a client CA whose list is taken away is told at once", async () => {
+    await put("a.crl", await list());
+    await put("b.crl", pemOf(await other.list()));
+    const files = watched();
+    files.revocations.useRoots?.([issuer.certificate, other.certificate]);
+    expect(files.lines).toContainEqual(
+      expect.objectContaining({ level: 30, lists: 2, revoked: 0, msg: "revocation lists are in use" }),
+    );
+    expect(files.lines.filter(({ level }) => level > 30)).toEqual([]);
+    await rm(join(directory, "a.crl"));
+    await files.until(changed);
+    expect(files.lines).toContainEqual(
+      expect.objectContaining({
+        level: 50,
+        client_ca: ["CN=Lists CA"],
+        msg: expect.stringContaining("are refused"),
+      }),
+    );
   });
 
   it("T7 a touched file changes nothing", async () => {

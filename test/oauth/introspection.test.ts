@@ -391,6 +391,13 @@ describe("with an endpoint", () => {
     expect(endpoint.posted.map(({ form }) => form.get("token"))).toEqual(["opaque"]);
   });
 
+  it("A4 for a signed token the log names the option that would take it", async () => {
+    const server = await serverOf(introspection(options(await endpointThat(json(active())))), patient);
+    await invoke(server.client(), "unary", { metadata: bearer(await (await theWorld()).token()) });
+    const line = await server.callLine((each) => each["grpc_code"] === "UNAUTHENTICATED");
+    expect(JSON.stringify(line)).toContain('set its option tokens to \\"all\\"');
+  });
+
   it('A4 with tokens: "all" signed tokens are sent there too', async () => {
     const endpoint = await endpointThat(json(active()));
     const server = await serverOf(introspection({ ...options(endpoint), tokens: "all" }), patient);

@@ -196,7 +196,7 @@ describe("T7 which connections get in", () => {
     expect(await tried(lenient, good)).toBe("in");
     expect(strict.said).toContainEqual(
       expect.objectContaining({
-        level: 40,
+        level: 50,
         client_ca: ["CN=Clients CA"],
         msg: expect.stringContaining("are refused"),
       }),

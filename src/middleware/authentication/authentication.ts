@@ -341,7 +341,10 @@ function refuseLostCertificate(call: CallContext): void {
 }
 
 function lostCertificate(): CredentialError {
-  return new CredentialError("invalid", "the connection's client certificate is not good any more");
+  return new CredentialError(
+    "invalid",
+    "the connection's client certificate was revoked, or its CA taken out of tls.clientCa",
+  );
 }
 
 /** What a call was opened with, for when it is looked at again. */
