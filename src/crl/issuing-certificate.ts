@@ -6,7 +6,6 @@ import { contextTag, DerReader, extensionsIn, integerOf, only, tags } from "./de
 export interface CertificateFields {
   /** DER, in hexadecimal. */
   readonly subject: string;
-  readonly issuer: string;
   /** As `integerOf` gives it. */
   readonly serialNumber: string;
   /** RFC 5280 section 4.2.1.3: `cRLSign`, or no word on what the key is for. */
@@ -41,7 +40,7 @@ function read(der: Buffer): CertificateFields {
   tbs.takeOptional(contextTag(0), "version");
   const serialNumber = integerOf(tbs.take(tags.integer, "serialNumber"), "serialNumber");
   tbs.take(tags.sequence, "signature");
-  const issuer = tbs.takeWhole(tags.sequence, "issuer").toString("hex");
+  tbs.take(tags.sequence, "issuer");
   tbs.take(tags.sequence, "validity");
   const subject = tbs.takeWhole(tags.sequence, "subject").toString("hex");
   tbs.take(tags.sequence, "subjectPublicKeyInfo");
@@ -54,7 +53,6 @@ function read(der: Buffer): CertificateFields {
   const points = extensions.get(cRLDistributionPoints);
   return {
     subject,
-    issuer,
     serialNumber,
     maySignLists: maySign(extensions.get(keyUsage)),
     isAuthority: mayIssue(extensions.get(basicConstraints)),

@@ -1,5 +1,5 @@
 // A real Keycloak on a free port, in memory, with one realm: users, clients that authenticate in different ways, and ES256 keys.
-import { readdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { exportJWK, exportPKCS8, generateKeyPair } from "jose";
 import { runWell } from "../clients/run.ts";
@@ -115,8 +115,13 @@ function distribution(): Promise<string> {
     pins: `${unpack} ${artifact}`,
     async make(directory) {
       const maven = ["--batch-mode", "--quiet", unpack, `-Dartifact=${artifact}`];
-      await runWell("mvn", [...maven, `-DoutputDirectory=${directory}`], { timeoutMs: installTimeoutMs });
-      if ((await readdir(directory)).length !== 1) throw new Error("Keycloak's archive is not what it was");
+      // Without a project Maven leaves its marker files where it runs.
+      await runWell("mvn", [...maven, `-DoutputDirectory=${directory}`], {
+        cwd: directory,
+        timeoutMs: installTimeoutMs,
+      });
+      if (!existsSync(join(directory, `keycloak-${version}`)))
+        throw new Error("Keycloak's archive is not what it was");
     },
   });
 }

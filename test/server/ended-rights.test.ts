@@ -5,10 +5,9 @@ import { EventEmitter, once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Client, UntypedServiceImplementation } from "@grpc/grpc-js";
+import type { Client } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import type { CallContext } from "../../src/chain/context.ts";
-import { securityContext } from "../../src/chain/current-context.ts";
 import type { Identity } from "../../src/chain/principal.ts";
 import { CredentialError } from "../../src/grpc/errors.ts";
 import type { MethodKind } from "../../src/grpc/method.ts";
@@ -25,9 +24,10 @@ import { revocationList } from "../../src/middleware/authentication/revocation/m
 import type { RevocationList } from "../../src/middleware/authentication/revocation/revocation-list.ts";
 import { allowAuthenticated } from "../../src/middleware/authorization/allow-authenticated.ts";
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
-import { type AnyClientCall, invoke, kinds, paths, type Result } from "../harness/kinds.ts";
+import { type AnyClientCall, invoke, kinds, paths } from "../harness/kinds.ts";
 import { eventually, type Secured, type SecuredOptions, secured, theWorld } from "../harness/secured.ts";
 import { waitMs } from "../harness/time.ts";
+import { type OpenCall, openCall, told, waitingHandlers } from "../harness/waiting.ts";
 
 const world = await theWorld();
 const revoked = "UNAUTHENTICATED invalid credentials";
@@ -41,39 +41,10 @@ async function bearer(claims?: Readonly<Record<string, unknown>>): Promise<{ aut
   return { authorization: `Bearer ${await world.token(claims)}` };
 }
 
-function told({ name, details }: Result): string {
-  return `${name} ${details}`;
-}
-
-/** Handlers that answer nothing, and say when they started and when their call was aborted. */
-function waiting(events: EventEmitter): UntypedServiceImplementation {
-  const handler = (kind: MethodKind) => (call: EventEmitter) => {
-    securityContext(call).signal.addEventListener("abort", () => events.emit(`aborted ${kind}`));
-    call.on("data", () => {});
-    events.emit("started", kind, call);
-  };
-  return {
-    unary: handler("unary"),
-    clientStream: handler("client_stream"),
-    serverStream: handler("server_stream"),
-    bidiStream: handler("bidi_stream"),
-  } as unknown as UntypedServiceImplementation;
-}
-
-interface Opened {
-  readonly ended: Promise<Result>;
-  readonly hasEnded: () => boolean;
-  readonly client: AnyClientCall;
-  /** What the handler was given. */
-  readonly handled: EventEmitter & {
-    readonly metadata: { remove(key: string): void; set(key: string, value: string): void };
-  };
-}
-
 interface Waiting extends Secured {
   readonly events: EventEmitter;
   /** A call whose handler has started. */
-  open(client: Client, kind: MethodKind, metadata: Readonly<Record<string, string>>): Promise<Opened>;
+  open(client: Client, kind: MethodKind, metadata: Readonly<Record<string, string>>): Promise<OpenCall>;
 }
 
 async function waitingServer(authentication: Authenticator, options: SecuredOptions = {}): Promise<Waiting> {
@@ -81,33 +52,13 @@ async function waitingServer(authentication: Authenticator, options: SecuredOpti
   const server = await secured({
     authentication,
     authorization: allowAuthenticated(),
-    handlers: waiting(events),
+    handlers: waitingHandlers(events),
     ...options,
   });
   return Object.assign(server, {
     events,
-    async open(client: Client, kind: MethodKind, metadata: Readonly<Record<string, string>>) {
-      const started = once(events, "started");
-      let own: AnyClientCall | undefined;
-      let hasEnded = false;
-      const ended = invoke(client, kind, {
-        metadata,
-        keepOpen: true,
-        onCall: (call) => {
-          own = call;
-        },
-      }).then((result) => {
-        hasEnded = true;
-        return result;
-      });
-      const [, handled] = await Promise.race([
-        started,
-        ended.then((result) => {
-          throw new Error(`the call ended before its handler started: ${told(result)}`);
-        }),
-      ]);
-      return { ended, hasEnded: () => hasEnded, client: own as AnyClientCall, handled } as Opened;
-    },
+    open: (client: Client, kind: MethodKind, metadata: Readonly<Record<string, string>>) =>
+      openCall(events, client, kind, metadata),
   });
 }
 

@@ -6,11 +6,8 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ConnectionOptions, connect } from "node:tls";
-import type { Client, UntypedServiceImplementation } from "@grpc/grpc-js";
 import { beforeAll, describe, expect, it } from "vitest";
-import { securityContext } from "../../src/chain/current-context.ts";
 import { type CrlFilesOptions, crlFiles } from "../../src/crl/index.ts";
-import type { MethodKind } from "../../src/grpc/method.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
 import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
@@ -24,7 +21,7 @@ import {
 } from "../../src/testing/certificate-authority.ts";
 import type { CertificateRevocations } from "../../src/tls/certificate-revocations.ts";
 import { certify, revoking } from "../crl/lists.ts";
-import { invoke, kinds, type Result } from "../harness/kinds.ts";
+import { invoke, kinds } from "../harness/kinds.ts";
 import {
   eventually,
   keptLog,
@@ -35,6 +32,7 @@ import {
   theWorld,
   type World,
 } from "../harness/secured.ts";
+import { openCall, told, waitingHandlers } from "../harness/waiting.ts";
 import { tlsConnect } from "../tls/endpoints.ts";
 
 const forClient = { commonName: "client", usage: "client" } as const;
@@ -113,48 +111,6 @@ async function guarded(lists: Files | undefined, options: GuardedOptions = {}): 
 async function tried(wall: Secured, issued: IssuedCertificate): Promise<"in" | "out"> {
   const { name } = await invoke(wall.clientWith(issued), "unary");
   return name === "OK" ? "in" : "out";
-}
-
-function told({ name, details }: Result): string {
-  return `${name} ${details}`;
-}
-
-function waiting(events: EventEmitter): UntypedServiceImplementation {
-  const handler = (kind: MethodKind) => (call: EventEmitter) => {
-    securityContext(call).signal.addEventListener("abort", () => events.emit(`aborted ${kind}`));
-    call.on("data", () => {});
-    events.emit("started", kind);
-  };
-  return {
-    unary: handler("unary"),
-    clientStream: handler("client_stream"),
-    serverStream: handler("server_stream"),
-    bidiStream: handler("bidi_stream"),
-  } as unknown as UntypedServiceImplementation;
-}
-
-interface Open {
-  readonly ended: Promise<Result>;
-  readonly hasEnded: () => boolean;
-  readonly aborted: Promise<unknown>;
-}
-
-/** A call whose handler has started and does not end. */
-async function open(
-  events: EventEmitter,
-  client: Client,
-  kind: MethodKind,
-  metadata: Readonly<Record<string, string>> = {},
-): Promise<Open> {
-  const aborted = once(events, `aborted ${kind}`);
-  const started = once(events, "started");
-  let hasEnded = false;
-  const ended = invoke(client, kind, { keepOpen: true, metadata }).then((result) => {
-    hasEnded = true;
-    return result;
-  });
-  await Promise.race([started, ended.then((result) => Promise.reject(new Error(told(result))))]);
-  return { ended, hasEnded: () => hasEnded, aborted };
 }
 
 describe("T7 which connections get in", () => {
@@ -444,14 +400,15 @@ describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
   it.each(kinds)("T7 A12 its %s call ends UNAUTHENTICATED, and another's goes on", async (kind) => {
     const client = await ca.issue(forClient);
     const events = new EventEmitter();
-    const started = await start(client, mtls(), { handlers: waiting(events) });
+    const started = await start(client, mtls(), { handlers: waitingHandlers(events) });
     await using _files = started.files;
     await using wall = started.wall;
-    const others = await open(events, wall.client(), kind).catch(() => undefined);
-    const mine = await open(events, wall.clientWith(client), kind);
+    const others = await openCall(events, wall.client(), kind).catch(() => undefined);
+    const aborted = once(events, `aborted ${kind}`);
+    const mine = await openCall(events, wall.clientWith(client), kind);
     await started.lose();
     expect(told(await mine.ended)).toBe(revoked);
-    await mine.aborted;
+    await aborted;
     expect(others?.hasEnded() ?? false).toBe(false);
     expect(await tried(wall, client)).toBe("out");
     const line = await wall.callLine(({ principal }) => principal !== undefined);
@@ -461,10 +418,10 @@ describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
   it("T7 A12 a call that a token proved ends with it: the certificate is a credential of the call too", async () => {
     const client = await ca.issue(forClient);
     const events = new EventEmitter();
-    const started = await start(client, both(), { handlers: waiting(events) });
+    const started = await start(client, both(), { handlers: waitingHandlers(events) });
     await using _files = started.files;
     await using wall = started.wall;
-    const mine = await open(events, wall.clientWith(client), "bidi_stream", await wall.authorized());
+    const mine = await openCall(events, wall.clientWith(client), "bidi_stream", await wall.authorized());
     await started.lose();
     expect(told(await mine.ended)).toBe(revoked);
   });
@@ -472,11 +429,14 @@ describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
   it("T7 A12 with callsOutliveCredentials the connection takes no new calls, and the open one goes on", async () => {
     const client = await ca.issue(forClient);
     const events = new EventEmitter();
-    const started = await start(client, mtls(), { handlers: waiting(events), callsOutliveCredentials: true });
+    const started = await start(client, mtls(), {
+      handlers: waitingHandlers(events),
+      callsOutliveCredentials: true,
+    });
     await using _files = started.files;
     await using wall = started.wall;
     const grpcClient = wall.clientWith(client);
-    const mine = await open(events, grpcClient, "bidi_stream");
+    const mine = await openCall(events, grpcClient, "bidi_stream");
     await started.lose();
     await eventually(
       () => wall.lines.some(({ reason }) => reason === "certificate"),
@@ -513,7 +473,7 @@ describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
     events.on("handled", () => {
       ran = true;
     });
-    const started = await start(client, slow, { handlers: waiting(handled) });
+    const started = await start(client, slow, { handlers: waitingHandlers(handled) });
     await using _files = started.files;
     await using wall = started.wall;
     const asked = once(events, "asked");
@@ -565,9 +525,9 @@ describe("T7 clients that do not go", () => {
     const client = await ca.issue(forClient);
     await using lists = await files({ "ca.crl": await ca.revocationList() });
     const events = new EventEmitter();
-    await using wall = await guarded(lists, { handlers: waiting(events) });
-    const mine = await open(events, wall.clientWith(client), "bidi_stream");
-    const others = await open(events, wall.clientWith(good), "server_stream");
+    await using wall = await guarded(lists, { handlers: waitingHandlers(events) });
+    const mine = await openCall(events, wall.clientWith(client), "bidi_stream");
+    const others = await openCall(events, wall.clientWith(good), "server_stream");
     const down = wall.server.shutdown({ graceMs: 60_000 });
     await lists.put("ca.crl", await ca.revocationList({ revoked: [client.cert] }));
     expect(told(await mine.ended)).toBe(revoked);
@@ -600,17 +560,17 @@ describe("T7 a root that is replaced by another one of its name", () => {
     const events = new EventEmitter();
     await using wall = await guarded(undefined, {
       clientCa: join(roots.directory, "ca.crt"),
-      handlers: waiting(events),
+      handlers: waitingHandlers(events),
     });
     const client = wall.clientWith({ cert: leaf.pem, key: leaf.key, fingerprint256: "" });
-    const mine = await open(events, client, "bidi_stream");
+    const mine = await openCall(events, client, "bidi_stream");
     await roots.put("ca.crt", second.pem);
     await eventually(
       () => wall.lines.some(({ msg }) => msg?.startsWith("certificates changed")),
       "the new CA",
     );
     if (isSameKey) {
-      await open(events, client, "server_stream");
+      await openCall(events, client, "server_stream");
       expect(mine.hasEnded()).toBe(false);
       expect(wall.lines.filter(({ reason }) => reason === "certificate")).toEqual([]);
     } else expect(told(await mine.ended)).toBe(revoked);
@@ -667,11 +627,11 @@ describe("T7 connections that stay", () => {
     const events = new EventEmitter();
     await using wall = await guarded(lists, {
       clientCa: join(roots.directory, "ca.crt"),
-      handlers: waiting(events),
+      handlers: waitingHandlers(events),
     });
     const calls = [
-      await open(events, wall.clientWith(good), "bidi_stream"),
-      await open(events, wall.clientWith(deep), "server_stream"),
+      await openCall(events, wall.clientWith(good), "bidi_stream"),
+      await openCall(events, wall.clientWith(deep), "server_stream"),
     ];
     await roots.put("ca.crt", ca.caPem + world.ca.caPem);
     await eventually(
