@@ -6,6 +6,7 @@ import { StoreRequests } from "../middleware/authentication/store-requests.ts";
 export interface PostgresPool {
   connect(): Promise<PostgresClient>;
   on(event: "error", listener: (error: Error) => void): unknown;
+  on(event: "acquire", listener: (client: PostgresClient) => void): unknown;
   readonly options?: { readonly max?: number | undefined } | undefined;
 }
 
@@ -51,7 +52,22 @@ export function checkPoolSize(
 
 export type Query = (text: string, values?: unknown[]) => Promise<readonly unknown[]>;
 
-const guarded = new WeakSet<PostgresPool>();
+const guarded = new WeakSet<PostgresPool | PostgresClient>();
+
+/**
+ * Keeps what happens to its connections from ending the process. The pool listens to the errors of a connection only while it is
+ * idle, and whoever asked for it gets it a moment after that: PostgreSQL may end it in between.
+ */
+function guard(pool: PostgresPool): void {
+  if (guarded.has(pool)) return;
+  guarded.add(pool);
+  pool.on("error", ignore);
+  pool.on("acquire", (client) => {
+    if (guarded.has(client)) return;
+    guarded.add(client);
+    client.on("error", ignore);
+  });
+}
 
 export class PostgresRequests {
   readonly #pool: PostgresPool;
@@ -62,9 +78,7 @@ export class PostgresRequests {
     this.#pool = pool;
     this.#timeoutMs = timeoutMs;
     this.#requests = new StoreRequests({ store: "PostgreSQL", timeoutMs });
-    // Without a listener the error of an idle connection, as at each restart of the server, would end the process.
-    if (!guarded.has(pool)) pool.on("error", ignore);
-    guarded.add(pool);
+    guard(pool);
   }
 
   /**
@@ -86,11 +100,8 @@ export class PostgresRequests {
     const release = (destroy: boolean): void => {
       if (released) return;
       released = true;
-      client.removeListener("error", ignore);
       client.release(destroy);
     };
-    // The pool listens only while a connection is idle.
-    client.on("error", ignore);
     const giveUp = (): void => release(true);
     timeUp.addEventListener("abort", giveUp);
     try {
@@ -129,6 +140,7 @@ const maxRetryMs = 10_000;
  * may have been missed. Where it gets none it tries again, less and less often. Returns what ends it.
  */
 export function listenOn(pool: PostgresPool, channel: string, heard: () => void): () => void {
+  guard(pool);
   let stopped = false;
   let retryMs = firstRetryMs;
   let timer: NodeJS.Timeout | undefined;
@@ -148,6 +160,7 @@ export function listenOn(pool: PostgresPool, channel: string, heard: () => void)
       lose = undefined;
       client.removeListener("notification", heard);
       client.removeListener("end", lost);
+      client.removeListener("error", lost);
       client.release(true);
       retry();
     };
