@@ -97,6 +97,7 @@ export type {
 } from "./middleware/authentication/revocation/shared-revocation-list.ts";
 export type { SharedApiKeyStore } from "./middleware/authentication/shared-api-keys.ts";
 export type { AccessMatrix } from "./middleware/authorization/access-matrix.ts";
+export { allAuthorizers } from "./middleware/authorization/all-authorizers.ts";
 export { allowAuthenticated } from "./middleware/authorization/allow-authenticated.ts";
 export type {
   Authorizer,
@@ -114,6 +115,8 @@ export {
   type RbacPolicy,
   rbac,
 } from "./middleware/authorization/rbac.ts";
+export { type RbacFileOptions, rbacFile } from "./middleware/authorization/rbac-file.ts";
+export type { FindRoles, RoleLookup, RoleLookupOptions } from "./middleware/authorization/role-lookup.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
 export type { DeadlineOptions } from "./middleware/deadline/deadline.ts";
 export { memoryRateLimitStore } from "./middleware/rate-limit/memory-rate-limit-store.ts";

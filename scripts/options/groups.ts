@@ -14,6 +14,7 @@ import { jwtSchema } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
 import { revocationListSchema } from "../../src/middleware/authentication/revocation/memory-revocation-list.ts";
 import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
+import { rbacFileOptionsSchema } from "../../src/middleware/authorization/rbac-file.ts";
 import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
 import { loggingSchema } from "../../src/middleware/logging/logging.ts";
 import { metadataLimitSchema } from "../../src/middleware/metadata-limit/metadata-limit.ts";
@@ -131,7 +132,10 @@ export const chapters: readonly Chapter[] = [
   },
   {
     title: "Authorization",
-    groups: [{ of: "rbac", schema: rbacSchema, type: "RbacOptions" }],
+    groups: [
+      { of: "rbac", schema: rbacSchema, type: "RbacOptions" },
+      { of: "rbacFile", schema: rbacFileOptionsSchema, type: "RbacFileOptions", as: { of: "rbac" } },
+    ],
   },
   {
     title: "Limits across instances",

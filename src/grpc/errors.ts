@@ -26,14 +26,14 @@ export class ConfigError extends Error {
   }
 }
 
-/** A policy that does not fit the registered methods: thrown by `listen()`, with every problem in `problems`. */
+/** A policy that cannot be read, or does not fit the registered methods: thrown by `listen()`, with every problem in `problems`. */
 export class PolicyError extends Error {
   readonly code = "ERR_PALISADE_POLICY";
   readonly problems: readonly string[];
 
   constructor(problems: readonly string[]) {
     super(
-      `the authorization policy does not fit the registered methods; ${problems.length} problem(s):\n` +
+      `the authorization policy cannot be used; ${problems.length} problem(s):\n` +
         problems.map((p) => `  - ${p}`).join("\n"),
     );
     this.name = "PolicyError";

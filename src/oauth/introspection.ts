@@ -6,6 +6,7 @@ import { type CallContext, ContextKey } from "../chain/context.ts";
 import type { Identity } from "../chain/principal.ts";
 import { isThenable } from "../chain/thenable.ts";
 import { milliseconds, parseOptions } from "../config/options.ts";
+import { QueueFull, RequestQueue } from "../config/request-queue.ts";
 import { ConfigError, CredentialError } from "../grpc/errors.ts";
 import {
   type Authenticator,
@@ -22,7 +23,6 @@ import {
 } from "../middleware/authentication/jwt/claim-path.ts";
 import { TokenCache } from "../middleware/authentication/jwt/token-cache.ts";
 import { checkTimes } from "../middleware/authentication/jwt/token-claims.ts";
-import { QueueFull, RequestQueue } from "../middleware/authentication/request-queue.ts";
 import {
   type RevocationList,
   refuseRevoked,

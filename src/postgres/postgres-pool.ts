@@ -1,6 +1,6 @@
 // What is used of a pool of the package pg, with a time limit for everything that is asked.
 import { z } from "zod";
-import { StoreRequests } from "../middleware/authentication/store-requests.ts";
+import { StoreRequests } from "../config/store-requests.ts";
 
 /** What is used of `Pool` of the package pg. */
 export interface PostgresPool {

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { milliseconds, parseOptions } from "../config/options.ts";
+import { StoreRequests } from "../config/store-requests.ts";
 import type { ApiKeyRecord } from "../middleware/authentication/api-key.ts";
 import type { RecordChange, StoredApiKey } from "../middleware/authentication/api-key-administration.ts";
 import { recordFromJson } from "../middleware/authentication/api-key-record.ts";
@@ -11,7 +12,6 @@ import {
   SharedApiKeys,
   type SharedKeyTable,
 } from "../middleware/authentication/shared-api-keys.ts";
-import { StoreRequests } from "../middleware/authentication/store-requests.ts";
 import { changeScript, useScript } from "./api-key-scripts.ts";
 import {
   isUsable,

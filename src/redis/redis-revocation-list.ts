@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { z } from "zod";
 import { parseOptions } from "../config/options.ts";
+import { StoreRequests } from "../config/store-requests.ts";
 import type {
   RevocationPage,
   RevocationSource,
@@ -15,7 +16,6 @@ import {
   SharedRevocations,
   sharedRevocationListShape,
 } from "../middleware/authentication/revocation/shared-revocation-list.ts";
-import { StoreRequests } from "../middleware/authentication/store-requests.ts";
 import {
   isUsable,
   listenTo,

@@ -18,6 +18,7 @@ import { closeRateLimitStore } from "../middleware/rate-limit/rate-limit.ts";
 import { recover } from "../middleware/recovery/recovery.ts";
 import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { compilePolicy } from "./application-policy.ts";
+import { ChangingPolicy } from "./changing-policy.ts";
 import { warnOfDryRun } from "./enforce.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
 import { isApplications, withHealthPolicy } from "./health-policy.ts";
@@ -66,8 +67,8 @@ function checkTimeoutOf(middleware: readonly Middleware[]): number {
 /** The interceptors for `new grpc.Server({ interceptors })`. */
 export interface SecureInterceptors extends Array<ServerInterceptor> {
   /**
-   * Flushes and closes the audit sinks, and closes the authenticators and the rate limit store: call it when the server has
-   * shut down.
+   * Flushes and closes the audit sinks, closes the authenticators and the rate limit store, and follows the policy no more: call
+   * it when the server has shut down.
    */
   close(): Promise<void>;
 }
@@ -127,16 +128,21 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   checkValidatedMethods(settings.validation, methods);
   const overrides = new MethodOverrides(settings);
   overrides.check(methods);
-  const policy = new PolicyHolder(
-    withHealthPolicy(
-      compilePolicy(settings.authorization, {
-        methods: applications,
-        authentication: settings.authentication,
-        trustedActors: settings.trustedActors,
-        logger,
-      }),
-    ),
-  );
+  const policy = new PolicyHolder();
+  const changingPolicy = new ChangingPolicy({
+    holder: policy,
+    compile: (authorizer) =>
+      withHealthPolicy(
+        compilePolicy(authorizer, {
+          methods: applications,
+          authentication: settings.authentication,
+          trustedActors: settings.trustedActors,
+          logger,
+        }),
+      ),
+    logger,
+  });
+  changingPolicy.use(settings.authorization);
   const auditing = settings.audit === undefined ? undefined : audit({ ...settings.audit, logger });
   const lines = ownLogger === undefined ? undefined : logging({ logger: ownLogger });
   const chain = new Chain({
@@ -163,6 +169,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   );
   return Object.assign([chain.attached({ certificateOf: peerCertificateOf, unprepared: "unknown" })], {
     close: async () => {
+      changingPolicy.close();
       lines?.flush();
       await auditing?.close();
       await closeAuthenticator(settings.authentication);

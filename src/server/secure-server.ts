@@ -30,6 +30,7 @@ import { peerCertificateOf } from "../tls/peer-certificate.ts";
 import { ConnectionGate } from "../transport/connection-gate.ts";
 import { PingPolicy } from "../transport/ping-policy.ts";
 import { compilePolicy } from "./application-policy.ts";
+import { ChangingPolicy } from "./changing-policy.ts";
 import { warnOfDryRun } from "./enforce.ts";
 import { FloodingAddresses } from "./flooding-addresses.ts";
 import { peerOfCalls } from "./forwarded-peer.ts";
@@ -151,6 +152,7 @@ class PalisadeServer implements SecureServer {
   readonly #port: ListeningPort;
   readonly #logger: Logger;
   readonly #policy: PolicyHolder = new PolicyHolder();
+  readonly #changingPolicy: ChangingPolicy;
   readonly #overrides: MethodOverrides;
   readonly #healthPorts: HealthPorts | undefined;
   #authorizer: Authorizer;
@@ -183,6 +185,11 @@ class PalisadeServer implements SecureServer {
     const gate = connectionGate(settings, (address) => flooding?.refuse(address));
     const flooding = floodingAddresses(settings, gate);
     const lostCertificates = settings.tls.plaintext === undefined ? new LostCertificates() : undefined;
+    this.#changingPolicy = new ChangingPolicy({
+      holder: this.#policy,
+      compile: (authorizer) => this.#compile(authorizer),
+      logger: this.#logger,
+    });
     this.#chain = new Chain({
       middleware: middlewareInOrder({
         settings,
@@ -305,7 +312,7 @@ class PalisadeServer implements SecureServer {
     const methods = this.#server.methods;
     checkValidatedMethods(this.#settings.validation, methods);
     this.#overrides.check(methods);
-    this.#policy.replace(this.#compile(this.#authorizer));
+    this.#changingPolicy.use(this.#authorizer);
     this.#chain.prepare(methods);
     warnOfDryRun(this.#logger, this.#settings.enforce);
     this.#listening = true;
@@ -382,7 +389,7 @@ class PalisadeServer implements SecureServer {
 
   setAuthorization(authorizer: Authorizer): void {
     const checked = parseOptions(authorizerSchema, authorizer, "setAuthorization");
-    if (this.#listening) this.#policy.replace(this.#compile(checked));
+    if (this.#listening) this.#changingPolicy.use(checked);
     this.#authorizer = checked;
     this.#logger.info({ authorizer: checked.name }, "the authorization policy was replaced");
   }
@@ -422,6 +429,7 @@ class PalisadeServer implements SecureServer {
     );
     if (isBound === true && drainDelayMs > 0) await delay(drainDelayMs);
     await this.#drain(graceMs);
+    this.#changingPolicy.close();
     // Until here a certificate that is revoked ends its calls.
     this.#closePort();
     await this.#healthPorts?.close();

@@ -18,7 +18,14 @@ const stamp = "dist/package.json";
 function isBuilt(): boolean {
   if (!existsSync(stamp)) return false;
   const builtAt = statSync(stamp).mtimeMs;
-  const made = ["src", "scripts/commonjs.ts", "tsconfig.json", "tsconfig.build.json", "package.json"];
+  const made = [
+    "src",
+    "scripts/commonjs.ts",
+    "scripts/policy-schema.ts",
+    "tsconfig.json",
+    "tsconfig.build.json",
+    "package.json",
+  ];
   return made.flatMap(filesIn).every((file) => statSync(file).mtimeMs <= builtAt);
 }
 

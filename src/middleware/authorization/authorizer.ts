@@ -65,4 +65,10 @@ export interface Authorizer {
    * `PolicyError` with every problem at once.
    */
   compile(methods: readonly MethodInfo[], callers?: CallerSchemes): Policy;
+  /**
+   * Calls `listener` when `compile` would make another policy than it made last, such as that of a file that changed. Returns what
+   * ends it. The server then compiles anew, and the new policy decides from there on, open streams included; where `compile`
+   * throws, the last good policy stays in force and the log says why. Default: the policy stays as it is.
+   */
+  onChange?(listener: () => void): () => void;
 }

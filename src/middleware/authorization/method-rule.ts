@@ -8,6 +8,7 @@ import { describeError } from "../../observability/error-description.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
 import { redactSecrets } from "../../observability/redaction.ts";
 import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
+import type { LookedUpRoles } from "./role-lookup.ts";
 import type { Roles } from "./roles.ts";
 
 /** What a rule demands of the application that speaks for the caller. Every part that is given must hold. */
@@ -57,8 +58,11 @@ export interface MethodRule extends MethodPolicy {
   readonly rule: Rule;
 }
 
-/** A plain object, so that `{ ...methodRule }` is one too: whoever wraps it and adds a check keeps this one. */
-export function methodRule(rulePath: string, rule: Rule, roles: Roles): MethodRule {
+/**
+ * A plain object, so that `{ ...methodRule }` is one too: whoever wraps it and adds a check keeps this one. `lookedUp`: where a
+ * caller's further roles come from.
+ */
+export function methodRule(rulePath: string, rule: Rule, roles: Roles, lookedUp?: LookedUpRoles): MethodRule {
   const allowed = allow(rulePath);
   if (rule === "public")
     return Object.freeze<MethodRule>({
@@ -76,10 +80,26 @@ export function methodRule(rulePath: string, rule: Rule, roles: Roles): MethodRu
     access: "checked",
     rulePath,
     rule,
-    decide: (call) => principal.denial(call.principal) ?? actor?.denial(call.actor) ?? allowed,
+    decide: (call) => {
+      const { principal: caller } = call;
+      const denial = principal.denial(caller);
+      const actorsDenial = actor?.denial(call.actor);
+      if (denial === undefined) return actorsDenial ?? allowed;
+      if (lookedUp === undefined || actorsDenial !== undefined || !principal.mayLackRoles(caller))
+        return denial;
+      const decideWith = (further: ReadonlySet<string>): Decision =>
+        principal.denial(withRoles(caller, further)) ?? allowed;
+      const further = lookedUp.rolesOf(caller);
+      return isThenable(further) ? further.then(decideWith) : decideWith(further);
+    },
     ...(when === undefined ? {} : { decideMessage: conditionOf(rulePath, when, allowed) }),
     describe: () => readable(rulePath, rule, principal),
   });
+}
+
+/** Nobody has more by it than who is verified: an unverified caller's roles are not looked up. */
+function withRoles(principal: Principal, further: ReadonlySet<string>): Principal {
+  return { ...principal, roles: new Set([...principal.roles, ...further]) };
 }
 
 function principalCheck(rulePath: string, demand: Requirement, roles: Roles): PartyCheck {
@@ -200,6 +220,12 @@ class PartyCheck {
         return withUnknownRoles(withAbsence(needed.denial, party.permissions), party, this.#known);
     }
     return undefined;
+  }
+
+  /** May further roles make a difference to this party? */
+  mayLackRoles(party: Principal | undefined): party is Principal {
+    if (party === undefined || party.kind === "anonymous") return false;
+    return this.#schemes === undefined || this.#schemes.includes(party.scheme);
   }
 
   #mayDoEverything(party: Principal): boolean {

@@ -1,12 +1,13 @@
 // Role-based access control: which role or permission each method needs, checked against the methods at start-up.
 import { z } from "zod";
-import { isConcretePermission } from "../../chain/permission.ts";
+import { grantForms, isConcretePermission } from "../../chain/permission.ts";
 import { didYouMean } from "../../config/nearest-name.ts";
-import { parseOptions } from "../../config/options.ts";
+import { parseOptions, refused } from "../../config/options.ts";
 import { ConfigError, PolicyError } from "../../grpc/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
 import { type ActorRequirement, type MethodRule, methodRule, type Rule, type When } from "./method-rule.ts";
+import { LookedUpRoles, type RoleLookup, roleLookupSchema } from "./role-lookup.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
 
@@ -21,6 +22,12 @@ export interface RbacOptions {
    * - `/*`: every method.
    */
   readonly rules: Readonly<Record<string, Rule>>;
+  /**
+   * Where further roles of a verified caller come from, such as a table of users: a function of the principal, or that and how
+   * long its answers count. Asked where the roles and permissions of the credential do not suffice; what it answers is added
+   * to them, for this policy alone. Default: the credential's roles are all.
+   */
+  readonly roleLookup?: RoleLookup | undefined;
 }
 
 /** The compiled policy: the rule of each method, to ask and to read. */
@@ -43,10 +50,15 @@ const name = z
   );
 const names = z.array(name).min(1, "expected at least one; remove the key to demand nothing");
 
+/** What editors show beside a policy file. */
 const demands = {
-  roles: names.optional(),
-  permissions: names.optional(),
-  schemes: names.optional(),
+  roles: names
+    .optional()
+    .meta({ description: "Any one of these roles, or a role that inherits one of them" }),
+  permissions: names.optional().meta({ description: "All of these permissions: resource:action" }),
+  schemes: names
+    .optional()
+    .meta({ description: "Verified in any one of these ways: jwt, api-key, mtls, introspection, …" }),
 };
 
 const actor = z.union([
@@ -69,27 +81,51 @@ const requirement = z
       'expected at least one of roles, permissions, schemes, actor, when; write "authenticated" to allow every verified caller',
   });
 
+/** A file has no functions. */
+const requirementInFile = z
+  .strictObject({
+    ...demands,
+    actor: actor.optional(),
+    when: refused("a function cannot stand in a file; use rbac({ … }) in code for this policy"),
+  })
+  .refine((rule) => rule.actor !== undefined || demandsSomething(rule), {
+    error:
+      'expected at least one of roles, permissions, schemes, actor; write "authenticated" to allow every verified caller',
+  });
+
 function demandsSomething(rule: ActorRequirement): boolean {
   return rule.roles !== undefined || rule.permissions !== undefined || rule.schemes !== undefined;
 }
 
 const rules = z
   .record(z.string(), z.union([z.enum(["public", "authenticated"]), requirement]))
-  .superRefine((all, ctx) => {
-    for (const [path, rule] of Object.entries(all)) {
-      if (rule === "public" && path.includes("*")) {
-        ctx.addIssue({
-          code: "custom",
-          path: [path],
-          message: '"public" is not allowed on a wildcard path; list each public method',
-        });
-      }
+  .superRefine(refusePublicWildcards);
+
+const rulesInFile = z
+  .record(z.string(), z.union([z.enum(["public", "authenticated"]), requirementInFile]))
+  .superRefine(refusePublicWildcards);
+
+function refusePublicWildcards(all: Readonly<Record<string, unknown>>, ctx: z.RefinementCtx): void {
+  for (const [path, rule] of Object.entries(all)) {
+    if (rule === "public" && path.includes("*")) {
+      ctx.addIssue({
+        code: "custom",
+        path: [path],
+        message: '"public" is not allowed on a wildcard path; list each public method',
+      });
     }
-  });
+  }
+}
 
 const role = z.strictObject({
-  permissions: z.array(z.string()).optional(),
-  inherits: z.array(z.string()).optional(),
+  permissions: z
+    .array(z.string())
+    .optional()
+    .meta({ description: `What the role grants: ${grantForms}` }),
+  inherits: z
+    .array(z.string())
+    .optional()
+    .meta({ description: "Roles whose permissions it has too, and as which it counts" }),
 });
 
 const roles = z
@@ -105,7 +141,22 @@ const roles = z
 export const rbacSchema: z.ZodType<{
   readonly roles: NonNullable<RbacOptions["roles"]>;
   readonly rules: RbacOptions["rules"];
-}> = z.strictObject({ roles, rules });
+  readonly roleLookup?: z.output<typeof roleLookupSchema> | undefined;
+}> = z.strictObject({ roles, rules, roleLookup: roleLookupSchema.optional() });
+
+/** What `rbacFile` takes from its file. */
+export const rbacFileSchema: z.ZodType<{
+  readonly $schema?: string | undefined;
+  readonly roles: NonNullable<RbacOptions["roles"]>;
+  readonly rules: RbacOptions["rules"];
+}> = z.strictObject({
+  $schema: z.string().optional(),
+  roles: roles.meta({ description: "The roles by name" }),
+  rules: rulesInFile.meta({
+    description:
+      "The rules by what they are about: /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*; the most specific one alone decides",
+  }),
+});
 
 /**
  * Role-based access control for each method, denying by default.
@@ -151,15 +202,16 @@ export function rbac(options: RbacOptions): RbacAuthorizer {
   refusePrototypeKey(options.rules, "rbac.rules");
   const roleDefinitions = new Map(Object.entries(parsed.roles));
   const ruleTable = new Map(Object.entries<Rule>(parsed.rules));
+  const lookedUp = parsed.roleLookup === undefined ? undefined : new LookedUpRoles(parsed.roleLookup);
   return Object.freeze({
     name: "rbac",
     compile: (methods: readonly MethodInfo[], callers: CallerSchemes = {}) =>
-      compile({ roles: new Roles(roleDefinitions), table: ruleTable, methods, callers }),
+      compile({ roles: new Roles(roleDefinitions), table: ruleTable, lookedUp, methods, callers }),
   });
 }
 
 /** zod passes over a key `__proto__` in silence; a role or rule that is passed over is a hole. */
-function refusePrototypeKey(table: object | undefined, where: string): void {
+export function refusePrototypeKey(table: object | undefined, where: string): void {
   if (table !== undefined && Object.hasOwn(table, "__proto__")) {
     throw new ConfigError(`${where}.__proto__: this name cannot be used; choose another`);
   }
@@ -168,11 +220,12 @@ function refusePrototypeKey(table: object | undefined, where: string): void {
 interface CompileParts {
   readonly roles: Roles;
   readonly table: ReadonlyMap<string, Rule>;
+  readonly lookedUp: LookedUpRoles | undefined;
   readonly methods: readonly MethodInfo[];
   readonly callers: CallerSchemes;
 }
 
-function compile({ roles, table, methods, callers }: CompileParts): RbacPolicy {
+function compile({ roles, table, lookedUp, methods, callers }: CompileParts): RbacPolicy {
   const compiled = new Map<string, MethodRule>();
   const undecided: string[] = [];
   const matched = new Set<string>();
@@ -183,7 +236,7 @@ function compile({ roles, table, methods, callers }: CompileParts): RbacPolicy {
     const decided = decidingRule(method, rulePaths[0], table);
     if (decided === undefined)
       undecided.push(`${method.path}: no rule; add one, or a wildcard that covers it`);
-    else compiled.set(method.path, methodRule(decided.rulePath, decided.rule, roles));
+    else compiled.set(method.path, methodRule(decided.rulePath, decided.rule, roles, lookedUp));
   }
   const problems = [
     ...[...table.keys()].filter((path) => !matched.has(path)).map((path) => explainNoMatch(path, methods)),

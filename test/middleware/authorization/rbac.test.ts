@@ -634,7 +634,7 @@ describe("Z1 options of the wrong shape are refused when they are handed in", ()
   const cases: readonly (readonly [string, unknown, string])[] = [
     ["no options", undefined, "rbac: "],
     ["no rules", { roles: {} }, "rbac.rules: "],
-    ["an unknown option", { rules: {}, roleLookup: () => [] }, "rbac.roleLookup: unknown option"],
+    ["an unknown option", { rules: {}, roleLookups: () => [] }, "rbac.roleLookups: unknown option"],
     [
       "public on a service",
       { rules: { "/a.B/*": "public" } },

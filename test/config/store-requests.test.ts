@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { StoreRequests } from "../../../src/middleware/authentication/store-requests.ts";
-import { hangMs, waitMs } from "../../harness/time.ts";
+import { StoreRequests } from "../../src/config/store-requests.ts";
+import { hangMs, waitMs } from "../harness/time.ts";
 
 const never = new Promise<never>(() => {});
 

@@ -1,0 +1,80 @@
+// The policy of `rbac` in a JSON file that is watched.
+import { z } from "zod";
+import { parseOptions } from "../../config/options.ts";
+import { repeatedNames } from "../../config/strict-json.ts";
+import { ConfigError, PolicyError } from "../../grpc/errors.ts";
+import type { MethodInfo } from "../../grpc/method.ts";
+import type { CallerSchemes } from "./authorizer.ts";
+import { PolicyFile } from "./policy-file.ts";
+import { type RbacAuthorizer, type RbacPolicy, rbac, rbacFileSchema, refusePrototypeKey } from "./rbac.ts";
+import { type RoleLookup, roleLookupSchema } from "./role-lookup.ts";
+
+export interface RbacFileOptions {
+  /** The file; a relative path starts at the working directory. */
+  readonly path: string;
+  /** As for `rbac`. Default: the credential's roles are all. */
+  readonly roleLookup?: RoleLookup | undefined;
+}
+
+/** The shape of `rbacFile`'s options. */
+export const rbacFileOptionsSchema: z.ZodType<{ readonly path: string }> = z.strictObject({
+  path: z.string().refine((path) => path.trim() !== "", { error: "the path is empty" }),
+  roleLookup: roleLookupSchema.optional(),
+});
+
+/**
+ * The same as `rbac`, with `roles` and `rules` from a JSON file: `{ "roles": { … }, "rules": { … } }`. `when` is a function and so
+ * cannot stand in a file. With `"$schema": "node_modules/grpc-palisade/rbac.schema.json"` editors complete the file and mark
+ * mistakes.
+ *
+ * The server takes a changed file over within moments: written in place, renamed over or swapped by a symbolic link. One that
+ * cannot be used, because it is no JSON or does not fit the methods, is said once in the log, and the last good policy stays in
+ * force. `palisade policy check` finds the same mistakes before the file is deployed.
+ *
+ * @throws {ConfigError} for options that are wrong, at once.
+ * @throws {PolicyError} from `compile`, so when the server starts, where the file cannot be read, is not of this form, has a name
+ * twice in one object, or does not fit the methods. Every problem begins with the file's path.
+ *
+ * @example
+ * authorization: rbacFile({ path: "/etc/orders/policy.json" })
+ */
+export function rbacFile(options: RbacFileOptions): RbacAuthorizer {
+  const { path } = parseOptions(rbacFileOptionsSchema, options, "rbacFile");
+  const { roleLookup } = options;
+  const file = new PolicyFile(path);
+  return Object.freeze({
+    name: "rbac",
+    compile: (methods: readonly MethodInfo[], callers?: CallerSchemes): RbacPolicy => {
+      const text = file.read();
+      try {
+        return rbac({ ...policyIn(text), roleLookup }).compile(methods, callers);
+      } catch (error) {
+        if (error instanceof PolicyError || error instanceof ConfigError)
+          throw new PolicyError(error.problems.map((problem) => `${path}: ${problem}`));
+        throw error;
+      }
+    },
+    onChange: (listener: () => void) => file.onChange(listener),
+  });
+}
+
+type PolicyInFile = z.output<typeof rbacFileSchema>;
+
+/** @throws {ConfigError} where it is of another form. */
+function policyIn(text: string): Pick<PolicyInFile, "roles" | "rules"> {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch (error) {
+    throw new ConfigError(`not JSON: ${error instanceof Error ? error.message : String(error)}`);
+  }
+  const repeated = repeatedNames(text);
+  if (repeated.length > 0)
+    throw new ConfigError(
+      repeated.map((name) => `${name}: stands twice, and only one of the two would count; keep one`),
+    );
+  const { roles, rules } = parseOptions(rbacFileSchema, parsed, "");
+  if (typeof parsed === "object" && parsed !== null)
+    for (const name of ["roles", "rules"]) refusePrototypeKey(Reflect.get(parsed, name), name);
+  return { roles, rules };
+}
