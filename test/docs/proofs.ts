@@ -74,6 +74,7 @@ import { lacksPostgres, startPostgres } from "../postgres/postgres-server.ts";
 import { startRedis } from "../redis/redis-server.ts";
 import { call, handlers, type Orders, OrdersClient, OrdersService } from "./orders.ts";
 import { collector } from "./otlp.ts";
+import { blocksOf, pages } from "./pages.ts";
 
 export interface Surroundings {
   /** The reader's folder: `certs/`, `server.crt`, `api-keys.json`, `audit.jsonl`, a token in `orders`. */
@@ -253,6 +254,14 @@ function pointTo({ block }: Surroundings, page: string, here: string): void {
   writeFileSync(block, readFileSync(block, "utf8").replaceAll(page, here));
 }
 
+/** The JSON that a page shows. */
+function jsonOf(page: string): string {
+  const shown = pages.filter(({ path }) => path === page).flatMap(blocksOf);
+  const { code } = shown.find(({ language }) => language === "json") ?? {};
+  if (code === undefined) throw new Error(`${page} shows no JSON`);
+  return code;
+}
+
 async function goodUntilSignedOut(
   { issuer }: Surroundings,
   authentication: Authenticator,
@@ -336,6 +345,55 @@ export const proofs: Readonly<Record<string, Proof>> = {
       deepEqual(await call(till, "cancelOrder", clerk), { id: "7", owner: "eve", roles: ["clerk"] });
       deepEqual(await call(direct, "getTerms"), { id: "terms" });
       equal(await call(direct, "getOrder"), missing);
+    });
+  },
+
+  "docs/policies.md#A policy in a file": async ({ run, directory }) => {
+    writeFileSync(join(directory, "policy.json"), jsonOf("docs/policies.md"));
+    const { policy } = (await run()) as { policy: Authorizer };
+    await serving({ authorization: policy }, async (server) => {
+      const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
+      deepEqual(await call(viewer, "getOrder"), { id: "7", owner: "ada", roles: ["viewer"] });
+      equal(await call(viewer, "cancelOrder"), denied);
+      const clerk = server.client(OrdersClient, { as: { sub: "eve", roles: ["clerk"] } });
+      deepEqual(await call(clerk, "cancelOrder"), { id: "7", owner: "eve", roles: ["clerk"] });
+    });
+  },
+
+  "docs/policies.md#Roles from your user store": async (surroundings) => {
+    if (lacksPostgres()) return;
+    await using server = await startPostgres();
+    pointTo(surroundings, "postgres://orders@127.0.0.1:5432/orders", server.url);
+    const { pool, policy } = (await surroundings.run()) as {
+      pool: { query(text: string): Promise<unknown>; end(): Promise<void> };
+      policy: Authorizer;
+    };
+    await pool.query("CREATE TABLE user_roles (user_id text, role text)");
+    await pool.query("INSERT INTO user_roles VALUES ('ada', 'viewer')");
+    await serving({ authorization: policy }, async (server) => {
+      deepEqual(await call(server.client(OrdersClient, { as: { sub: "ada" } }), "getOrder"), {
+        id: "7",
+        owner: "ada",
+        roles: [],
+      });
+      equal(await call(server.client(OrdersClient, { as: { sub: "eve" } }), "getOrder"), denied);
+    });
+    await pool.end();
+  },
+
+  "docs/policies.md#Several policies": async ({ run, directory }) => {
+    writeFileSync(join(directory, "policy.json"), jsonOf("docs/policies.md"));
+    const { policy } = (await run()) as { policy: Authorizer };
+    await serving({ authorization: policy }, async (server) => {
+      const clerk = server.client(OrdersClient, { as: { sub: "ada", roles: ["clerk"] } });
+      deepEqual(await call(clerk, "cancelOrder", { owner: "ada" }), {
+        id: "7",
+        owner: "ada",
+        roles: ["clerk"],
+      });
+      equal(await call(clerk, "cancelOrder", { owner: "eve" }), denied);
+      const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
+      equal(await call(viewer, "cancelOrder", { owner: "ada" }), denied);
     });
   },
 

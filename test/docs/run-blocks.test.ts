@@ -203,6 +203,10 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
     "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    "json docs/policies.md": ({ code }) =>
+      expect(
+        existsSync(join(root, JSON.parse(code).$schema.replace("node_modules/grpc-palisade/", ""))),
+      ).toBe(true),
     "sql docs/api-keys.md": ({ code }) =>
       expect(code.trim()).toBe(
         createStatements(namesOf("palisade_api_keys"))

@@ -24,7 +24,7 @@ export const rbacFileOptionsSchema: z.ZodType<{ readonly path: string }> = z.str
 
 /**
  * The same as `rbac`, with `roles` and `rules` from a JSON file: `{ "roles": { … }, "rules": { … } }`. `when` is a function and so
- * cannot stand in a file. With `"$schema": "node_modules/grpc-palisade/rbac.schema.json"` editors complete the file and mark
+ * cannot stand in a file. With `"$schema": "node_modules/grpc-palisade/dist/rbac.schema.json"` editors complete the file and mark
  * mistakes.
  *
  * The server takes a changed file over within moments: written in place, renamed over or swapped by a symbolic link. One that
