@@ -92,6 +92,13 @@ describe("Z8 roles from a lookup", () => {
     expect(find).toHaveBeenCalledOnce();
   });
 
+  it("are not asked for nobody, and make nobody somebody", async () => {
+    const find = vi.fn<FindRoles>(() => ["viewer"]);
+    const decide = policy({ roles: ["viewer"] }, find);
+    expect(await effect(decide(anonymousPrincipal))).toBe("deny");
+    expect(find).not.toHaveBeenCalled();
+  });
+
   it("are asked for once, however many calls wait, and then kept", async () => {
     let answer: (roles: readonly string[]) => void = () => {};
     const find = vi.fn<FindRoles>(
