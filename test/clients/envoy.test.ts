@@ -2,7 +2,6 @@
 import { randomBytes } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -24,6 +23,7 @@ import {
 import { call, handlers, OrdersClient, OrdersService } from "../docs/orders.ts";
 import { blocksOf, pages } from "../docs/pages.ts";
 import { startProgram } from "../harness/child-process.ts";
+import { freePort } from "../harness/free-port.ts";
 import { runWell } from "./run.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
 
@@ -200,12 +200,4 @@ function framesIn(body: Buffer): { readonly message: string; readonly trailers: 
     position = end;
   }
   return { message, trailers };
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((settle) => probe.listen(0, "127.0.0.1", settle));
-  const address = probe.address();
-  await new Promise((settle) => probe.close(settle));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }

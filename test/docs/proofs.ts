@@ -7,7 +7,6 @@ import type { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { text as bodyOf } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
@@ -69,6 +68,7 @@ import {
 } from "../../src/testing/index.ts";
 import { lacks } from "../clients/tools.ts";
 import { runNode } from "../harness/child-process.ts";
+import { freePort } from "../harness/free-port.ts";
 import { inTime } from "../harness/time.ts";
 import { lacksPostgres, startPostgres } from "../postgres/postgres-server.ts";
 import { startRedis } from "../redis/redis-server.ts";
@@ -210,15 +210,6 @@ function tokens(
       equal(await answer({ ...good, ...bad }), "16 UNAUTHENTICATED: invalid credentials");
     });
   };
-}
-
-/** A port that nobody uses. */
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((settle) => probe.listen(0, "127.0.0.1", settle));
-  const address = probe.address();
-  await new Promise((settle) => probe.close(settle));
-  return typeof address === "object" && address !== null ? address.port : 0;
 }
 
 function ready(client: Orders): Promise<void> {

@@ -1,10 +1,10 @@
 // Runs one TypeScript block of the documentation, and then its proof: `run-block.ts <key> <block.js> <folder>`. The
 // process ends by itself, if the block and its proof closed what they opened.
 import { readFileSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { createTokenIssuer } from "../../src/testing/index.ts";
+import { freePort } from "../harness/free-port.ts";
 import { proofs } from "./proofs.ts";
 
 const [key = "", block = "", directory = ""] = process.argv.slice(2);
@@ -56,14 +56,3 @@ await proof({
   apiKey: readFileSync(join(directory, "api-key"), "utf8"),
   run: () => import(pathToFileURL(block).href),
 });
-
-function freePort(): Promise<number> {
-  return new Promise((settle, fail) => {
-    const probe = createServer().on("error", fail);
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      const found = typeof address === "object" && address !== null ? address.port : 0;
-      probe.close(() => settle(found));
-    });
-  });
-}

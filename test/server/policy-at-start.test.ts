@@ -17,6 +17,7 @@ import { allowAuthenticated } from "../../src/middleware/authorization/allow-aut
 import { type RbacOptions, rbac } from "../../src/middleware/authorization/rbac.ts";
 import { createSecureServer, type SecureServer } from "../../src/server/secure-server.ts";
 import type { SecureServerOptions } from "../../src/server/server-options.ts";
+import { freePort, isFree } from "../harness/free-port.ts";
 import { check } from "../harness/health.ts";
 import { goodHandlers, invoke, kinds, kindsDefinition, paths } from "../harness/kinds.ts";
 import { keptLog, secured, theWorld, type World } from "../harness/secured.ts";
@@ -50,26 +51,6 @@ async function problemsOf(listening: Promise<unknown>): Promise<readonly string[
   );
   expect(error).toBeInstanceOf(PolicyError);
   return error instanceof PolicyError ? error.problems : [];
-}
-
-/** A port that was free a moment ago. */
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.listen(0, "127.0.0.1", () => {
-      const address = probe.address();
-      probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
-    });
-  });
-}
-
-/** Can somebody else have the port? Then the server has not. */
-function isFree(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createServer();
-    probe.once("error", () => resolve(false));
-    probe.listen(port, "127.0.0.1", () => probe.close(() => resolve(true)));
-  });
 }
 
 function handlerProblems(add: () => unknown): readonly string[] {
