@@ -283,6 +283,8 @@ describe("T7 files that change", () => {
       pemOf(await other.list({ revoked: [others], thisUpdate: new Date(Date.now() + 1_000) })),
     );
     await files.until(refused);
+    // The one may have been read before the other was there.
+    await files.until(changed);
     expect([files.status(bad), files.status(others, other)]).toEqual(["revoked", "revoked"]);
     await rm(join(directory, "a.crl"));
     await files.until(changed, 2);

@@ -1,5 +1,6 @@
 // Certificate, key and CA in files of a directory of their own, to be changed in the ways in which they are changed.
-import { mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from "node:fs/promises";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
+import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { IssuedCertificate } from "../../src/testing/certificate-authority.ts";
@@ -50,15 +51,19 @@ async function emptyDirectory(): Promise<CertificateFiles> {
   };
 }
 
+/**
+ * Without a pause, as the next two are: whoever watches gives them 100 ms from the first change on, and on a busy machine a
+ * test that waits for each step may be interrupted for longer.
+ */
 export async function writeInPlace(files: CertificateFiles, next: FileContents): Promise<void> {
-  for (const name of ["cert", "key", "ca"] as const) await writeFile(files[name], next[name]);
+  for (const name of ["cert", "key", "ca"] as const) writeFileSync(files[name], next[name]);
 }
 
 /** One after the other, as tools do that write beside and rename. */
 export async function renameOver(files: CertificateFiles, next: FileContents): Promise<void> {
   for (const name of ["cert", "key", "ca"] as const) {
-    await writeFile(`${files[name]}.new`, next[name]);
-    await rename(`${files[name]}.new`, files[name]);
+    writeFileSync(`${files[name]}.new`, next[name]);
+    renameSync(`${files[name]}.new`, files[name]);
   }
 }
 
@@ -76,6 +81,6 @@ export async function swapLink(files: CertificateFiles, next: FileContents): Pro
 }
 
 export async function truncate(path: string): Promise<void> {
-  const text = await readFile(path, "utf8");
-  await writeFile(path, text.slice(0, text.length / 2));
+  const text = readFileSync(path, "utf8");
+  writeFileSync(path, text.slice(0, text.length / 2));
 }
