@@ -9,6 +9,7 @@ import { fullSocket } from "../harness/full-socket.ts";
 import { invoke, kinds, type Note, paths } from "../harness/kinds.ts";
 import { type RawAnswer, type RawCall, RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type Secured, type SecuredOptions, secured } from "../harness/secured.ts";
+import { withTimeEnough } from "../harness/time.ts";
 
 type Handlers = NonNullable<SecuredOptions["handlers"]>;
 
@@ -165,21 +166,33 @@ describe.each(streams)("a %s handler that has answered and reads on", (kind) => 
 });
 
 describe("a caller that does not read", () => {
-  const talkative = {
-    serverStream(call: { write(value: unknown): void; end(): void }) {
-      for (let i = 0; i < 100; i++) call.write({ text: "x".repeat(1_000) });
-      call.end();
-    },
-  } as unknown as Handlers;
+  const talk = (call: { write(value: unknown): void; end(): void }): void => {
+    for (let i = 0; i < 100; i++) call.write({ text: "x".repeat(1_000) });
+    call.end();
+  };
+  const talkative = { serverStream: talk } as unknown as Handlers;
 
   it("C11 C10 is cut at its deadline, and what it was sent counts as not delivered", async () => {
-    await using wall = await secured({ handlers: talkative, deadline: { maxStreamMs: 300 } });
-    await using raw = await RawConnection.open(wall, { initialWindowSize: 1_000 });
-    raw.call(paths.server_stream, { headers: await wall.authorized(), deaf: true });
-    // The status waits behind what was not read: it gets some time, and then the stream is cut.
-    const entry = await eventually(() => wall.audit[0], "the audit entry");
-    expect(entry).toMatchObject({ status: "DEADLINE_EXCEEDED", endedBy: "deadline", delivered: false });
-    await wall.server.shutdown({ graceMs: 60_000 });
+    await withTimeEnough(300, async (maxStreamMs) => {
+      let started = false;
+      await using wall = await secured({
+        handlers: {
+          serverStream(call: { write(value: unknown): void; end(): void }) {
+            started = true;
+            talk(call);
+          },
+        } as unknown as Handlers,
+        deadline: { maxStreamMs },
+      });
+      await using raw = await RawConnection.open(wall, { initialWindowSize: 1_000 });
+      raw.call(paths.server_stream, { headers: await wall.authorized(), deaf: true });
+      // The status waits behind what was not read: it gets some time, and then the stream is cut.
+      const entry = await eventually(() => wall.audit[0], "the audit entry");
+      if (!started) return false;
+      expect(entry).toMatchObject({ status: "DEADLINE_EXCEEDED", endedBy: "deadline", delivered: false });
+      await wall.server.shutdown({ graceMs: 60_000 });
+      return true;
+    });
   });
 
   it("C11 gets its status once it reads on, however full its socket was", async () => {

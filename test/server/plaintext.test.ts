@@ -261,10 +261,15 @@ describe("L5 L11 a forwarded certificate without end", () => {
         return [name, performance.now() - started];
       };
       const spaces = " ".repeat(60_000);
-      const [honest, honestMs] = await timed(`${forwarded};X="${spaces}"`);
-      const [hostile, hostileMs] = await timed(`${forwarded};X=${spaces}"`);
-      expect([honest, hostile]).toEqual(["OK", "UNAUTHENTICATED"]);
-      expect(hostileMs).toBeLessThan(1000 + 5 * honestMs);
+      // Tried again where it looks wrong: only what takes too long does so each time.
+      for (let attempt = 1; ; attempt++) {
+        const [honest, honestMs] = await timed(`${forwarded};X="${spaces}"`);
+        const [hostile, hostileMs] = await timed(`${forwarded};X=${spaces}"`);
+        expect([honest, hostile]).toEqual(["OK", "UNAUTHENTICATED"]);
+        const most = 1000 + 5 * honestMs;
+        if (hostileMs < most) break;
+        if (attempt === 5) expect(hostileMs).toBeLessThan(most);
+      }
     });
   });
 
