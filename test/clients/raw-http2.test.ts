@@ -118,7 +118,7 @@ describe.skipIf(lacks("go"))("raw HTTP/2", () => {
     const program = await goProgram("rawhttp2");
     const world = await theWorld();
     const { key, record } = issueApiKey({ owner: "batch", roles: ["caller"] });
-    const token = await world.token();
+    const token = await world.token({ exp: Math.floor(Date.now() / 1000) + 3_600 });
     const servers = await startServers(world, record, counted);
     close = servers.close;
     const scenarios = cases.map(({ row, kind, where, name }): Scenario => {
