@@ -1,7 +1,7 @@
 // Where an endpoint of an authorization server is: given, or read from the issuer's metadata (OpenID Connect Discovery 1.0
 // section 4, then RFC 8414 section 3), from the issuer's host alone.
 
-import { TokenFailure } from "../client/renewed-token.ts";
+import { kindOf, TokenFailure } from "../client/renewed-token.ts";
 import { isLoopbackTarget } from "../config/loopback.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import { RefusedRequest, requestDocument } from "../middleware/authentication/jwt/issuer-request.ts";
@@ -62,9 +62,10 @@ export async function discoverServer(
       throw error;
     })
     .catch((error: unknown) => {
-      throw error instanceof RefusedRequest
-        ? new TokenFailure(`the issuer's metadata could not be read: HTTP ${error.statusCode}`)
-        : error;
+      // Whoever set the time limit says that it is over.
+      if (signal.aborted) throw error;
+      const why = error instanceof RefusedRequest ? `HTTP ${error.statusCode}` : kindOf(error);
+      throw new TokenFailure(`the issuer's metadata could not be read: ${why}`);
     });
   return serverIn(body, issuer, endpoint);
 }
@@ -83,7 +84,10 @@ function serverIn(body: string, issuer: string, name: Discovery["endpoint"]): Au
   const member = (name: string): unknown =>
     typeof found === "object" && found !== null ? Reflect.get(found, name) : undefined;
   // OpenID Connect Discovery section 4.3, RFC 8414 section 3.3.
-  if (member("issuer") !== issuer) throw new TokenFailure("the issuer's metadata is of another issuer");
+  if (member("issuer") !== issuer)
+    throw new TokenFailure(
+      "the issuer's metadata is of another issuer; give issuer exactly as it stands in the metadata",
+    );
   const endpoint = member(name);
   const problem = typeof endpoint === "string" ? urlProblem(endpoint) : "it is missing";
   if (typeof endpoint !== "string" || problem !== undefined)
