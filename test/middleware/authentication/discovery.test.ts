@@ -180,15 +180,39 @@ describe("discovery", () => {
     },
   );
 
-  it("A2 the log says what is wrong with the metadata", async () => {
-    provider.json(openid, metadata("/other"));
-    const { logger, lines } = keptLog();
-    await verdict(authenticator(), bearer(tokenOf(), logger));
-    const line = lines.find(({ msg }) => msg?.startsWith("the issuer's keys could not be fetched") === true);
-    expect(line?.["err"]).toMatchObject({
-      message: `the metadata at ${provider.url}${openid} is of the issuer "${provider.url}/other", not "${provider.url}"; give issuer as the metadata has it`,
-    });
-  });
+  const password = `hunter2-${"x".repeat(200)}`;
+  const others: readonly (readonly [what: string, issuer: () => unknown, shown: () => string])[] = [
+    ["another path", () => `${provider.url}/other`, () => `"${provider.url}/other"`],
+    ["a slash more", () => `${provider.url}/`, () => `"${provider.url}/"`],
+    ["none", () => undefined, () => "missing"],
+    ["a list", () => [provider.url], () => `["${provider.url}"]`],
+    ["an object", () => ({ issuer: provider.url }), () => "an object"],
+    ["a very long text", () => "y".repeat(10_000), () => `"${"y".repeat(126)}…`],
+    ["what a terminal obeys", () => "\u001b[2J\u202e\u009b", () => '"\\u001b[2J\ufffd\ufffd"'],
+    ["a password", () => "https://ada:hunter2@id.example", () => '"https://[redacted]@id.example"'],
+    [
+      "a password where the text is cut",
+      () => `https://ada:${password}@id.example`,
+      () => '"https://[redacted]@id.example"',
+    ],
+    ["a token", () => `eyJhbGciOiJFUzI1NiJ9.hunter2.hunter2`, () => '"[redacted]"'],
+  ];
+
+  it.each(others)(
+    "A2 the log names both issuers where the metadata's is %s",
+    async (_what, issuer, shown) => {
+      provider.json(openid, metadata("", { issuer: issuer() }));
+      const { logger, lines } = keptLog();
+      await verdict(authenticator(), bearer(tokenOf(), logger));
+      const line = lines.find(
+        ({ msg }) => msg?.startsWith("the issuer's keys could not be fetched") === true,
+      );
+      expect(line?.["err"]).toMatchObject({
+        message: `the metadata at ${provider.url}${openid} is of the issuer ${shown()}, not "${provider.url}"; give issuer as the metadata has it`,
+      });
+      expect(JSON.stringify(lines)).not.toContain("hunter2");
+    },
+  );
 
   it("A2 keys of another host are taken, where the issuer names it", async () => {
     await using elsewhere = await Issuer.start();
@@ -408,7 +432,9 @@ describe("warmUp", () => {
     expect(String(failure)).toContain(
       `jwt.warmUp: the keys at ${provider.url}/ cannot be fetched: the metadata at`,
     );
-    expect(String(failure)).toContain(`is of the issuer "${provider.url}/other"`);
+    expect(String(failure)).toContain(
+      `is of the issuer "${provider.url}/other", not "${provider.url}"; give issuer as the metadata has it`,
+    );
   });
 
   it("A2 reaches an authenticator inside of others", async () => {

@@ -9,6 +9,7 @@
 
 import { isLoopbackTarget } from "../../../config/loopback.ts";
 import { ConfigError } from "../../../grpc/errors.ts";
+import { maxTextLength, redactSecrets } from "../../../observability/redaction.ts";
 import { RefusedRequest, requestDocument } from "./issuer-request.ts";
 import { isObject } from "./json-object.ts";
 import { shownClaim } from "./token-claims.ts";
@@ -124,7 +125,7 @@ export function jwksUriIn(body: string, configuredIssuer: string): URL {
   const { issuer, jwks_uri: jwksUri } = objectIn(body);
   if (issuer !== configuredIssuer)
     throw new Error(
-      `is of the issuer ${shownClaim(issuer)}, not ${JSON.stringify(configuredIssuer)}; give issuer as the metadata has it`,
+      `is of the issuer ${shownIssuer(issuer)}, not ${JSON.stringify(configuredIssuer)}; give issuer as the metadata has it`,
     );
   if (typeof jwksUri !== "string" || !URL.canParse(jwksUri)) throw new Error("has no jwks_uri that is a URL");
   const uri = new URL(jwksUri);
@@ -133,6 +134,11 @@ export function jwksUriIn(body: string, configuredIssuer: string): URL {
   const problem = uri.protocol === "http:" && !isHere ? "expected https" : problemOf(uri);
   if (problem !== undefined) throw new Error(`has the jwks_uri ${placeOf(uri)}: ${problem}`);
   return uri;
+}
+
+/** Anything may stand there. What looks like a secret goes before the text is cut, which may leave half of one. */
+function shownIssuer(value: unknown): string {
+  return shownClaim(typeof value === "string" ? redactSecrets(value, maxTextLength) : value);
 }
 
 function objectIn(body: string): Readonly<Record<string, unknown>> {
