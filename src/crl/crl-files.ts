@@ -10,6 +10,7 @@ import { ConfigError } from "../grpc/errors.ts";
 import { LogThrottle } from "../observability/log-throttle.ts";
 import type { CertificateRevocationAnswer, CertificateRevocations } from "../tls/certificate-revocations.ts";
 import { ListFiles } from "./list-files.ts";
+import { listReloads, measureLists } from "./list-metrics.ts";
 import { inOneLine, isDatedAhead, RevocationLists } from "./revocation-lists.ts";
 
 export interface CrlFilesOptions {
@@ -88,6 +89,7 @@ class CrlFiles implements CertificateRevocations {
   #lists: RevocationLists;
   #roots: readonly X509Certificate[] = [];
   #listening = 0;
+  #stopMeasuring: (() => void) | undefined = undefined;
   readonly #reload = new FileReload({
     takeOver: (hadProblem) => this.#takeOver(hadProblem),
     onProblem: (problem) => this.#report(problem),
@@ -156,19 +158,24 @@ class CrlFiles implements CertificateRevocations {
     return { lists: this.#lists.all.length, revoked: this.#lists.entries };
   }
 
-  /** The files are watched as long as somebody listens: each server, until it is shut down. */
+  /** The files are watched, and measured, as long as somebody listens: each server, until it is shut down. */
   onChange(listener: () => void): () => void {
     const remove = this.#listeners.add(listener);
     this.#listening += 1;
-    // What changed since the files were read is caught up with.
-    if (this.#listening === 1) this.#reload.look();
+    if (this.#listening === 1) {
+      this.#stopMeasuring = measureLists(() => this.#lists.all);
+      // What changed since the files were read is caught up with.
+      this.#reload.look();
+    }
     let isListening = true;
     return () => {
       if (!isListening) return;
       isListening = false;
       remove();
       this.#listening -= 1;
-      if (this.#listening === 0) this.#reload.stop();
+      if (this.#listening > 0) return;
+      this.#reload.stop();
+      this.#stopMeasuring?.();
     };
   }
 
@@ -182,6 +189,7 @@ class CrlFiles implements CertificateRevocations {
     const merged = before.merge(lists, problems.length === 0 && gone.length === 0);
     this.#lists = merged.lists;
     if (!sameLists(before, merged.lists)) {
+      listReloads.taken.value += 1;
       this.#say("info", this.#summary(), "the revocation lists changed; they are now in use");
       this.#tellDates();
       this.#tellMissing();
@@ -194,6 +202,7 @@ class CrlFiles implements CertificateRevocations {
   }
 
   #report(problem: string): void {
+    listReloads.refused.value += 1;
     const leftOut = this.#throttle.admit(problem);
     if (leftOut === undefined) return;
     this.#say(

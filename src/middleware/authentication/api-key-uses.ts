@@ -2,6 +2,7 @@
 import type { Logger } from "pino";
 import type { CallContext } from "../../chain/context.ts";
 import { describeError } from "../../observability/error-description.ts";
+import { observed } from "../../observability/instruments.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
 
 /** When a key was used last, in milliseconds since the epoch. */
@@ -15,6 +16,13 @@ const batchMs = 10_000;
 const maxKeys = 10_000;
 /** How long a server that shuts down waits for the last batch. */
 const closeMs = 5_000;
+
+const batches = observed("counter", "palisade.api_key.use_batches", {
+  unit: "{batch}",
+  description: "Batches of last uses of API keys, by what their store did with them",
+});
+const recorded = batches({ "palisade.result": "recorded" });
+const failed = batches({ "palisade.result": "failed" });
 
 export class ApiKeyUses {
   readonly #record: (uses: readonly ApiKeyUse[]) => Promise<void>;
@@ -81,7 +89,11 @@ export class ApiKeyUses {
     const uses = [...this.#uses].map(([id, at]) => ({ id, at }));
     this.#uses = new Map();
     const flushing = this.#record(uses)
+      .then(() => {
+        recorded.value += 1;
+      })
       .catch((error: unknown) => {
+        failed.value += 1;
         for (const { id, at } of uses) this.#keep(id, at);
         this.#report(error, uses.length);
       })

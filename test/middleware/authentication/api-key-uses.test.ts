@@ -3,6 +3,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { apiKey } from "../../../src/middleware/authentication/api-key.ts";
 import { type ApiKeyUse, ApiKeyUses } from "../../../src/middleware/authentication/api-key-uses.ts";
 import { issueApiKey } from "../../../src/middleware/authentication/memory-api-key-store.ts";
+import { followMeterProvider } from "../../../src/observability/instruments.ts";
+import { keepMetrics } from "../../harness/kept-metrics.ts";
 import { keptLog } from "../../harness/secured.ts";
 import { incomingCall, verdict } from "./incoming-call.ts";
 
@@ -87,6 +89,32 @@ describe("A3 the last use of API keys", () => {
     for (let i = 0; i < 20_000; i++) uses.note(`key ${i}`, 1, call);
     await uses.close();
     expect(record.mock.calls[0]?.[0]).toHaveLength(10_000);
+  });
+
+  it("U5 is counted by batches, and so is each failure", async () => {
+    const kept = keepMetrics();
+    // As each call that is measured does.
+    followMeterProvider();
+    const counted = async (): Promise<Readonly<Record<string, number>>> => {
+      // Of the SDK's own timers.
+      vi.useRealTimers();
+      const points = await kept.points("palisade.api_key.use_batches");
+      vi.useFakeTimers();
+      return Object.fromEntries(
+        points.map(({ attributes, value }) => [Object.values(attributes as object)[0], value]),
+      );
+    };
+    const { recorded = 0, failed = 0 } = await counted();
+    record.mockRejectedValueOnce(new Error("away")).mockRejectedValueOnce(new Error("away"));
+    const uses = new ApiKeyUses(record);
+    uses.note("a", 1, call);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(await counted()).toEqual({ recorded, failed: failed + 2 });
+    uses.note("a", 2, call);
+    await uses.close();
+    expect(await counted()).toEqual({ recorded: recorded + 1, failed: failed + 2 });
+    vi.useRealTimers();
+    await kept.close();
   });
 
   it.each<[string, () => Promise<void>]>([
