@@ -26,7 +26,7 @@ const usage = `usage: palisade api-key issue --owner <name> [--role <name>]... [
 
   store   --file <path>, --redis <url> [--key-prefix <text>] or --postgres <url> [--table <name>]; or the environment variable
           ${storeVariable} with a path or URL, so that a password is not in the list of processes.
-  --days  when the key expires; without, never.
+  --days  when the key expires; without, never. rotate needs it for a key that expires.
   --json  prints one JSON document.
 
   Exit code: 0 done, 1 failed, 2 wrong arguments.`;

@@ -186,7 +186,11 @@ describe.each([
       [1, ["issue", "--owner", "shop", "--id", "shop-1"], "is there already"],
       [1, ["revoke", "nobody's"], `no API key has the id "nobody's"`],
       [1, ["rotate", "shop-1"], "is revoked"],
-      [1, ["rotate", "shop-2"], "say when the new one ends"],
+      [
+        1,
+        ["rotate", "shop-2"],
+        "Z; say when the new one ends: expiresAt, or --days with palisade api-key rotate",
+      ],
       [2, ["revoke"], "revoke: give the id of one API key"],
       [2, ["revoke", "shop-1", "shop-2"], "revoke: give the id of one API key"],
       [2, ["rotate", "shop-2", "--overlap-days", "-1"], "--overlap-days"],

@@ -151,7 +151,7 @@ function checkRotatable(
     throw new ConfigError(`${where}: the API key ${id} has expired; issue another one instead`);
   if (expiresAt === undefined)
     throw new ConfigError(
-      `${where}.expiresAt: the API key ${id} ends at ${new Date(record.expiresAt).toISOString()}; say when the new one ends`,
+      `${where}.expiresAt: the API key ${id} ends at ${new Date(record.expiresAt).toISOString()}; say when the new one ends: expiresAt, or --days with palisade api-key rotate`,
     );
 }
 
