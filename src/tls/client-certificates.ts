@@ -73,9 +73,9 @@ export class ClientCertificates {
   refuseOpen(socket: TLSSocket): RefusedCertificate | undefined {
     const certificate = this.#sent.get(socket);
     if (certificate === undefined) return undefined;
-    const chains = trustedChains(certificate, this.#roots());
-    if (chains.length === 0)
-      return { detail: "no root of tls.clientCa vouches for the certificate any more", certificate };
+    const roots = this.#roots();
+    const chains = trustedChains(certificate, roots);
+    if (chains.length === 0) return { detail: noChainAnyMore(certificate, roots), certificate };
     const { status, detail } = this.#statusOf(chains);
     return status === "revoked" ? { detail, certificate } : undefined;
   }
@@ -92,6 +92,12 @@ export class ClientCertificates {
       all.find(({ status }) => status === wanted);
     return found("revoked") ?? found("unrevoked") ?? { status: "undetermined", detail: all[0]?.detail ?? "" };
   }
+}
+
+function noChainAnyMore(certificate: X509Certificate, roots: readonly X509Certificate[]): string {
+  return trustedChains(certificate, roots, "at any time").length > 0
+    ? "an intermediate certificate that the client sent has expired; give the client a renewed one"
+    : "no root of tls.clientCa vouches for the certificate any more";
 }
 
 /** What is somebody else's may throw, or answer anything. */

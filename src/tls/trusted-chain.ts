@@ -19,16 +19,18 @@ const maxExponent = 2n ** 32n;
  * All chains from the certificate to these roots, of which a client has one, seldom two. None: no root vouches for the
  * certificate, or the client sent so much that it is not looked at to the end.
  *
- * Intermediates are CA certificates in their time. Other constraints on chains (path lengths, names, purposes) OpenSSL has
- * verified for one of them in the handshake.
+ * Intermediates are CA certificates in their time, or at any time where it is asked what was trusted once. Other constraints on
+ * chains (path lengths, names, purposes) OpenSSL has verified for one of them in the handshake.
  */
 export function trustedChains(
   leaf: X509Certificate,
   roots: readonly X509Certificate[],
+  intermediates: "in their time" | "at any time" = "in their time",
 ): readonly CertificateChain[] {
   const anchors = new Set(roots.map(({ fingerprint256 }) => fingerprint256));
   const sent = sentWith(leaf);
-  const issuers = [...roots, ...sent.filter(isAuthority)];
+  const isUsable = intermediates === "in their time" ? isInTime : () => true;
+  const issuers = [...roots, ...sent.filter((each) => each.ca && isUsable(each))];
   const chains: CertificateChain[] = [];
   let signatures = 0;
   // A chain that was not found may be the one that is revoked.
@@ -65,10 +67,10 @@ function sentWith(leaf: X509Certificate): readonly X509Certificate[] {
   return sent;
 }
 
-function isAuthority(certificate: X509Certificate): boolean {
+function isInTime(certificate: X509Certificate): boolean {
   const { notBefore, notAfter } = validityOf(certificate);
   const now = Date.now();
-  return certificate.ca && now >= notBefore && now <= notAfter;
+  return now >= notBefore && now <= notAfter;
 }
 
 function isSignedBy(certificate: X509Certificate, issuer: X509Certificate): boolean {

@@ -1,12 +1,12 @@
 // Client certificates that are revoked, or whose CA is taken out, before and while the server serves (T7, A12).
 import { Buffer } from "node:buffer";
 import { EventEmitter, once } from "node:events";
-import { mkdtemp, rename, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ConnectionOptions, connect } from "node:tls";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { type CrlFilesOptions, crlFiles } from "../../src/crl/index.ts";
 import { anyOf } from "../../src/middleware/authentication/any-of.ts";
 import type { Authenticator } from "../../src/middleware/authentication/authenticator.ts";
@@ -487,6 +487,49 @@ describe.each(ways)("T7 A12 an open connection, when %s", (_way, start) => {
     answer?.();
     expect(told(await ended)).toBe(revoked);
     expect(ran).toBe(false);
+  });
+});
+
+describe("T7 what the log says of a connection that is closed", () => {
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  const dayMs = 86_400_000;
+
+  it.each([
+    [
+      "its intermediate has expired",
+      async (roots: Files) => {
+        vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + 20 * dayMs });
+        const before = await readFile(join(roots.directory, "ca.crt"), "utf8");
+        await roots.put("ca.crt", before + world.ca.caPem);
+      },
+      "an intermediate certificate that the client sent has expired; give the client a renewed one",
+    ],
+    [
+      "its root was taken out",
+      async (roots: Files) => roots.put("ca.crt", world.ca.caPem),
+      "no root of tls.clientCa vouches for the certificate any more",
+    ],
+  ])("T7 %s", async (_what, lose, detail) => {
+    const root = await certify({ name: "Root", isAuthority: true, days: [-1, 365] });
+    const brief = await certify({ name: "Brief", by: root, isAuthority: true, days: [-1, 10] });
+    const leaf = await certify({ name: "client", by: brief, days: [-1, 90] });
+    await using roots = await files({ "ca.crt": root.pem });
+    await using wall = await guarded(undefined, { clientCa: join(roots.directory, "ca.crt") });
+    const issued = {
+      cert: leaf.pem + brief.pem,
+      key: leaf.key,
+      fingerprint256: leaf.certificate.fingerprint256,
+    };
+    expect(await tried(wall, issued)).toBe("in");
+    await lose(roots);
+    const line = await eventually(
+      () => wall.lines.find(({ reason }) => reason === "certificate"),
+      "the closed connection in the log",
+    );
+    expect(line).toMatchObject({ detail: `an open connection is closed: ${detail}` });
   });
 });
 
