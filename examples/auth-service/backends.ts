@@ -1,4 +1,5 @@
-// Where the identity service keeps things: in this process, or in PostgreSQL and Redis where two variables name them.
+// Where the identity service keeps things: in this process, in an SQLite file that a variable names, or in PostgreSQL and Redis where
+// two variables name them.
 
 import type { RevocationAdministration } from "grpc-palisade";
 import {
@@ -25,10 +26,13 @@ export interface Backends {
   close(): Promise<void>;
 }
 
-/** `AUTH_POSTGRES_URL` and `AUTH_REDIS_URL`: both or neither. */
+/** `AUTH_POSTGRES_URL` and `AUTH_REDIS_URL`, both; or `AUTH_SQLITE`, a path; or none. */
 export async function backends(environment: NodeJS.ProcessEnv = process.env): Promise<Backends> {
-  const { AUTH_POSTGRES_URL: postgresUrl, AUTH_REDIS_URL: redisUrl } = environment;
-  if (postgresUrl === undefined && redisUrl === undefined) return inMemory();
+  const { AUTH_POSTGRES_URL: postgresUrl, AUTH_REDIS_URL: redisUrl, AUTH_SQLITE: path } = environment;
+  if (postgresUrl === undefined && redisUrl === undefined)
+    return path === undefined ? inMemory() : inSqlite(path);
+  if (path !== undefined)
+    throw new Error("set AUTH_SQLITE, or AUTH_POSTGRES_URL and AUTH_REDIS_URL, but not all of them");
   if (postgresUrl === undefined || redisUrl === undefined)
     throw new Error("set both AUTH_POSTGRES_URL and AUTH_REDIS_URL, or neither");
   return shared(postgresUrl, redisUrl);
@@ -44,6 +48,13 @@ function inMemory(): Backends {
     where: "in memory",
     close: async () => {},
   };
+}
+
+/** Limits and revoked tokens last minutes and an hour, and the keys that sign tokens end with the process: they stay in memory. */
+async function inSqlite(path: string): Promise<Backends> {
+  const { sqliteStores } = await import("./sqlite-stores.ts");
+  const { identities, apiKeys } = await sqliteStores(path);
+  return { ...inMemory(), identities, apiKeys, where: "in SQLite", close: () => identities.close() };
 }
 
 async function shared(postgresUrl: string, redisUrl: string): Promise<Backends> {

@@ -1,3 +1,6 @@
+import { mkdtemp, rm, stat } from "node:fs/promises";
+import { isBuiltin } from "node:module";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
@@ -51,6 +54,25 @@ describe("S1 npm run example:auth", () => {
       expectAllAsExpected(ended, "in PostgreSQL and Redis");
     },
   );
+
+  it.skipIf(!isBuiltin("node:sqlite"))("S1 does the same on an SQLite file, again and again", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "palisade-auth-"));
+    const path = join(folder, "auth.db");
+    try {
+      for (const _ of ["new", "there already"])
+        expectAllAsExpected(await runDemo({ AUTH_SQLITE: path }), "in SQLite");
+      // It has password hashes.
+      expect((await stat(path)).mode & 0o777).toBe(0o600);
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  });
+
+  it.skipIf(isBuiltin("node:sqlite"))("S1 says so where this Node.js has no SQLite", async () => {
+    const { code, stderr } = await runDemo({ AUTH_SQLITE: "auth.db" });
+    expect(stderr).toContain("AUTH_SQLITE needs Node.js 24");
+    expect(code).toBe(1);
+  });
 
   it("S1 says so where only one of the two variables is set", async () => {
     const { code, stderr } = await runDemo({ AUTH_REDIS_URL: "redis://127.0.0.1:1" });
