@@ -29,6 +29,14 @@ describe("docs/troubleshooting.md", () => {
     expect(reasonsBelow.filter((reason) => !page.includes(`| \`${reason}\``))).toEqual([]);
   });
 
+  it("explains why a client has no token in words that there are", () => {
+    const reasons = [...page.matchAll(/^\| `no token: ([^`]+)`/gm)].map(([, text = ""]) => text);
+    expect(reasons.length).toBeGreaterThan(3);
+    // Without what is filled in: what is left out, a status, the error of RFC 6749 in parentheses.
+    const words = reasons.flatMap((text) => text.split(/…|HTTP \d+|[()]/)).map((text) => text.trim());
+    expect(words.filter((text) => !source.includes(text))).toEqual([]);
+  });
+
   it("explains log messages that there are", () => {
     const messages = firstCells("A log line");
     expect(messages.length).toBeGreaterThan(10);

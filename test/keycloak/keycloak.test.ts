@@ -152,6 +152,52 @@ describe.skipIf(lacks("java", "mvn"))("Keycloak", () => {
     ],
   ];
 
+  const mistakes: readonly [string, () => CredentialSource, string][] = [
+    [
+      "a wrong secret",
+      () =>
+        clientCredentials({
+          issuer: keycloak.issuer,
+          client: { ...keycloak.billing, secret: "wr0ng" },
+          logger: false,
+        }),
+      "the token endpoint answered HTTP 401 (unauthorized_client)",
+    ],
+    [
+      "a client without a service account",
+      () => clientCredentials({ issuer: keycloak.issuer, client: keycloak.desk, logger: false }),
+      "the token endpoint answered HTTP 401 (unauthorized_client)",
+    ],
+    [
+      "an unknown client",
+      () =>
+        clientCredentials({ issuer: keycloak.issuer, client: { id: "nobody", secret: "s" }, logger: false }),
+      "the token endpoint answered HTTP 401 (invalid_client)",
+    ],
+    [
+      "the URL of another realm",
+      () => clientCredentials({ issuer: `${keycloak.issuer}-none`, client: keycloak.billing, logger: false }),
+      "the issuer's metadata could not be read: HTTP 404",
+    ],
+    [
+      "the URL of Keycloak instead of the realm's",
+      () =>
+        clientCredentials({
+          issuer: new URL(keycloak.issuer).origin,
+          client: keycloak.billing,
+          logger: false,
+        }),
+      "the issuer's metadata could not be read: HTTP 404",
+    ],
+  ];
+
+  it.each(mistakes)("K2 %s is told as docs/troubleshooting.md has it", async (_what, source, told) => {
+    const client = await clientWith(await serverWith(recipe()), source());
+    const { name, details } = await invoke(client, "unary");
+    expect(`${name} ${details}`).toMatch(/^UNAVAILABLE .*: no token: /);
+    expect(details.split("no token: ")[1]).toBe(told);
+  });
+
   it.each(sources)("K2 %s", async (_what, source) => {
     const server = await serverWith(recipe());
     const client = await clientWith(server, await source());

@@ -29,6 +29,8 @@ export interface Keycloak extends AsyncDisposable {
   readonly signing: { readonly id: string; readonly privateKey: string; readonly keyId: string };
   /** Its tokens are for nobody. */
   readonly stranger: Client;
+  /** May get no tokens for itself: it has no service account. */
+  readonly desk: Client;
   /** The service itself: it asks about tokens. */
   readonly service: Client;
   /** The answer of the token endpoint for ada, who has the role `caller`. */
@@ -79,6 +81,7 @@ export async function startKeycloak(): Promise<Keycloak> {
     issuer,
     billing,
     stranger,
+    desk,
     service,
     signing: { id: "signing", privateKey: await exportPKCS8(privateKey), keyId },
     async signIn(client = billing) {
@@ -106,6 +109,7 @@ export async function startKeycloak(): Promise<Keycloak> {
 
 const billing: Client = { id: "billing", secret: "billing-secret" };
 const stranger: Client = { id: "stranger", secret: "stranger-secret" };
+const desk: Client = { id: "desk", secret: "desk-secret" };
 const service: Client = { id: audience, secret: "service-secret" };
 
 function distribution(): Promise<string> {
@@ -241,6 +245,7 @@ function realm(jwks: string): object {
         protocolMappers: [forService],
       }),
       withSecret(stranger, { directAccessGrantsEnabled: true }),
+      withSecret(desk, { serviceAccountsEnabled: false }),
       withSecret(service),
       {
         clientId: "signing",
