@@ -35,6 +35,7 @@ import { checkEnvoy } from "./envoy.ts";
 import { checkManifests } from "./manifests.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
 import { proofs } from "./proofs.ts";
+import { checkRevocationList } from "./revocation-list.ts";
 
 /** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
 const workshop = mkdtempSync(join(root, ".doc-blocks-"));
@@ -219,6 +220,7 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
           .map((statement) => `${statement};`)
           .join("\n\n"),
       ),
+    "sh docs/revoked-certificates.md": checkRevocationList,
     "yaml docs/kubernetes.md": checkManifests,
     "yaml docs/mesh.md": checkEnvoy,
   };
