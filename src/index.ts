@@ -118,6 +118,12 @@ export {
 export { type RbacFileOptions, rbacFile } from "./middleware/authorization/rbac-file.ts";
 export type { FindRoles, RoleLookup, RoleLookupOptions } from "./middleware/authorization/role-lookup.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
+export {
+  type DescriptorSet,
+  type ProtoRules,
+  type RulesFromProtoOptions,
+  rulesFromProto,
+} from "./middleware/authorization/rules-from-proto.ts";
 export type { DeadlineOptions } from "./middleware/deadline/deadline.ts";
 export { memoryRateLimitStore } from "./middleware/rate-limit/memory-rate-limit-store.ts";
 export type { MessageLimit, MethodRateLimits, RateLimitOptions } from "./middleware/rate-limit/rate-limit.ts";

@@ -7,7 +7,7 @@ import type { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { text as bodyOf } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 import {
@@ -245,11 +245,11 @@ function pointTo({ block }: Surroundings, page: string, here: string): void {
   writeFileSync(block, readFileSync(block, "utf8").replaceAll(page, here));
 }
 
-/** The JSON that a page shows. */
-function jsonOf(page: string): string {
+/** The first block in a language that a page shows. */
+function shownIn(page: string, language: string): string {
   const shown = pages.filter(({ path }) => path === page).flatMap(blocksOf);
-  const { code } = shown.find(({ language }) => language === "json") ?? {};
-  if (code === undefined) throw new Error(`${page} shows no JSON`);
+  const { code } = shown.find((block) => block.language === language) ?? {};
+  if (code === undefined) throw new Error(`${page} shows no ${language}`);
   return code;
 }
 
@@ -340,7 +340,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
   },
 
   "docs/policies.md#A policy in a file": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), jsonOf("docs/policies.md"));
+    writeFileSync(join(directory, "policy.json"), shownIn("docs/policies.md", "json"));
     const { policy } = (await run()) as { policy: Authorizer };
     await serving({ authorization: policy }, async (server) => {
       const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
@@ -349,6 +349,23 @@ export const proofs: Readonly<Record<string, Proof>> = {
       const clerk = server.client(OrdersClient, { as: { sub: "eve", roles: ["clerk"] } });
       deepEqual(await call(clerk, "cancelOrder"), { id: "7", owner: "eve", roles: ["clerk"] });
     });
+  },
+
+  "docs/policies.md#A policy in the .proto": async (surroundings) => {
+    const { directory } = surroundings;
+    writeFileSync(join(directory, "orders.proto"), shownIn("docs/policies.md", "proto"));
+    pointTo(surroundings, "node_modules/grpc-palisade/protos", resolve(import.meta.dirname, "../../protos"));
+    const { policy } = (await surroundings.run()) as { policy: Authorizer };
+    const { getOrder, cancelOrder, getTerms } = OrdersService;
+    const server = await startSecuredServer({
+      services: [[{ getOrder, cancelOrder, getTerms } as ServiceDefinition, handlers]],
+      authorization: policy,
+    });
+    const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
+    deepEqual(await call(viewer, "getOrder"), { id: "7", owner: "ada", roles: ["viewer"] });
+    equal(await call(viewer, "cancelOrder"), denied);
+    deepEqual(await call(server.client(OrdersClient), "getTerms"), { id: "terms" });
+    await server.close();
   },
 
   "docs/policies.md#Roles from your user store": async (surroundings) => {
@@ -373,7 +390,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
   },
 
   "docs/policies.md#Several policies": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), jsonOf("docs/policies.md"));
+    writeFileSync(join(directory, "policy.json"), shownIn("docs/policies.md", "json"));
     const { policy } = (await run()) as { policy: Authorizer };
     await serving({ authorization: policy }, async (server) => {
       const clerk = server.client(OrdersClient, { as: { sub: "ada", roles: ["clerk"] } });

@@ -204,6 +204,8 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
     "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    // Run by the proof of the block below it.
+    "proto docs/policies.md": ({ code }) => expect(code).toContain("palisade.v1.access"),
     "json docs/policies.md": ({ code }) =>
       expect(
         existsSync(join(root, JSON.parse(code).$schema.replace("node_modules/grpc-palisade/", ""))),

@@ -10,6 +10,7 @@ import { type ActorRequirement, type MethodRule, methodRule, type Rule, type Whe
 import { LookedUpRoles, type RoleLookup, roleLookupSchema } from "./role-lookup.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
+import type { ProtoRules } from "./rules-from-proto.ts";
 
 export interface RbacOptions {
   /** The roles by name. Every role that a rule or another role names must be here. Default: none. */
@@ -22,6 +23,11 @@ export interface RbacOptions {
    * - `/*`: every method.
    */
   readonly rules: Readonly<Record<string, Rule>>;
+  /**
+   * Rules that stand in the .proto: `rulesFromProto(OrdersService)`. Where `rules` has one for the same path, that one counts, and
+   * `listen()` warns of it. Default: none.
+   */
+  readonly protoRules?: ProtoRules | undefined;
   /**
    * Where further roles of a verified caller come from, such as a table of users: a function of the principal, or that and how
    * long its answers count. Asked where the roles and permissions of the credential do not suffice; what it answers is added
@@ -141,8 +147,14 @@ const roles = z
 export const rbacSchema: z.ZodType<{
   readonly roles: NonNullable<RbacOptions["roles"]>;
   readonly rules: RbacOptions["rules"];
+  readonly protoRules?: ProtoRules | undefined;
   readonly roleLookup?: z.output<typeof roleLookupSchema> | undefined;
-}> = z.strictObject({ roles, rules, roleLookup: roleLookupSchema.optional() });
+}> = z.strictObject({
+  roles,
+  rules,
+  protoRules: rules.optional(),
+  roleLookup: roleLookupSchema.optional(),
+});
 
 /** What `rbacFile` takes from its file. */
 export const rbacFileSchema: z.ZodType<{
@@ -201,12 +213,13 @@ export function rbac(options: RbacOptions): RbacAuthorizer {
   refusePrototypeKey(options.roles, "rbac.roles");
   refusePrototypeKey(options.rules, "rbac.rules");
   const roleDefinitions = new Map(Object.entries(parsed.roles));
-  const ruleTable = new Map(Object.entries<Rule>(parsed.rules));
+  const ruleTable = new Map(Object.entries<Rule>({ ...parsed.protoRules, ...parsed.rules }));
+  const replaced = Object.keys(parsed.protoRules ?? {}).filter((path) => Object.hasOwn(parsed.rules, path));
   const lookedUp = parsed.roleLookup === undefined ? undefined : new LookedUpRoles(parsed.roleLookup);
   return Object.freeze({
     name: "rbac",
     compile: (methods: readonly MethodInfo[], callers: CallerSchemes = {}) =>
-      compile({ roles: new Roles(roleDefinitions), table: ruleTable, lookedUp, methods, callers }),
+      compile({ roles: new Roles(roleDefinitions), table: ruleTable, replaced, lookedUp, methods, callers }),
   });
 }
 
@@ -220,12 +233,14 @@ export function refusePrototypeKey(table: object | undefined, where: string): vo
 interface CompileParts {
   readonly roles: Roles;
   readonly table: ReadonlyMap<string, Rule>;
+  /** The paths of rules that take the place of one in the .proto. */
+  readonly replaced: readonly string[];
   readonly lookedUp: LookedUpRoles | undefined;
   readonly methods: readonly MethodInfo[];
   readonly callers: CallerSchemes;
 }
 
-function compile({ roles, table, lookedUp, methods, callers }: CompileParts): RbacPolicy {
+function compile({ roles, table, replaced, lookedUp, methods, callers }: CompileParts): RbacPolicy {
   const compiled = new Map<string, MethodRule>();
   const undecided: string[] = [];
   const matched = new Set<string>();
@@ -251,7 +266,10 @@ function compile({ roles, table, lookedUp, methods, callers }: CompileParts): Rb
   return Object.freeze({
     methods: compiled,
     roles: roles.names,
-    warnings: [...table].flatMap(([path, rule]) => warningsOfRule(path, rule, roles)),
+    warnings: [
+      ...replaced.map((path) => `${path}: the rule in code takes the place of the one in the .proto`),
+      ...[...table].flatMap(([path, rule]) => warningsOfRule(path, rule, roles)),
+    ],
     forMethod: (path: string) => compiled.get(path),
   });
 }
