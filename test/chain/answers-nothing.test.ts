@@ -90,6 +90,7 @@ describe("a handler, however it takes its callback", () => {
     });
     const result = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
     expect(result).toMatchObject({ name: "INTERNAL" });
+    await wall.callLine(() => true);
     expect(JSON.stringify(wall.lines)).toContain("out of stock");
     expect(JSON.stringify(wall.lines)).not.toContain("make it async");
   });

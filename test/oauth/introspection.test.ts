@@ -307,7 +307,7 @@ describe("with an endpoint", () => {
     await expect.poll(authentication.calls).toBe(4);
     await expect.poll(() => endpoint.posted.length).toBe(2);
     expect(answers([await begin("e")])).toEqual([`${status.UNAVAILABLE} temporarily unavailable`]);
-    expect(JSON.stringify(server.lines)).toContain("too many tokens wait");
+    await server.callLine((line) => JSON.stringify(line).includes("too many tokens wait"));
     // Who brings a token that is being asked about waits with the others.
     const shared = begin("a");
     await expect.poll(authentication.calls).toBe(6);
