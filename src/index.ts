@@ -42,7 +42,7 @@ export {
   StatusError,
   type StatusErrorOptions,
 } from "./grpc/errors.ts";
-export type { MethodInfo, MethodKind } from "./grpc/method.ts";
+export { type MethodInfo, type MethodKind, methodsOf } from "./grpc/method.ts";
 export type { Peer, PeerCertificate } from "./grpc/peer.ts";
 export type { AuditOptions } from "./middleware/audit/audit.ts";
 export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
@@ -105,10 +105,17 @@ export type {
   Decision,
   MethodPolicy,
   Policy,
+  ReadableDemand,
   ReadableRule,
 } from "./middleware/authorization/authorizer.ts";
+export { comparePolicies, type MethodsOfPolicies } from "./middleware/authorization/compare-policies.ts";
 export type { MethodAccess } from "./middleware/authorization/method-access.ts";
 export type { ActorRequirement, Requirement, Rule, When } from "./middleware/authorization/method-rule.ts";
+export type {
+  ChangeDirection,
+  PolicyChange,
+  PolicyComparison,
+} from "./middleware/authorization/policy-change.ts";
 export {
   type RbacAuthorizer,
   type RbacOptions,

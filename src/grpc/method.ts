@@ -1,4 +1,5 @@
 // What is known of a method before any call: its path, its parts, its kind.
+import type { ServiceDefinition } from "@grpc/grpc-js";
 
 export type MethodKind = "unary" | "client_stream" | "server_stream" | "bidi_stream";
 
@@ -18,6 +19,25 @@ export function methodInfo(path: string, kind: MethodKind, known: boolean): Meth
   const slash = path.indexOf("/", 1);
   const [service, name] = slash < 0 ? ["", path.slice(1)] : [path.slice(1, slash), path.slice(slash + 1)];
   return Object.freeze({ path, service, name, kind, known });
+}
+
+/** The parts of a service's definition that tell its methods. A `ServiceDefinition` of any kind has them. */
+type MethodShapes = Readonly<
+  Record<string, Pick<ServiceDefinition[string], "path" | "requestStream" | "responseStream">>
+>;
+
+/**
+ * The methods of these services, in their order: for `comparePolicies`, or to `compile` a policy without a server.
+ *
+ * @example
+ * rbac({ rules: { "/orders.v1.Orders/*": "authenticated" } }).compile(methodsOf(OrdersService));
+ */
+export function methodsOf(...services: readonly MethodShapes[]): readonly MethodInfo[] {
+  return services
+    .flatMap((service) => Object.values(service))
+    .map(({ path, requestStream, responseStream }) =>
+      methodInfo(path, kindOf(requestStream, responseStream), true),
+    );
 }
 
 /** The standard health service, which brings its own rules. */

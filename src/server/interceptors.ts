@@ -2,13 +2,13 @@
  * Integrations: the whole chain, or single middleware, as plain grpc-js interceptors for a `grpc.Server` that
  * somebody else made.
  */
-import type { ServerInterceptor, ServiceDefinition } from "@grpc/grpc-js";
+import type { ServerInterceptor } from "@grpc/grpc-js";
 import { type Logger, pino } from "pino";
 import { Chain } from "../chain/chain.ts";
 import type { Middleware } from "../chain/middleware.ts";
 import { parseOptions } from "../config/options.ts";
 import { ConfigError } from "../grpc/errors.ts";
-import { kindOf, type MethodInfo, methodInfo } from "../grpc/method.ts";
+import { methodsOf } from "../grpc/method.ts";
 import { audit } from "../middleware/audit/audit.ts";
 import { closeAuthenticator } from "../middleware/authentication/authenticator.ts";
 import { PolicyHolder } from "../middleware/authorization/authorization.ts";
@@ -123,7 +123,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   const { services, ...settings } = parseOptions(interceptorsSchema, options, "");
   const ownLogger: Logger | undefined = settings.logger === false ? undefined : (settings.logger ?? pino());
   const logger = ownLogger ?? pino({ enabled: false });
-  const methods = services.flatMap(methodsOf);
+  const methods = methodsOf(...services);
   const applications = methods.filter(isApplications);
   checkValidatedMethods(settings.validation, methods);
   const overrides = new MethodOverrides(settings);
@@ -176,10 +176,4 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
       await closeRateLimitStore(settings.rateLimit);
     },
   });
-}
-
-function methodsOf(service: ServiceDefinition): readonly MethodInfo[] {
-  return Object.values(service).map(({ path, requestStream, responseStream }) =>
-    methodInfo(path, kindOf(requestStream, responseStream), true),
-  );
 }

@@ -1,6 +1,7 @@
 // The whole policy to read: who may call which method, under which conditions.
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
-import { asHtml, asMarkdown, asText } from "./access-matrix-renderings.ts";
+import { asHtml } from "./access-matrix-page.ts";
+import { asMarkdown, asText } from "./access-matrix-renderings.ts";
 import type { MethodPolicy, ReadableRule } from "./authorizer.ts";
 import type { MethodAccess } from "./method-access.ts";
 
@@ -14,7 +15,10 @@ export interface AccessMatrix {
   toText(): string;
   /** A GitHub-flavoured Markdown table, for a repository or a wiki. */
   toMarkdown(): string;
-  /** One HTML page that needs nothing besides itself: no script, no file, no network. */
+  /**
+   * One HTML page that needs nothing besides itself, no file and no network, to search and to print. Its own script is the
+   * only one that it runs; without scripts it shows every row.
+   */
   toHtml(): string;
 }
 
@@ -26,7 +30,7 @@ export interface ReadablePolicy {
 
 export function accessMatrix(methods: readonly MethodInfo[], policy: ReadablePolicy): AccessMatrix {
   const roles = Object.freeze([...(policy.roles ?? [])]);
-  const rows = Object.freeze(methods.map((method) => Object.freeze(accessOf(method, policy))));
+  const rows = Object.freeze(methods.map((method) => Object.freeze(readMethod(method, policy).access)));
   return Object.freeze({
     roles,
     methods: rows,
@@ -36,22 +40,34 @@ export function accessMatrix(methods: readonly MethodInfo[], policy: ReadablePol
   });
 }
 
-function accessOf(method: MethodInfo, policy: ReadablePolicy): MethodAccess {
+/** What the policy says about one method. */
+export interface ReadMethod {
+  readonly access: MethodAccess;
+  /** Absent where no rule is about it. */
+  readonly policy?: MethodPolicy;
+  /** Absent where only a call can tell. */
+  readonly rule?: ReadableRule;
+}
+
+export function readMethod(method: MethodInfo, whole: ReadablePolicy): ReadMethod {
   const row = { method: method.path, kind: method.kind };
-  if (isHealthProbe(method)) return { ...row, ...open, access: "probe" };
-  const rule = policy.forMethod(method.path);
-  if (rule === undefined) return { ...row, ...open, access: "denied" };
-  const readable = readableRule(rule);
-  if (rule.access === "public") {
-    return { ...row, ...open, access: "public", ...(readable === undefined ? {} : { rule: readable.rule }) };
+  if (isHealthProbe(method)) return { access: { ...row, ...open, access: "probe" } };
+  const policy = whole.forMethod(method.path);
+  if (policy === undefined) return { access: { ...row, ...open, access: "denied" } };
+  const rule = readableRule(policy);
+  if (policy.access === "public") {
+    const named = rule === undefined ? {} : { rule: rule.rule };
+    return { access: { ...row, ...open, access: "public", ...named }, policy };
   }
-  return readable === undefined ? { ...row, ...open, access: "run-time" } : { ...row, ...checked(readable) };
+  return rule === undefined
+    ? { access: { ...row, ...open, access: "run-time" }, policy }
+    : { access: { ...row, ...checked(rule) }, policy, rule };
 }
 
 /** What an authorizer of one's own cannot tell must not keep a server from starting. */
-function readableRule(rule: MethodPolicy): ReadableRule | undefined {
+function readableRule(policy: MethodPolicy): ReadableRule | undefined {
   try {
-    return rule.describe?.();
+    return policy.describe?.();
   } catch {
     return undefined;
   }

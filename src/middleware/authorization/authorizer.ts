@@ -7,25 +7,41 @@ export type Decision =
   /** No opinion, which denies. */
   | { readonly effect: "none" };
 
-/** A method's rule in a form that can be read without a call: the row of an access matrix. */
-export interface ReadableRule {
-  /** Where it stands in the policy, or its name. */
-  readonly rule: string;
+/** What a rule demands of one party of a call, in a form that can be read without a call. */
+export interface ReadableDemand {
   /** The roles that suffice by themselves; or no role is needed. */
   readonly roles: readonly string[] | "every verified caller";
   /** The roles that suffice together with the permissions that they do not grant. Default: none. */
   readonly rolesWithPermissions?: readonly string[];
   /** Permissions that are needed, all of them. Default: none. */
   readonly permissions?: readonly string[];
-  /** Schemes of which the caller must have used one. Default: any will do. */
+  /** Do the permissions suffice without any role, where a credential carries them? Default: no. */
+  readonly permissionsSuffice?: boolean;
+  /** Which of `permissions` each role grants. Default: a role of `rolesWithPermissions` grants none. */
+  readonly granted?: ReadonlyMap<string, readonly string[]>;
+  /** Schemes of which the party must have used one. Default: any will do. */
   readonly schemes?: readonly string[];
+}
+
+/** A method's rule in a form that can be read without a call: the row of an access matrix. */
+export interface ReadableRule extends ReadableDemand {
+  /** Where it stands in the policy, or its name. */
+  readonly rule: string;
   /** Whatever else is demanded, in words. Default: nothing. */
   readonly conditions?: readonly string[];
+  /** What is demanded of the actor, with the words for it that stand in `conditions`. Default: only those words tell. */
+  readonly actor?: ReadableDemand & { readonly words: string };
+  /**
+   * The functions behind `conditions`, whose code nobody reads: the same function is the same condition. Default:
+   * `decideMessage`, where there is one.
+   */
+  readonly functions?: readonly object[];
 }
 
 /**
  * The policy of one method. Both questions must be answered with `allow`. A policy that wraps another one and adds a
- * question (`{ ...inner, decideMessage }`) keeps the answer of the first.
+ * question (`{ ...inner, decideMessage }`) keeps the answer of the first. Where `inner` has a `decideMessage` of its own,
+ * the new one takes its place: call it there.
  */
 export interface MethodPolicy {
   /** `public`: no credentials needed; one that is presented is still verified. */

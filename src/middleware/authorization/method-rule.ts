@@ -7,7 +7,7 @@ import { isThenable } from "../../chain/thenable.ts";
 import { describeError } from "../../observability/error-description.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
 import { redactSecrets } from "../../observability/redaction.ts";
-import type { Decision, MethodPolicy, ReadableRule } from "./authorizer.ts";
+import type { Decision, MethodPolicy, ReadableDemand, ReadableRule } from "./authorizer.ts";
 import type { LookedUpRoles } from "./role-lookup.ts";
 import type { Roles } from "./roles.ts";
 
@@ -93,7 +93,7 @@ export function methodRule(rulePath: string, rule: Rule, roles: Roles, lookedUp?
       return isThenable(further) ? further.then(decideWith) : decideWith(further);
     },
     ...(when === undefined ? {} : { decideMessage: conditionOf(rulePath, when, allowed) }),
-    describe: () => readable(rulePath, rule, principal),
+    describe: () => readable(rulePath, rule, { principal, actor }),
   });
 }
 
@@ -147,15 +147,29 @@ function conditionOf(
 /** Of one rule. */
 const logEveryMs = 60_000;
 
-function readable(rule: string, demand: Exclude<Rule, "public">, principal: PartyCheck): ReadableRule {
+interface Checks {
+  readonly principal: PartyCheck;
+  readonly actor: PartyCheck | undefined;
+}
+
+function readable(rule: string, demand: Exclude<Rule, "public">, checks: Checks): ReadableRule {
   if (typeof demand === "string") return { rule, roles: "every verified caller" };
-  const { roles: _roles, permissions = [], schemes = [], actor, when, ...rest } = demand;
+  const { roles: _roles, permissions: _permissions, schemes: _schemes, actor, when, ...rest } = demand;
+  const words = actorInWords(actor);
   const conditions = [
-    ...actorInWords(actor),
+    ...(words === undefined ? [] : [words]),
     ...(when === undefined ? [] : ["a condition on the request (when)"]),
     ...Object.entries(rest).flatMap(inWords),
   ];
-  return { rule, permissions, schemes, conditions, ...principal.sufficientRoles() };
+  return {
+    rule,
+    ...checks.principal.demand(),
+    conditions,
+    ...(words === undefined || checks.actor === undefined
+      ? {}
+      : { actor: { ...checks.actor.demand(), words } }),
+    functions: when === undefined ? [] : [when],
+  };
 }
 
 /** One required permission: who has it, and what is answered to who does not. */
@@ -232,17 +246,24 @@ class PartyCheck {
     return party.permissions.has(everyPermission) || hasAny(party.roles, this.#allPowerful);
   }
 
-  /** The roles with which the party has everything, and those with which it has all but some permissions. */
-  sufficientRoles(): Pick<ReadableRule, "roles" | "rolesWithPermissions"> {
-    if (this.#roles === undefined && this.#permissions.length === 0)
-      return { roles: "every verified caller" };
-    const grantsAll = (role: string): boolean =>
-      this.#permissions.every(({ grantedBy }) => grantedBy.includes(role));
+  /** The same to read: the roles with which the party has everything, those with which it has all but some permissions. */
+  demand(): ReadableDemand {
+    const permissions = this.#permissions.map(({ exact }) => exact);
+    const demand = { permissions, schemes: this.#schemes ?? [] };
+    if (this.#roles === undefined && permissions.length === 0)
+      return { roles: "every verified caller", ...demand };
+    const grantedBy = (role: string): readonly string[] =>
+      this.#permissions.filter((needed) => needed.grantedBy.includes(role)).map(({ exact }) => exact);
+    const granted = new Map(this.#everyRole.map((role) => [role, grantedBy(role)]));
+    const grantsAll = (role: string): boolean => granted.get(role)?.length === permissions.length;
     const counting = this.#roles ?? this.#everyRole;
     return {
       roles: counting.filter(grantsAll),
       // Where no role is asked for, one that grants nothing of it is of no use.
       rolesWithPermissions: this.#roles === undefined ? [] : counting.filter((role) => !grantsAll(role)),
+      permissionsSuffice: this.#roles === undefined,
+      granted,
+      ...demand,
     };
   }
 }
@@ -271,16 +292,16 @@ function becauseOf(denial: Denial, roles: string): Decision {
   return { ...denial, reason: `${denial.reason}; unknown roles: ${roles}` };
 }
 
-function actorInWords(actor: Requirement["actor"]): readonly string[] {
-  if (actor === undefined) return [];
-  if (actor === "any") return ["an actor"];
+function actorInWords(actor: Requirement["actor"]): string | undefined {
+  if (actor === undefined) return undefined;
+  if (actor === "any") return "an actor";
   const { roles = [], permissions = [], schemes = [] } = actor;
   const parts = [
     ...(roles.length === 0 ? [] : [oneOf("role", roles)]),
     ...permissions.map((permission) => `permission ${permission}`),
     ...(schemes.length === 0 ? [] : [oneOf("scheme", schemes)]),
   ];
-  return [`an actor with ${parts.join(" and ")}`];
+  return `an actor with ${parts.join(" and ")}`;
 }
 
 /** A demand that has no column of its own. */

@@ -1,9 +1,11 @@
+import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { type MethodInfo, methodInfo } from "../../../src/grpc/method.ts";
 import { type AccessMatrix, accessMatrix } from "../../../src/middleware/authorization/access-matrix.ts";
 import { allowAuthenticated } from "../../../src/middleware/authorization/allow-authenticated.ts";
 import type { Policy } from "../../../src/middleware/authorization/authorizer.ts";
 import { type RbacOptions, rbac } from "../../../src/middleware/authorization/rbac.ts";
+import { hostileNames } from "./hostile-names.ts";
 
 const orders: readonly MethodInfo[] = [
   methodInfo("/orders.v1.Orders/GetOrder", "unary", true),
@@ -160,30 +162,49 @@ no: it is not enough
 `);
   });
 
-  it("as one HTML page that needs nothing besides itself", () => {
+  it("Z3 as one HTML page that needs nothing besides itself", () => {
     const html = matrixOf(policy).toHtml();
     expect(html).toContain(
-      '<tr><th scope="row">/orders.v1.Orders/Refund</th><td>unary</td><td>restricted</td><td>no</td>' +
-        '<td class="maybe">with permissions</td><td class="yes">yes</td><td>order:refund</td><td>jwt, mtls</td>' +
-        "<td></td><td>/orders.v1.Orders/Refund</td></tr>",
+      '<tr data-access="restricted"><th scope="row">/orders.v1.Orders/Refund</th><td>unary</td><td>restricted</td>' +
+        '<td class="shut">no</td><td class="maybe">with permissions</td><td class="yes">yes</td><td>order:refund</td>' +
+        "<td>jwt, mtls</td><td></td><td>/orders.v1.Orders/Refund</td></tr>",
     );
     expect(html).toMatch(/^<!doctype html>\n<html lang="en">/);
-    expect(html).not.toMatch(/<script|<link|<img|@import|url\(|https?:/);
-    expect(html).toContain("default-src 'none'");
+    expect(html).not.toMatch(/<link|<img|<script |@import|url\(|https?:| on\w+=| style=/);
+    // Without its script every row is there, and nothing that only a script could serve.
+    expect(html.match(/<tr data-access="[a-z-]+">/g)).toHaveLength(6);
+    expect(html).toMatch(/<form [^>]*hidden>/);
   });
 
-  const hostile = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "</td></tr></table><h1>owned",
-    "a|b",
-    "[click](javascript:alert(1))",
-    "`x` *y* _z_ ~w~ \\ #h !i &lt;",
-    "&amp;&#60;script&#62;",
-    "</style><style>*{display:none}",
-  ];
+  it("Z3 the page allows its own script and its own style by their hashes, and nothing else", () => {
+    const html = matrixOf(policy).toHtml();
+    const hashOf = (tag: string): string => {
+      const [, text = ""] = new RegExp(`<${tag}>([^]*?)</${tag}>`).exec(html) ?? [];
+      expect(text.length).toBeGreaterThan(1_000);
+      return `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
+    };
+    expect(html.match(/<script/g)).toHaveLength(1);
+    expect(html.match(/<style/g)).toHaveLength(1);
+    expect(html).toContain(
+      `content="default-src 'none'; style-src ${hashOf("style")}; script-src ${hashOf("script")}; base-uri 'none'; form-action 'none'"`,
+    );
+    // A name cannot make another text that is allowed: the script is the same for every policy.
+    const [, script] = html.split("<script>");
+    expect(matrixOf({ rules: { "/*": "authenticated" } }).toHtml()).toContain(`<script>${script}`);
+    expect(script).not.toMatch(/innerHTML|outerHTML|insertAdjacent|document\.write|eval|Function/);
+  });
 
-  it.each(hostile)("a role named %j stays text, in HTML and in Markdown", (name) => {
+  it("Z3 the page labels what can be set, and says what each cell belongs to", () => {
+    const html = matrixOf(policy).toHtml();
+    for (const [, control = ""] of html.matchAll(/(<(?:input|select)[^>]*>)/g))
+      expect(html).toMatch(new RegExp(`<label[^>]*>[^<]*${control}|<label[^>]*>${control}[^<]+`));
+    expect(html.match(/<th(?=[ >])/g)).toHaveLength(html.match(/<th scope="(?:col|row)"/g)?.length ?? 0);
+    expect(html).toContain('role="status"');
+    expect(html).toContain("<caption>");
+    expect(html).toContain("6 methods, 3 roles. public: 1, probe: 1, authenticated: 1, restricted: 3.");
+  });
+
+  it.each(hostileNames)("a role named %j stays text, in HTML and in Markdown", (name) => {
     const matrix = matrixOf({
       roles: { [name]: {} },
       rules: { "/orders.v1.Orders/*": { roles: [name], schemes: [name] } },
@@ -192,14 +213,15 @@ no: it is not enough
       roles: { role: {} },
       rules: { "/orders.v1.Orders/*": { roles: ["role"], schemes: ["role"] } },
     });
-    const tags = (html: string): readonly string[] => html.match(/<[^>]*>/g) ?? [];
+    const tags = (html: string): readonly string[] =>
+      html.replaceAll(/ data-role="[^"<>]*"/g, " data-role").match(/<[^>]*>/g) ?? [];
     expect(tags(matrix.toHtml())).toEqual(tags(plain.toHtml()));
     expect(unescapeHtml(matrix.toHtml())).toContain(name);
     const bars = (markdown: string): readonly number[] =>
       markdown.split("\n").map((line) => line.match(/(?<!\\)(?:\\\\)*\|/g)?.length ?? 0);
     expect(bars(matrix.toMarkdown())).toEqual(bars(plain.toMarkdown()));
     expect(matrix.toMarkdown()).not.toMatch(/(?<!\\)(?:\\\\)*[<[`*_]/);
-    expect(matrix.toMarkdown().replaceAll(/\\(?=[\\`*_[\]<>|&~#!])/g, "")).toContain(name);
+    expect(matrix.toMarkdown().replaceAll(/\\([\\`*_[\]<>|&~#!])/g, "$1")).toContain(name);
   });
 
   it("line ends and invisible characters of an authorizer of one's own are shown, not obeyed", () => {
@@ -222,6 +244,11 @@ no: it is not enough
         .split("\n")
         .filter((line) => line.startsWith("|")),
     ).toHaveLength(3);
+  });
+
+  it("Z3 a scheme or a permission named like an answer is not painted as one", () => {
+    const html = matrixOf({ rules: { "/*": { schemes: ["yes"], permissions: ["a:public"] } } }).toHtml();
+    expect(html).toContain("<td>a:public</td><td>yes</td>");
   });
 
   it("allowAuthenticated: every verified caller may call everything", () => {
