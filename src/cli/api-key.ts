@@ -9,6 +9,7 @@ import type {
 import { issueApiKey } from "../middleware/authentication/memory-api-key-store.ts";
 import { type OpenStore, openStore, storeVariable } from "./api-key-stores.ts";
 import { ArgumentError } from "./argument-error.ts";
+import { runSubcommand } from "./subcommands.ts";
 
 const usage = `usage: palisade api-key issue --owner <name> [--role <name>]... [--permission <resource:action>]... [--tenant <name>]
                               [--network <address or CIDR>]... [--days <number>] [--id <name>] [store] [--json]
@@ -43,37 +44,14 @@ const storeOptions = {
 } as const;
 const outputOptions = { json: { type: "boolean", default: false } } as const;
 
-type Command = (args: string[]) => Promise<number>;
-
-const commands: Readonly<Record<string, Command>> = { issue, list, revoke, rotate, setup };
-
 /** The exit code. What a library throws goes to the caller. */
 export async function apiKeyCommand(args: string[]): Promise<number> {
-  if (args.includes("--help") || args.length === 0) {
-    (args.length === 0 ? console.error : console.log)(usage);
-    return args.length === 0 ? 2 : 0;
-  }
-  const [name = ""] = args;
-  // Options without a command: issue.
-  const isOption = name.startsWith("-");
-  const command = isOption ? issue : Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (command === undefined) {
-    console.error(`palisade api-key: unknown command ${JSON.stringify(name)}\n${usage}`);
-    return 2;
-  }
-  try {
-    return await command(isOption ? args : args.slice(1));
-  } catch (error) {
-    if (!isWrongArgument(error)) throw error;
-    console.error(`palisade api-key: ${error.message}`);
-    return 2;
-  }
-}
-
-/** Of our own, or of Node's parser of arguments. */
-function isWrongArgument(error: unknown): error is Error {
-  if (!(error instanceof Error)) return false;
-  return error instanceof ArgumentError || ("code" in error && /^ERR_PARSE_ARGS/.test(String(error.code)));
+  return runSubcommand(args, {
+    name: "palisade api-key",
+    usage,
+    commands: { issue, list, revoke, rotate, setup },
+    ofOptions: "issue",
+  });
 }
 
 async function issue(args: string[]): Promise<number> {

@@ -4,15 +4,18 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { writeDevelopmentCertificates } from "../testing/development-certificates.ts";
 import { apiKeyCommand } from "./api-key.ts";
+import { policyCommand } from "./policy.ts";
 
 const usage = `usage: palisade certs [directory] [--force]
        palisade api-key issue|list|revoke|rotate|setup …
+       palisade policy check|matrix|diff …
        palisade --version
 
   certs   fills a directory (default: certs-dev) with development certificates: a CA, a server and a client, and ones
           that must be refused (expired, from a foreign CA). What is there and valid is left alone; --force makes all anew.
           Needs the packages @peculiar/x509 and reflect-metadata. Not for production.
-  api-key issues, lists, revokes and rotates API keys in a file, Redis or PostgreSQL: palisade api-key --help`;
+  api-key issues, lists, revokes and rotates API keys in a file, Redis or PostgreSQL: palisade api-key --help
+  policy  checks a policy against .proto files, shows who may call what, and what a new policy changes: palisade policy --help`;
 
 main(process.argv.slice(2)).then(
   (exitCode) => {
@@ -27,6 +30,7 @@ main(process.argv.slice(2)).then(
 async function main(args: string[]): Promise<number> {
   const [command] = args;
   if (command === "api-key") return apiKeyCommand(args.slice(1));
+  if (command === "policy") return policyCommand(args.slice(1));
   if (args.length === 1 && (command === "--version" || command === "version")) return version();
   return certificates(args);
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Redis } from "ioredis";
 import pg from "pg";
-import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { apiKeyCommand } from "../../src/cli/api-key.ts";
 import { type ApiKeyStore, apiKey } from "../../src/middleware/authentication/api-key.ts";
 import { fileApiKeyStore } from "../../src/middleware/authentication/file-api-key-store.ts";
@@ -19,6 +19,7 @@ import { waitMs } from "../harness/time.ts";
 import { incomingCall, verdict } from "../middleware/authentication/incoming-call.ts";
 import { lacksPostgres, startPostgres } from "../postgres/postgres-server.ts";
 import { startRedis } from "../redis/redis-server.ts";
+import { runCommandHere } from "./run-command-here.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const run = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<Ended> =>
@@ -28,27 +29,8 @@ const run = (args: readonly string[], env: Readonly<Record<string, string>> = {}
   });
 
 /** The same without a process, which takes seconds to start on a busy machine. */
-async function runHere(
-  args: readonly string[],
-  env: Readonly<Record<string, string>> = {},
-): Promise<Pick<Ended, "code" | "stdout" | "stderr">> {
-  const said = { stdout: "", stderr: "" };
-  vi.spyOn(console, "log").mockImplementation((text) => {
-    said.stdout += `${text}\n`;
-  });
-  vi.spyOn(console, "error").mockImplementation((text) => {
-    said.stderr += `${text}\n`;
-  });
-  for (const [name, value] of Object.entries(env)) vi.stubEnv(name, value);
-  try {
-    return { code: await apiKeyCommand([...args]), ...said };
-  } catch (error) {
-    return { code: 1, stdout: said.stdout, stderr: `${said.stderr}${String(error)}` };
-  } finally {
-    vi.restoreAllMocks();
-    vi.unstubAllEnvs();
-  }
-}
+const runHere = (args: readonly string[], env?: Readonly<Record<string, string>>) =>
+  runCommandHere(apiKeyCommand, args, env);
 
 interface Place extends AsyncDisposable {
   /** The options that name it. */

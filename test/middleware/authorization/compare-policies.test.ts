@@ -418,7 +418,7 @@ describe("Z3 comparePolicies", () => {
 });
 
 describe("Z3 comparePolicies over random policies", () => {
-  const rounds = 3_000;
+  const rounds = 2_000;
 
   it("Z3 a policy does not differ from itself, compiled twice", () => {
     const chance = new Chance(11);
