@@ -96,7 +96,7 @@ describe("O6 palisade policy check", () => {
       ...["GetOrder", "CancelOrder", "Format"].map(
         (name) => `${bad}: /orders.v1.Orders/${name}: no rule; add one, or a wildcard that covers it`,
       ),
-      `${bad}: /orders.v1.Orders/GetOrdr: no such role admin`,
+      `${bad}: /orders.v1.Orders/GetOrdr: no such role admin; define it in roles, or remove it`,
       `${bad}: roles.viewer.inherits: no such role viewr; did you mean "viewer"?`,
       "",
     ]);
@@ -325,7 +325,7 @@ describe("Z3 palisade policy diff", () => {
     expect(await run("diff", dead, good, ...services)).toMatchObject({
       code: 1,
       stdout: "",
-      stderr: `before: ${dead}: /orders.v1.Orders/Gone: no such method\n`,
+      stderr: `before: ${dead}: /orders.v1.Orders/Gone: no such method; remove it, or register its service\n`,
     });
   });
 });

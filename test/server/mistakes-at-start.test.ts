@@ -85,7 +85,7 @@ describe("a mistake at start", () => {
           rules: { "/test.v1.Kinds/*": "authenticated", "/test.v1.Kinds/Zap": "public" },
         }),
       },
-      ["/test.v1.Kinds/Zap: no such method"],
+      ["/test.v1.Kinds/Zap: no such method; remove it, or register its service"],
     ],
     [
       "a rule for a service that resembles none",
@@ -94,7 +94,7 @@ describe("a mistake at start", () => {
           rules: { "/test.v1.Kinds/*": "authenticated", "/test.v1.Billing/*": "authenticated" },
         }),
       },
-      ["/test.v1.Billing/*: no method of such a service"],
+      ["/test.v1.Billing/*: no method of such a service; remove it, or register its service"],
     ],
   ])("U6 %s", async (_mistake, options, problems) => {
     expect(await problemsOf(options)).toEqual(problems);

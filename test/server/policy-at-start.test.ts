@@ -109,7 +109,7 @@ const mistakes: readonly Mistake[] = [
   {
     mistake: "a role that inherits from nowhere",
     options: { roles: { caller: { inherits: ["reader"] } }, rules: everything },
-    problems: ["roles.caller.inherits: no such role reader"],
+    problems: ["roles.caller.inherits: no such role reader; define it in roles, or remove it"],
   },
   {
     mistake: "methods without a rule",

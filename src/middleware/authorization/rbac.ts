@@ -67,13 +67,16 @@ const demands = {
     .meta({ description: "Verified in any one of these ways: jwt, api-key, mtls, introspection, …" }),
 };
 
-const actor = z.union([
-  z.literal("any"),
-  z.strictObject(demands).refine(demandsSomething, {
-    error:
-      'expected at least one of roles, permissions, schemes; write "any" to demand no more than an actor',
-  }),
-]);
+const actor = z.union(
+  [
+    z.literal("any"),
+    z.strictObject(demands).refine(demandsSomething, {
+      error:
+        'expected at least one of roles, permissions, schemes; write "any" to demand no more than an actor',
+    }),
+  ],
+  { error: 'expected "any", or what it must have, such as { schemes: ["mtls"] }' },
+);
 
 const condition = z.custom<When>(
   (value) => typeof value === "function",
@@ -103,12 +106,17 @@ function demandsSomething(rule: ActorRequirement): boolean {
   return rule.roles !== undefined || rule.permissions !== undefined || rule.schemes !== undefined;
 }
 
+const words = ["public", "authenticated"] as const;
+
+const ruleError: z.core.$ZodErrorMap = ({ input }) =>
+  `expected "public", "authenticated", or a demand such as { roles: ["admin"] }${typeof input === "string" ? didYouMean(input, words) : ""}`;
+
 const rules = z
-  .record(z.string(), z.union([z.enum(["public", "authenticated"]), requirement]))
+  .record(z.string(), z.union([z.enum(words), requirement], { error: ruleError }))
   .superRefine(refusePublicWildcards);
 
 const rulesInFile = z
-  .record(z.string(), z.union([z.enum(["public", "authenticated"]), requirementInFile]))
+  .record(z.string(), z.union([z.enum(words), requirementInFile], { error: ruleError }))
   .superRefine(refusePublicWildcards);
 
 function refusePublicWildcards(all: Readonly<Record<string, unknown>>, ctx: z.RefinementCtx): void {
@@ -308,7 +316,7 @@ function problemsOfRule(path: string, rule: Rule, roles: Roles): string[] {
 function problemsOfDemand(path: string, rule: ActorRequirement, roles: Roles): string[] {
   const unknown = (rule.roles ?? [])
     .filter((role) => !roles.has(role))
-    .map((role) => `${path}: no such role ${role}${didYouMean(role, roles.names)}`);
+    .map((role) => `${path}: ${roles.explainUnknown(role)}`);
   const malformed = (rule.permissions ?? [])
     .filter((permission) => !isConcretePermission(permission))
     .map(
@@ -375,12 +383,20 @@ function warningsOfRule(path: string, rule: Rule, roles: Roles): string[] {
 
 /** Names that differ only in case are one name mistyped: `Admin` beside `admin`, `Order:read` beside `order:read`. */
 function caseTwins(roles: Roles, table: ReadonlyMap<string, Rule>): string[] {
-  const required = [...table.values()].flatMap((rule) =>
-    typeof rule === "string" ? [] : [...(rule.permissions ?? []), ...permissionsOfActor(rule.actor)],
+  const granted = roles
+    .grantsByRole()
+    .flatMap(([role, permissions]) => permissions.map((one) => [one, `roles.${role}.permissions`] as const));
+  const required = [...table].flatMap(([path, rule]) =>
+    typeof rule === "string"
+      ? []
+      : [...(rule.permissions ?? []), ...permissionsOfActor(rule.actor)].map((one) => [one, path] as const),
   );
   return [
-    ...twinsAmong(roles.names, "roles"),
-    ...twinsAmong([...roles.grants(), ...required], "permissions"),
+    ...twinsAmong(
+      "role",
+      roles.names.map((role) => [role, `roles.${role}`]),
+    ),
+    ...twinsAmong("permission", [...granted, ...required]),
   ];
 }
 
@@ -388,14 +404,19 @@ function permissionsOfActor(actor: "any" | ActorRequirement | undefined): readon
   return typeof actor === "object" ? (actor.permissions ?? []) : [];
 }
 
-function twinsAmong(all: readonly string[], what: string): string[] {
-  const first = new Map<string, string>();
-  const problems = new Set<string>();
-  for (const one of all) {
+/** One line for each pair of names, with the places where they stand first. */
+function twinsAmong(what: string, all: readonly (readonly [name: string, where: string])[]): string[] {
+  const first = new Map<string, readonly [name: string, where: string]>();
+  const problems = new Map<string, string>();
+  for (const [one, where] of all) {
     const folded = one.toLowerCase();
-    const other = first.get(folded) ?? one;
-    first.set(folded, other);
-    if (other !== one) problems.add(`${what}: ${other} and ${one} differ only in case; use one of them`);
+    const [other, otherWhere] = first.get(folded) ?? [one, where];
+    if (!first.has(folded)) first.set(folded, [other, otherWhere]);
+    if (other === one || problems.has(one)) continue;
+    problems.set(
+      one,
+      `${where}: ${what} ${one} differs only in case from ${other} (${otherWhere}); use one of them`,
+    );
   }
-  return [...problems];
+  return [...problems.values()];
 }

@@ -31,7 +31,12 @@ export class Roles {
 
   /** Every permission that some role grants, as it is written there. */
   grants(): readonly string[] {
-    return [...this.#definitions.values()].flatMap((definition) => definition.permissions ?? []);
+    return this.grantsByRole().flatMap(([, permissions]) => permissions);
+  }
+
+  /** The same, with the role that grants it by itself. */
+  grantsByRole(): readonly (readonly [role: string, permissions: readonly string[]])[] {
+    return [...this.#definitions].map(([role, { permissions = [] }]) => [role, permissions]);
   }
 
   /** The roles that count as one of `wanted`: these, and all that inherit one of them. */
@@ -45,6 +50,11 @@ export class Roles {
       this.#definitions.get(role)?.permissions?.some((granted) => covers(granted, required)),
     );
     return this.countingAsAnyOf(direct);
+  }
+
+  /** For a role that is not here: the one that is near, or what to do. */
+  explainUnknown(role: string): string {
+    return `no such role ${role}${didYouMean(role, this.names) || "; define it in roles, or remove it"}`;
   }
 
   /** What is wrong with the definitions, one line each. */
@@ -62,7 +72,7 @@ export class Roles {
       );
     const unknown = inherits
       .filter((other) => !this.has(other))
-      .map((other) => `roles.${role}.inherits: no such role ${other}${didYouMean(other, this.names)}`);
+      .map((other) => `roles.${role}.inherits: ${this.explainUnknown(other)}`);
     return [...malformed, ...unknown];
   }
 
@@ -75,7 +85,9 @@ export class Roles {
       const way = this.#wayBack(role);
       if (way === undefined) continue;
       for (const step of way) told.add(step);
-      circles.push(`roles.${role}.inherits: roles inherit from each other in a circle: ${way.join(" -> ")}`);
+      circles.push(
+        `roles.${role}.inherits: roles inherit from each other in a circle: ${way.join(" -> ")}; remove one of them from inherits`,
+      );
     }
     return circles;
   }

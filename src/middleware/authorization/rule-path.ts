@@ -48,6 +48,8 @@ function isNear(name: string, other: string): boolean {
   return name === other || nearestName(name, [other]) !== undefined;
 }
 
+const noService = "; no service is registered: call addService before listen()";
+
 /** Why the rule matches no method, with the nearest path that would. */
 export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[]): string {
   const scope = scopeOf(rulePath);
@@ -56,9 +58,9 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
     return `${rulePath}: covers only health probes, which need no credentials; remove it`;
   known.delete(everyMethod);
   const alike = [...known].filter((path) => scopeOf(path) === scope);
-  const hint = methods.some(({ service }) => service !== healthServiceName)
-    ? nearestPath(rulePath, alike) || (scope === "method" ? "" : didYouMean(rulePath, known))
-    : "; no service is registered: call addService before listen()";
+  const isAnyThere = methods.some(({ service }) => service !== healthServiceName);
+  const near = nearestPath(rulePath, alike) || (scope === "method" ? "" : didYouMean(rulePath, known));
+  const hint = isAnyThere ? near || "; remove it, or register its service" : noService;
   switch (scope) {
     case "method":
       return `${rulePath}: no such method${hint}`;
@@ -67,8 +69,8 @@ export function explainNoMatch(rulePath: string, methods: readonly MethodInfo[])
     case "package":
       return `${rulePath}: no method in such a package${hint}`;
     case "everything":
-      return `${rulePath}: no method is registered`;
+      return `${rulePath}: no method is registered; call addService before listen()`;
     case undefined:
-      return `${rulePath}: not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*${hint}`;
+      return `${rulePath || '""'}: not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*${isAnyThere ? near : noService}`;
   }
 }

@@ -418,7 +418,7 @@ describe("Z2 what does not fit is found at start-up", () => {
       "a method far from every name",
       { rules: { "/mail.v1.Outbox/Send": "authenticated", "/*": "authenticated" } },
       all,
-      ["/mail.v1.Outbox/Send: no such method"],
+      ["/mail.v1.Outbox/Send: no such method; remove it, or register its service"],
     ],
     [
       "a method without a rule",
@@ -435,7 +435,12 @@ describe("Z2 what does not fit is found at start-up", () => {
         "/Greeter/Hello: no rule; add one, or a wildcard that covers it",
       ],
     ],
-    ["nothing registered", { rules: { "/*": "authenticated" } }, [], ["/*: no method is registered"]],
+    [
+      "nothing registered",
+      { rules: { "/*": "authenticated" } },
+      [],
+      ["/*: no method is registered; call addService before listen()"],
+    ],
     [
       "an unknown role in a rule",
       { roles: { admin: {} }, rules: { "/*": { roles: ["admn"] } } },
@@ -446,7 +451,7 @@ describe("Z2 what does not fit is found at start-up", () => {
       "a property name as a role",
       { roles: { admin: {} }, rules: { "/*": { roles: ["constructor"] } } },
       all,
-      ["/*: no such role constructor"],
+      ["/*: no such role constructor; define it in roles, or remove it"],
     ],
     [
       "an unknown role in inherits",
@@ -458,7 +463,9 @@ describe("Z2 what does not fit is found at start-up", () => {
       "a role that inherits itself",
       { roles: { admin: { inherits: ["admin"] } }, rules: { "/*": "authenticated" } },
       all,
-      ["roles.admin.inherits: roles inherit from each other in a circle: admin -> admin"],
+      [
+        "roles.admin.inherits: roles inherit from each other in a circle: admin -> admin; remove one of them from inherits",
+      ],
     ],
     [
       "a circle of three, told once",
@@ -472,7 +479,9 @@ describe("Z2 what does not fit is found at start-up", () => {
         rules: { "/*": "authenticated" },
       },
       all,
-      ["roles.a.inherits: roles inherit from each other in a circle: a -> b -> c -> a"],
+      [
+        "roles.a.inherits: roles inherit from each other in a circle: a -> b -> c -> a; remove one of them from inherits",
+      ],
     ],
     [
       "malformed permissions of a role",
@@ -497,13 +506,15 @@ describe("Z2 what does not fit is found at start-up", () => {
       "roles that differ only in case",
       { roles: { admin: {}, Admin: {} }, rules: { "/*": "authenticated" } },
       all,
-      ["roles: admin and Admin differ only in case; use one of them"],
+      ["roles.Admin: role Admin differs only in case from admin (roles.admin); use one of them"],
     ],
     [
       "permissions that differ only in case",
       { roles: { a: { permissions: ["order:read"] } }, rules: { "/*": { permissions: ["Order:read"] } } },
       all,
-      ["permissions: order:read and Order:read differ only in case; use one of them"],
+      [
+        "/*: permission Order:read differs only in case from order:read (roles.a.permissions); use one of them",
+      ],
     ],
     [
       "a permission that only credentials carry",
@@ -626,7 +637,7 @@ describe("Z1 a rule about the actor", () => {
       /: actor: no such role ap[\s\S]*: actor: malformed permission "order:\*"/,
     );
     const twin: Rule = { actor: { permissions: ["Order:write"] } };
-    expect(() => rbac({ roles, rules: { [get.path]: twin } }).compile([get])).toThrow(/differ only in case/);
+    expect(() => rbac({ roles, rules: { [get.path]: twin } }).compile([get])).toThrow(/differs only in case/);
   });
 });
 
