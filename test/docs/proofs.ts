@@ -49,6 +49,7 @@ import {
   type Middleware,
   mtls,
   type PeerOptions,
+  type PolicyComparison,
   rbac,
   type SecureClientConstructor,
   type SecureClientOptions,
@@ -403,6 +404,14 @@ export const proofs: Readonly<Record<string, Proof>> = {
       const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
       equal(await call(viewer, "cancelOrder", { owner: "ada" }), denied);
     });
+  },
+
+  "docs/reading-a-policy.md#What changed": async ({ run }) => {
+    const { comparison } = (await run()) as { comparison: PolicyComparison };
+    const count = Object.keys(OrdersService).length;
+    // The viewer, and every verified caller with the permission in its credential.
+    deepEqual(comparison.counts, { gained: 2 * count, lost: 0, changed: 0 });
+    match(comparison.toMarkdown(), /\| gained \| role viewer \| \/orders\.v1\.Orders\/GetOrder \|/);
   },
 
   "docs/client.md#The client": async ({ run, directory, issuer, port }) => {

@@ -36,6 +36,7 @@ import { checkManifests } from "./manifests.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
 import { proofs } from "./proofs.ts";
 import { checkRevocationList } from "./revocation-list.ts";
+import { at, documentsIn, listAt } from "./yaml.ts";
 
 /** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
 const workshop = mkdtempSync(join(root, ".doc-blocks-"));
@@ -128,6 +129,21 @@ function install(args: readonly string[]): void {
   // As npm links it, from the sources.
   const cli = join(root, manifest.bin.palisade.replace(/^dist\/(.*)\.js$/, "src/$1.ts"));
   writeFileSync(join(bin, "palisade"), `#!/bin/sh\nexec node "${cli}" "$@"\n`, { mode: 0o755 });
+}
+
+/** The steps of a pipeline that are commands of palisade, in a checkout in whose folder `base` the last version lies. */
+async function runSteps({ code }: Block): Promise<void> {
+  const base = join(project, "base");
+  mkdirSync(base);
+  for (const name of ["policy.json", "orders.proto"])
+    writeFileSync(join(base, name), readFileSync(join(project, name)));
+  const commands = documentsIn(code)
+    .flatMap((document) => listAt(document, "steps"))
+    .map((step) => String(at(step, "run")))
+    .filter((command) => command.startsWith("npx palisade "));
+  expect(commands).toHaveLength(2);
+  for (const command of commands) await runCommand(command);
+  expect(readFileSync(join(project, "access-changes.md"), "utf8")).toContain("Nobody gains or loses access.");
 }
 
 async function runShell({ code }: Block): Promise<void> {
@@ -225,6 +241,8 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "sh docs/revoked-certificates.md": checkRevocationList,
     "yaml docs/kubernetes.md": checkManifests,
     "yaml docs/mesh.md": checkEnvoy,
+    "json docs/reading-a-policy.md": write("policy.json"),
+    "yaml docs/reading-a-policy.md": runSteps,
   };
   return rules[`${block.language} ${block.page}`] ?? rules[block.language];
 }
