@@ -9,18 +9,20 @@ import { comparePolicies } from "../middleware/authorization/compare-policies.ts
 import type { PolicyComparison } from "../middleware/authorization/policy-change.ts";
 import { printable } from "../middleware/authorization/printable-table.ts";
 import { ArgumentError } from "./argument-error.ts";
+import { disagreementsOf } from "./generated-code.ts";
 import { readRbacFile } from "./rbac-file.ts";
 import { methodsIn } from "./service-files.ts";
 import { runSubcommand } from "./subcommands.ts";
 
-const usage = `usage: palisade policy check <policy.json> services [--scheme <name>]... [--actor-scheme <name>]...
+const usage = `usage: palisade policy check <policy.json> services [--generated <file.js>]... [--scheme <name>]... [--actor-scheme <name>]...
        palisade policy matrix <policy.json> services [--format text|markdown|html|json] [--out <file>]
        palisade policy diff <before.json> <after.json> services [--before-proto <file>]... [--before-include <folder>]...
                             [--before-descriptor-set <file>] [--format text|markdown|json] [--out <file>]
                             [--fail-on gained|any]
 
   check   prints every problem: rules that match no method, methods without a rule, unknown roles. With --scheme and
-          --actor-scheme also rules that need a scheme which no authenticator has.
+          --actor-scheme also rules that need a scheme which no authenticator has. With --generated also generated code
+          whose service definitions have other methods, or other kinds of them, than the .proto files. It is loaded.
   matrix  prints who may call which method.
   diff    prints what each role, every verified caller and callers without credentials gain and lose. Where the services
           changed too, the --before-… options give those of the policy before.
@@ -57,13 +59,16 @@ async function check(args: string[]): Promise<number> {
   const { values, positionals } = parseArgs({
     args,
     allowPositionals: true,
-    options: { ...serviceOptions, scheme: list, "actor-scheme": list },
+    options: { ...serviceOptions, generated: list, scheme: list, "actor-scheme": list },
   });
   const [path] = files(positionals, "check", 1);
   const methods = servicesOf(values);
+  const disagreements = values.generated === undefined ? [] : disagreementsOf(values.generated, methods);
+  for (const problem of disagreements) console.error(printable(problem));
   const callers: CallerSchemes = { schemes: values.scheme, actorSchemes: values["actor-scheme"] };
   const { warnings } = readRbacFile(path).compile(methods, callers);
   for (const warning of warnings) console.error(printable(`${path}: warning: ${warning}`));
+  if (disagreements.length > 0) return 1;
   console.log(`${path}: no problem; methods: ${methods.length}`);
   return 0;
 }

@@ -135,6 +135,61 @@ describe("O6 palisade policy check", () => {
     });
   });
 
+  describe("O6 with generated code", () => {
+    const shop = join(root, "test/generated/shop.proto");
+    const code = join(root, "test/generated/shop_grpc_pb.cjs");
+    const shopPolicy = file("shop.json", { rules: { "/*": "authenticated" } });
+
+    it("O6 that agrees with the .proto file", async () => {
+      expect(await run("check", shopPolicy, "--proto", shop, "--generated", code)).toMatchObject({
+        code: 0,
+        stderr: "",
+      });
+    });
+
+    it("O6 a method that one of them lacks, or that has another kind, is a problem; those of the policy are told too", async () => {
+      const method = (name: string, requestStream: boolean, responseStream: boolean) => ({
+        path: `/orders.v1.Orders/${name}`,
+        requestStream,
+        responseStream,
+      });
+      const definition = {
+        getOrder: method("GetOrder", false, false),
+        format: method("Format", true, true),
+        gone: method("Gone", false, false),
+      };
+      const stale = file("stale.cjs", `exports.OrdersService = ${JSON.stringify(definition)};`);
+      const again = "generate the code again";
+      const problems = [
+        `${stale}: /orders.v1.Orders/CancelOrder is missing; ${again}`,
+        `${stale}: /orders.v1.Orders/Format is bidi_stream, and server_stream in the .proto file; ${again}`,
+        `${stale}: /orders.v1.Orders/Gone is not in the .proto file; ${again}`,
+      ];
+      const told = await run("check", good, ...services, "--generated", stale);
+      expect(told).toEqual({ code: 1, stdout: "", stderr: `${problems.join("\n")}\n` });
+      const ruled = await run("check", shopPolicy, ...services, "--generated", stale, "--scheme", "jwt");
+      expect(ruled).toMatchObject({ code: 1, stderr: `${problems.join("\n")}\n` });
+      const dead = file("dead-too.json", { rules: { "/*": "authenticated", "/x.*": "authenticated" } });
+      const both = await run("check", dead, ...services, "--generated", stale);
+      expect(both.stderr.split("\n")).toHaveLength(problems.length + 2);
+    });
+
+    it("O6 a file that cannot be loaded, or has no definition, is named", async () => {
+      const empty = file("empty.cjs", "exports.x = {};");
+      const throws = file("throws.cjs", "throw new Error('out of order');");
+      for (const [path, problem] of [
+        [empty, "exports no service definition"],
+        [throws, "cannot be loaded: out of order"],
+        [join(directory, "away.cjs"), "cannot be loaded: Cannot find module"],
+      ] as const)
+        expect(await run("check", good, ...services, "--generated", path)).toMatchObject({
+          code: 1,
+          stdout: "",
+          stderr: expect.stringContaining(`${path}: ${problem}`),
+        });
+    });
+  });
+
   it("O6 what is probably a mistake is a warning, and no failure", async () => {
     const odd = file("odd.json", {
       roles,

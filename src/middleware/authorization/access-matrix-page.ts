@@ -13,14 +13,13 @@ h1{font-size:1.5rem;margin:0 0 .4rem}p{margin:.4rem 0}
 .controls label{display:flex;flex-direction:column;font-weight:600;font-size:.85rem}
 .controls label.beside{flex-direction:row;align-items:center;gap:.4rem;padding-bottom:.45rem}
 input[type=search],select,button{font:inherit;font-weight:400;padding:.35rem .5rem;border:1px solid #59636e;border-radius:4px;background:#fff;color:inherit}
-input[type=search]{min-width:20rem}
+input[type=search]{min-width:20rem}select{max-width:16rem}
 :focus-visible{outline:2px solid #0550ae;outline-offset:1px}
 table{border-collapse:separate;border-spacing:0;border-top:1px solid #c4ccd4;border-left:1px solid #c4ccd4}
 caption{text-align:left;padding:.3rem 0}
-th,td{border-right:1px solid #c4ccd4;border-bottom:1px solid #c4ccd4;padding:.3rem .6rem;text-align:left;vertical-align:top;background:#fff;overflow-wrap:anywhere}
-th{min-width:4.5rem}
+th,td{border-right:1px solid #c4ccd4;border-bottom:1px solid #c4ccd4;padding:.3rem .6rem;text-align:left;vertical-align:top;background:#fff;max-width:20rem;overflow-wrap:break-word}
 thead th{background:#eef1f4;position:sticky;top:0;z-index:2;border-bottom:2px solid #59636e}
-tbody th{font-family:ui-monospace,monospace;font-weight:400;position:sticky;left:0;z-index:1;min-width:16rem}
+tbody th{font-family:ui-monospace,monospace;font-weight:400;position:sticky;left:0;z-index:1;max-width:26rem}
 thead th:first-child{left:0;z-index:3}
 tr[hidden]{display:none}
 tbody tr:hover>*{background:#eef1f4}
@@ -31,9 +30,10 @@ tbody .open{background:#ffdcd7;font-weight:700}tbody .shut{color:#59636e}
 .legend dt{font-weight:600}.legend dd{margin:0}
 @page{size:landscape;margin:12mm}
 @media print{
-body{margin:0;font-size:9pt}.controls{display:none}
-thead{display:table-header-group}thead th,tbody th{position:static;min-width:0}tr{break-inside:avoid}
-th,td{padding:2pt 4pt;border-color:#59636e}table{border-color:#59636e;width:100%}
+body{margin:0;font-size:8pt}.controls{display:none}
+thead{display:table-header-group}thead th,tbody th{position:static}tr{break-inside:avoid}
+tbody th,td:last-child{overflow-wrap:anywhere;min-width:32mm}
+th,td{padding:2pt 3pt;max-width:none;border-color:#59636e}table{border-color:#59636e;width:100%}
 tbody .yes,tbody .maybe,tbody .open,thead th{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 tbody .open{border-left:3pt double #1b1f24}
 }`;

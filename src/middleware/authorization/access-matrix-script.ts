@@ -32,7 +32,7 @@ function show() {
     if (isShown) shown += 1;
   }
   const marked = new Set(roles.filter(({ column, name }) =>
-    column === chosen || (words.length > 0 && words.every((word) => name.toLowerCase().includes(word)))).map(({ column }) => column));
+    column === chosen || words.some((word) => word.length > 1 && name.toLowerCase().includes(word))).map(({ column }) => column));
   headers.forEach((header, column) => header.classList.toggle("marked", marked.has(column)));
   for (const { cells } of rows) cells.forEach((cell, column) => cell.classList.toggle("marked", marked.has(column)));
   const filters = [
