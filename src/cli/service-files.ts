@@ -44,7 +44,7 @@ export function methodsIn(files: ServiceFiles): readonly MethodInfo[] {
 function load({ protos, includeDirs, descriptorSet }: ServiceFiles, where: string): PackageDefinition {
   try {
     return descriptorSet === undefined
-      ? loadSync([...protos], { includeDirs: [...includeDirs] })
+      ? loadSync([...protos], includeDirs.length === 0 ? {} : { includeDirs: [...includeDirs, "."] })
       : loadFileDescriptorSetFromBuffer(readFileSync(descriptorSet));
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
