@@ -32,8 +32,8 @@ export interface ReadableRule extends ReadableDemand {
   /** What is demanded of the actor, with the words for it that stand in `conditions`. Default: only those words tell. */
   readonly actor?: ReadableDemand & { readonly words: string };
   /**
-   * The functions behind `conditions`, whose code nobody reads: the same function is the same condition. Default:
-   * `decideMessage`, where there is one.
+   * The functions behind `conditions`, whose code nobody reads: the same function is the same condition. Empty: the words
+   * tell everything. Default: `decideMessage`, where there is one.
    */
   readonly functions?: readonly object[];
 }

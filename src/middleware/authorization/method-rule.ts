@@ -168,7 +168,7 @@ function readable(rule: string, demand: Exclude<Rule, "public">, checks: Checks)
     ...(words === undefined || checks.actor === undefined
       ? {}
       : { actor: { ...checks.actor.demand(), words } }),
-    functions: when === undefined ? [] : [when],
+    ...(when === undefined ? {} : { functions: [when] }),
   };
 }
 
