@@ -8,9 +8,10 @@ import type { CallerSchemes } from "../middleware/authorization/authorizer.ts";
 import { comparePolicies } from "../middleware/authorization/compare-policies.ts";
 import type { PolicyComparison } from "../middleware/authorization/policy-change.ts";
 import { printable } from "../middleware/authorization/printable-table.ts";
+import { rbacFile } from "../middleware/authorization/rbac-file.ts";
 import { ArgumentError } from "./argument-error.ts";
 import { disagreementsOf } from "./generated-code.ts";
-import { readRbacFile } from "./rbac-file.ts";
+
 import { methodsIn } from "./service-files.ts";
 import { runSubcommand } from "./subcommands.ts";
 
@@ -27,7 +28,7 @@ const usage = `usage: palisade policy check <policy.json> services [--generated 
   diff    prints what each role, every verified caller and callers without credentials gain and lose. Where the services
           changed too, the --before-… options give those of the policy before.
 
-  <policy.json>      the options of rbac as JSON: { "roles": { … }, "rules": { … } }
+  <policy.json>      a file of rbacFile: { "roles": { … }, "rules": { … } }
   services           --proto <file>... [--include <folder>]..., or --descriptor-set <file>; those that are imported count.
                      With --service <pkg.Service>... only these.
   --format           how it is printed (text).
@@ -66,7 +67,7 @@ async function check(args: string[]): Promise<number> {
   const disagreements = values.generated === undefined ? [] : disagreementsOf(values.generated, methods);
   for (const problem of disagreements) console.error(printable(problem));
   const callers: CallerSchemes = { schemes: values.scheme, actorSchemes: values["actor-scheme"] };
-  const { warnings } = readRbacFile(path).compile(methods, callers);
+  const { warnings } = rbacFile({ path: path }).compile(methods, callers);
   for (const warning of warnings) console.error(printable(`${path}: warning: ${warning}`));
   if (disagreements.length > 0) return 1;
   console.log(`${path}: no problem; methods: ${methods.length}`);
@@ -82,7 +83,7 @@ async function matrix(args: string[]): Promise<number> {
   const [path] = files(positionals, "matrix", 1);
   const format = formatOf(values.format, ["text", "markdown", "html", "json"]);
   const methods = servicesOf(values);
-  const read = accessMatrix(methods, readRbacFile(path).compile(methods));
+  const read = accessMatrix(methods, rbacFile({ path: path }).compile(methods));
   print(values.out, format === "html" ? read.toHtml() : rendered(read, format));
   return 0;
 }
@@ -113,7 +114,7 @@ async function diff(args: string[]): Promise<number> {
         service: values.service,
       })
     : methods;
-  const comparison = comparePolicies(readRbacFile(before), readRbacFile(after), {
+  const comparison = comparePolicies(rbacFile({ path: before }), rbacFile({ path: after }), {
     before: methodsBefore,
     after: methods,
   });

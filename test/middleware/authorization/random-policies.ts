@@ -58,7 +58,7 @@ export class Chance {
 }
 
 /** As `rbac` takes it: it always fits `methods`. */
-export function randomPolicy(chance: Chance): Required<RbacOptions> & { readonly roles: Roles } {
+export function randomPolicy(chance: Chance): Pick<RbacOptions, "rules"> & { readonly roles: Roles } {
   const names = chance.some(roleNames, 0.8);
   const roles = Object.fromEntries(
     names.map((name, index) => [name, randomRole(chance, names.slice(0, index))] as const),

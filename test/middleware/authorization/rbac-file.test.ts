@@ -89,7 +89,7 @@ describe("rbacFile", () => {
     [
       "a word that is no rule",
       withRule("publik"),
-      /GetOrder: expected "public" or "authenticated" or object/,
+      /GetOrder: expected "public", "authenticated", or a demand.*did you mean "public"/,
     ],
     [
       "a public wildcard",
