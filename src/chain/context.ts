@@ -51,6 +51,8 @@ export interface RecordedDecision {
   readonly effect: "allow" | "deny";
   readonly rule: string;
   readonly reason?: string;
+  /** `false`: the policy asks that there be no audit record of it. Default: there is one. */
+  readonly audit?: boolean;
 }
 
 /** What a middleware sees of a call. */
@@ -104,6 +106,8 @@ export interface CallArrival {
   readonly peer: Peer;
   readonly metadata: Metadata;
   readonly metadataBytes: number;
+  /** The header fields as they came, `name, value, name, value`. Absent: only `metadata` tells. */
+  readonly rawFields?: readonly string[] | undefined;
   readonly timeoutMs: number | undefined | "malformed";
   readonly logger: Logger;
   /** Absent: the signal's listeners run as they are. */
@@ -122,6 +126,8 @@ export class Call implements CallContext {
   readonly peer: Peer;
   readonly metadata: Metadata;
   readonly metadataBytes: number;
+  /** For `rawFieldsOf`. */
+  readonly rawFields: readonly string[] | undefined;
   readonly timeoutMs: number | undefined;
   readonly malformedTimeout: boolean;
   readonly startedAt: number;
@@ -155,6 +161,7 @@ export class Call implements CallContext {
     this.peer = arrival.peer;
     this.metadata = arrival.metadata;
     this.metadataBytes = arrival.metadataBytes;
+    this.rawFields = arrival.rawFields;
     this.malformedTimeout = arrival.timeoutMs === "malformed";
     this.timeoutMs = arrival.timeoutMs === "malformed" ? undefined : arrival.timeoutMs;
     this.startedAt = Date.now();
@@ -303,6 +310,14 @@ export function endCall(context: CallContext, by: { readonly name: string }, err
 
 export function recordDecision(context: CallContext, decision: RecordedDecision): void {
   own(context).decision = decision;
+}
+
+/**
+ * The header fields as the caller sent them, `name, value, name, value`, one byte a character: with what middleware removed and
+ * what `metadata` has joined. Undefined where only `metadata` tells: on a server that somebody else made.
+ */
+export function rawFieldsOf(context: CallContext): readonly string[] | undefined {
+  return context instanceof Call ? context.rawFields : undefined;
 }
 
 /** The call has a span: `context` is current while its handler runs. */

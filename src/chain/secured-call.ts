@@ -118,6 +118,7 @@ export class SecuredCall
       peer: peerOf === undefined ? peer : peerOf(peer, head.forwardedCertificate, metadata),
       metadata,
       metadataBytes: head.metadataBytes,
+      rawFields: head.rawFields,
       timeoutMs: head.timeoutMs,
       logger,
       listeners: this.#chain,

@@ -14,7 +14,7 @@ import {
   primitiveContextTag,
   tags,
   takeTime,
-} from "./der.ts";
+} from "../tls/der.ts";
 import { type CertificateFields, fullNamesIn } from "./issuing-certificate.ts";
 import { signatureCheck } from "./list-signature.ts";
 

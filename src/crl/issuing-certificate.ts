@@ -1,7 +1,7 @@
 // What Node does not tell of a certificate: its names as they are written, its serial number, and whether its key may sign lists.
 import { Buffer } from "node:buffer";
 import type { X509Certificate } from "node:crypto";
-import { contextTag, DerReader, extensionsIn, integerOf, only, tags } from "./der.ts";
+import { contextTag, DerReader, extensionsIn, integerOf, only, tags } from "../tls/der.ts";
 
 export interface CertificateFields {
   /** DER, in hexadecimal. */

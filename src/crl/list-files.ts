@@ -3,8 +3,8 @@ import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
 import { readdirSync, readFileSync, type Stats, statSync } from "node:fs";
 import { join } from "node:path";
+import { DerError } from "../tls/der.ts";
 import { CertificateList } from "./certificate-list.ts";
-import { DerError } from "./der.ts";
 import type { ListInFile } from "./revocation-lists.ts";
 
 export interface FilesRead {

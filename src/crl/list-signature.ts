@@ -1,7 +1,7 @@
 // The signatures that revocation lists may have. What is left out is weak: MD5, SHA-1.
 import type { Buffer } from "node:buffer";
 import { constants, type KeyObject, type VerifyKeyObjectInput, verify } from "node:crypto";
-import { contextTag, DerError, DerReader, integerOf, only, tags } from "./der.ts";
+import { contextTag, DerError, DerReader, integerOf, only, tags } from "../tls/der.ts";
 
 type Check = (signed: Buffer, signature: Buffer, key: KeyObject) => boolean;
 

@@ -1,7 +1,7 @@
 // The lists that are in use, by issuer, and what they say of a chain of certificates.
 import type { X509Certificate } from "node:crypto";
+import { DerError } from "../tls/der.ts";
 import type { CertificateList } from "./certificate-list.ts";
-import { DerError } from "./der.ts";
 import { fieldsOf } from "./issuing-certificate.ts";
 
 /** A list, and the file that it came from. */

@@ -15,6 +15,11 @@ export interface PeerCertificate {
   readonly uris: readonly string[];
   readonly dnsNames: readonly string[];
   readonly commonName: string | undefined;
+  /**
+   * The subject as Go writes it, which gRPC authorization policies compare with: `CN=orders,OU=shop,O=Example,C=DE` (RFC 4514,
+   * the attributes in Go's order). Absent where the certificate's names cannot be read, or a proxy left them out.
+   */
+  readonly subject?: string;
   /** Hexadecimal, upper case, without separators. Empty where a proxy left it out. */
   readonly serialNumber: string;
   /** The issuer's distinguished name, one `key=value` a line, as Node gives it. Empty where a proxy left it out. */

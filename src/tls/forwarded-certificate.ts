@@ -2,6 +2,7 @@
 // Source: Envoy's documentation, "HTTP header manipulation", x-forwarded-client-cert.
 import { X509Certificate } from "node:crypto";
 import { inItsTime, type Peer, type PeerCertificate } from "../grpc/peer.ts";
+import { type NameAttribute, subjectText } from "./certificate-subject.ts";
 import { describeCertificate, identityFrom, onlyPlain } from "./peer-certificate.ts";
 
 /** The peers of calls whose header could not be understood: a middleware refuses them. */
@@ -73,13 +74,15 @@ export function forwardedCertificate(header: string): PeerCertificate | undefine
   if (otherSubjects.length > 0) return undefined;
   const uris = last.get("uri") ?? [];
   const dnsNames = last.get("dns") ?? [];
-  const commonNames = commonNamesIn(subject);
+  const attributes = attributesIn(subject);
+  const commonNames = commonNamesAmong(attributes);
   return Object.freeze({
     forwarded: true as const,
     name: identityFrom({ uris, dnsNames }, commonNames),
     uris: Object.freeze(uris),
     dnsNames: Object.freeze(dnsNames),
     commonName: onlyPlain(commonNames),
+    ...forwardedSubject(attributes),
     serialNumber: "",
     issuer: "",
     fingerprint256,
@@ -179,9 +182,12 @@ function wholeCertificate(values: readonly string[], fingerprint256: string): Pe
 /** One part of a distinguished name (RFC 2253): `CN=Some \, name`. */
 const namePart = /([A-Za-z][A-Za-z0-9-]*|[0-9]+(?:\.[0-9]+)*)=((?:[^,+"\\]|\\.)*)(?:[,+]|$)/y;
 
-/** The common names in a subject as Envoy writes it; none where it is in another form, or cannot be understood whole. */
-function commonNamesIn(subject: string): readonly string[] {
-  const names: string[] = [];
+/**
+ * The attributes of a subject as Envoy writes it, the last one first; none where it is in another form, or cannot be
+ * understood whole.
+ */
+function attributesIn(subject: string): readonly NameAttribute[] {
+  const attributes: NameAttribute[] = [];
   let position = 0;
   while (position < subject.length) {
     namePart.lastIndex = position;
@@ -189,9 +195,41 @@ function commonNamesIn(subject: string): readonly string[] {
     if (match === null) return [];
     position = namePart.lastIndex;
     const [, type = "", value = ""] = match;
-    if (type.toUpperCase() === "CN") names.push(unescaped(value));
+    attributes.push({ type: type.toUpperCase(), value: unescaped(value) });
   }
-  return names;
+  return attributes;
+}
+
+function commonNamesAmong(attributes: readonly NameAttribute[]): readonly string[] {
+  return attributes.filter(({ type }) => type === "CN").map(({ value }) => value);
+}
+
+/** What OpenSSL calls the types of attributes. */
+const typeNames: ReadonlyMap<string, string> = new Map([
+  ["CN", "2.5.4.3"],
+  ["SERIALNUMBER", "2.5.4.5"],
+  ["C", "2.5.4.6"],
+  ["L", "2.5.4.7"],
+  ["ST", "2.5.4.8"],
+  ["STREET", "2.5.4.9"],
+  ["O", "2.5.4.10"],
+  ["OU", "2.5.4.11"],
+  ["POSTALCODE", "2.5.4.17"],
+  ["EMAILADDRESS", "1.2.840.113549.1.9.1"],
+  ["DC", "0.9.2342.19200300.100.1.25"],
+  ["UID", "0.9.2342.19200300.100.1.1"],
+]);
+
+/** Nothing where there is no subject, or a type of it is not known. */
+function forwardedSubject(attributes: readonly NameAttribute[]): { readonly subject?: string } {
+  if (attributes.length === 0) return {};
+  const inOrder: NameAttribute[] = [];
+  for (const { type, value } of attributes) {
+    const number = typeNames.get(type);
+    if (number === undefined) return {};
+    inOrder.unshift({ type: number, value });
+  }
+  return { subject: subjectText(inOrder) };
 }
 
 /** RFC 2253 section 2.4: `\,` for a special character, `\C4\8D` for bytes of UTF-8. */

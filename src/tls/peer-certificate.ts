@@ -2,6 +2,7 @@
 import type { X509Certificate } from "node:crypto";
 import type { TLSSocket } from "node:tls";
 import type { PeerCertificate } from "../grpc/peer.ts";
+import { subjectAttributes, subjectText } from "./certificate-subject.ts";
 import { validityOf } from "./load-pem.ts";
 
 /** No certificate; one that verified and is within its time; or one that must not be believed. */
@@ -38,11 +39,14 @@ export function describeCertificate(certificate: X509Certificate): PeerCertifica
   const names = parseSubjectAltName(certificate.subjectAltName ?? "");
   const commonNames = commonNamesOf(certificate);
   const { notBefore, notAfter } = validityOf(certificate);
+  // Names that cannot be understood must not let the subject speak in their place.
+  const subject = names === undefined ? undefined : subjectAttributes(certificate.raw);
   return Object.freeze({
     name: names === undefined ? undefined : identityFrom(names, commonNames),
     uris: Object.freeze(names?.uris ?? []),
     dnsNames: Object.freeze(names?.dnsNames ?? []),
     commonName: onlyPlain(commonNames),
+    ...(subject === undefined ? {} : { subject: subjectText(subject) }),
     serialNumber: certificate.serialNumber.toUpperCase(),
     issuer: certificate.issuer,
     fingerprint256: certificate.fingerprint256,

@@ -154,6 +154,7 @@ export class AttachedCall implements TransportCall {
       metadataBytes,
       timeoutMs: Number.isFinite(deadline) ? Math.max(0, deadline - Date.now()) : undefined,
       forwardedCertificate: undefined,
+      rawFields: undefined,
     };
   }
 

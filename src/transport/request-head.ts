@@ -8,6 +8,8 @@ export interface RequestHead {
   readonly timeoutMs: number | undefined | "malformed";
   /** `x-forwarded-client-cert`, taken out of what middleware and handlers see: only whoever knows its sender may read it. */
   readonly forwardedCertificate: string | undefined;
+  /** The header fields as they came, `name, value, name, value`; undefined where nobody tells (a server that somebody else made). */
+  readonly rawFields: readonly string[] | undefined;
 }
 
 /** What gRPC allows in the names and values of metadata: gRPC over HTTP/2, "Custom-Metadata". */
@@ -90,6 +92,7 @@ export function readHead(
     metadataBytes,
     timeoutMs: timeout === undefined ? undefined : parseTimeout(timeout),
     forwardedCertificate,
+    rawFields: rawHeaders,
   };
 }
 

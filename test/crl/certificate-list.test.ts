@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { CertificateList } from "../../src/crl/certificate-list.ts";
-import { DerError } from "../../src/crl/der.ts";
 import { fieldsOf } from "../../src/crl/issuing-certificate.ts";
 import { RevocationLists } from "../../src/crl/revocation-lists.ts";
+import { DerError } from "../../src/tls/der.ts";
 import { cpuMs } from "../harness/cpu-time.ts";
 import { der, extension, type Issuer, newIssuer, newKeys, unsigned, x509 } from "./lists.ts";
 

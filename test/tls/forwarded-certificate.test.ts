@@ -25,6 +25,7 @@ describe("T8 the forwarded certificate", () => {
       uris: ["spiffe://mesh.example/caller"],
       dnsNames: [],
       commonName: "Test Client",
+      subject: "CN=Test Client,OU=Orders,C=US",
       serialNumber: "",
       issuer: "",
       fingerprint256: hash.toUpperCase().match(/../g)?.join(":"),
