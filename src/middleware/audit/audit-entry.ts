@@ -113,6 +113,17 @@ function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome
   if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, maxTextLength);
 }
 
+/**
+ * Does the policy ask that there be no record of this call? Only of what it decided itself: a call that it allowed and another
+ * middleware refused has a record.
+ */
+export function isLeftOut(call: CallContext, { endedBy, layer }: Outcome): boolean {
+  const { decision } = call;
+  if (decision?.audit !== false) return false;
+  if (endedBy === "layer") return layer === "authorization" && decision.effect === "deny";
+  return decision.effect === "deny" || dryRunRefusalOf(call) === undefined;
+}
+
 function isoTime(epochMs: number): string {
   return new Date(epochMs).toISOString();
 }

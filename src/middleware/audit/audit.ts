@@ -5,7 +5,7 @@ import { CallAggregation } from "../../chain/call-aggregation.ts";
 import type { Middleware } from "../../chain/middleware.ts";
 import { loggerSchema } from "../../config/logger-option.ts";
 import { parseOptions } from "../../config/options.ts";
-import { type AuditEntry, aggregatedEntry, auditEntry } from "./audit-entry.ts";
+import { type AuditEntry, aggregatedEntry, auditEntry, isLeftOut } from "./audit-entry.ts";
 import { type AuditFailure, AuditFailures } from "./audit-failures.ts";
 import type { AuditSink } from "./audit-sink.ts";
 import { SinkWriter } from "./sink-writer.ts";
@@ -63,7 +63,8 @@ export const auditMiddlewareSchema: z.ZodType<AuditSettings & Pick<AuditOptions,
 /**
  * Records every call, at its end: `AuditEntry` says what. Repeated refusals are counted together: in 10 s the first 10
  * calls of one peer that end for one reason have an entry each, and the first 100 that a verified caller is refused for
- * one reason; one entry at the end of the 10 s has the `count` of the others. It never fails or delays a call: entries wait in two
+ * one reason; one entry at the end of the 10 s has the `count` of the others. A call whose policy asks for no record
+ * (`audit: false` of its decision) has none. It never fails or delays a call: entries wait in two
  * bounded lanes for each sink. Those of identified callers (verified, not anonymous) are lost only where their own lane
  * is full. The others share the second lane: it keeps entries up to half its limit, and while more come than the sink
  * takes it counts them together, by method, status, decision, rule and peer, in one entry with `count`, `firstTime` and
@@ -99,6 +100,7 @@ export function audit(options: AuditOptions): AuditMiddleware {
     name: "audit",
     observes: true,
     onEnd(call, outcome) {
+      if (isLeftOut(call, outcome)) return;
       if (aggregation.admits(call, outcome)) add(auditEntry(call, outcome));
     },
     async flush() {
