@@ -109,6 +109,7 @@ export type {
   ReadableRule,
 } from "./middleware/authorization/authorizer.ts";
 export { comparePolicies, type MethodsOfPolicies } from "./middleware/authorization/compare-policies.ts";
+export { type GrpcPolicyOptions, grpcPolicy } from "./middleware/authorization/grpc-policy/grpc-policy.ts";
 export type { MethodAccess } from "./middleware/authorization/method-access.ts";
 export type { ActorRequirement, Requirement, Rule, When } from "./middleware/authorization/method-rule.ts";
 export type {

@@ -3,7 +3,13 @@ import type { CallContext } from "../../chain/context.ts";
 import type { MethodInfo } from "../../grpc/method.ts";
 
 export type Decision =
-  | { readonly effect: "allow" | "deny"; readonly rule: string; readonly reason?: string }
+  | {
+      readonly effect: "allow" | "deny";
+      readonly rule: string;
+      readonly reason?: string;
+      /** `false`: the audit middleware writes no record of a call that this decided. Default: it writes one. */
+      readonly audit?: boolean;
+    }
   /** No opinion, which denies. */
   | { readonly effect: "none" };
 
