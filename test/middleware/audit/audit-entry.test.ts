@@ -4,7 +4,7 @@ import { recordDecision } from "../../../src/chain/context.ts";
 import { anonymousPrincipal } from "../../../src/chain/principal.ts";
 import { methodInfo } from "../../../src/grpc/method.ts";
 import { texts } from "../../../src/grpc/status.ts";
-import { auditEntry, laneOf } from "../../../src/middleware/audit/audit-entry.ts";
+import { auditEntry, isLeftOut, laneOf } from "../../../src/middleware/audit/audit-entry.ts";
 import { alice, callFrom, outcomeOf } from "../ended-call.ts";
 
 describe("auditEntry", () => {
@@ -72,6 +72,26 @@ describe("auditEntry", () => {
     recordDecision(allowed, { effect: "allow", rule: "orders-read" });
     const invalid = outcomeOf({ code: status.INVALID_ARGUMENT, endedBy: "layer", layer: "validation" });
     expect(auditEntry(allowed, invalid)).toMatchObject({ decision: "deny", rule: "validation" });
+  });
+
+  it("Z6 leaves out what a policy decided and asks not to record, and nothing else", () => {
+    const layer = { endedBy: "layer", code: status.PERMISSION_DENIED } as const;
+    const decided = (effect: "allow" | "deny", audit?: boolean) => {
+      const call = callFrom({ principal: alice });
+      recordDecision(call, { effect, rule: "p_r", ...(audit === undefined ? {} : { audit }) });
+      return call;
+    };
+    expect(isLeftOut(decided("allow", false), outcomeOf())).toBe(true);
+    expect(isLeftOut(decided("deny", false), outcomeOf({ ...layer, layer: "authorization" }))).toBe(true);
+    for (const audit of [true, undefined]) {
+      expect(isLeftOut(decided("allow", audit), outcomeOf())).toBe(false);
+      expect(isLeftOut(decided("deny", audit), outcomeOf({ ...layer, layer: "authorization" }))).toBe(false);
+    }
+    // Refused by somebody else, whatever the policy said.
+    for (const effect of ["allow", "deny"] as const)
+      expect(isLeftOut(decided(effect, false), outcomeOf({ ...layer, layer: "validation" }))).toBe(false);
+    expect(isLeftOut(decided("allow", false), outcomeOf({ ...layer, layer: "authorization" }))).toBe(false);
+    expect(isLeftOut(callFrom(), outcomeOf())).toBe(false);
   });
 
   it("U1 records calls that nobody decided about as that", () => {
