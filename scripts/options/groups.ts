@@ -13,6 +13,7 @@ import { fileApiKeyStoreSchema } from "../../src/middleware/authentication/file-
 import { jwtSchema } from "../../src/middleware/authentication/jwt/jwt.ts";
 import { mtlsSchema } from "../../src/middleware/authentication/mtls.ts";
 import { revocationListSchema } from "../../src/middleware/authentication/revocation/memory-revocation-list.ts";
+import { grpcPolicySchema } from "../../src/middleware/authorization/grpc-policy/grpc-policy.ts";
 import { rbacSchema } from "../../src/middleware/authorization/rbac.ts";
 import { rbacFileOptionsSchema } from "../../src/middleware/authorization/rbac-file.ts";
 import { deadlineSchema } from "../../src/middleware/deadline/deadline.ts";
@@ -135,6 +136,7 @@ export const chapters: readonly Chapter[] = [
     groups: [
       { of: "rbac", schema: rbacSchema, type: "RbacOptions" },
       { of: "rbacFile", schema: rbacFileOptionsSchema, type: "RbacFileOptions", as: { of: "rbac" } },
+      { of: "grpcPolicy", schema: grpcPolicySchema, type: "GrpcPolicyOptions" },
     ],
   },
   {

@@ -63,6 +63,7 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   allOf: { principal: mtls(), actor: apiKey({ store }) },
   rbac: { rules: {} },
   rbacFile: { path: "policy.json" },
+  grpcPolicy: { file: "policy.json" },
   redisApiKeyStore: { client: { status: "ready", call() {}, duplicate() {} } },
   postgresApiKeyStore: { pool: { totalCount: 0, connect() {}, on() {} } },
   redisRevocationList: { client: { status: "ready", call() {}, duplicate() {} } },
@@ -82,6 +83,7 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
 /** The same, in the other way, where one of two options must be given. */
 const otherwise: typeof least = {
   jwt: { issuer: "https://id.example", audience: "orders", keys: "a PEM text" },
+  grpcPolicy: { policy: "{}" },
 };
 
 /** What stands where the page says in words what happens: no value of an option, so nothing to find after parsing. */

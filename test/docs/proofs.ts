@@ -414,6 +414,46 @@ export const proofs: Readonly<Record<string, Proof>> = {
     match(comparison.toMarkdown(), /\| gained \| role viewer \| \/orders\.v1\.Orders\/GetOrder \|/);
   },
 
+  "docs/authorization-grpc-policy.md#gRPC authorization policies": async ({ run, directory }) => {
+    // The page's own file.
+    const page = pages.find(({ path }) => path === "docs/authorization-grpc-policy.md");
+    const policy = page && blocksOf(page).find(({ language }) => language === "json");
+    await writeFile(join(directory, "authorization-policy.json"), policy?.code ?? "");
+    // The names in it are not those of the certificates in the reader's folder: a CA of its own.
+    const ca = await createCertificateAuthority();
+    const issued = await ca.issue({ dnsNames: ["localhost"], usage: "server" });
+    await mkdir(join(directory, "certs"), { recursive: true });
+    await writeFile(join(directory, "certs/ca.crt"), ca.caPem);
+    await writeFile(join(directory, "certs/server.crt"), issued.cert);
+    await writeFile(join(directory, "certs/server.key"), issued.key);
+    const { server } = (await run()) as { server: SecureServer };
+    server.addService(OrdersService, handlers);
+    const { port } = await server.listen("127.0.0.1:0");
+    const clientWith = async (uri?: string): Promise<Orders> => {
+      const client = uri === undefined ? undefined : await ca.issue({ uris: [uri], usage: "client" });
+      return createSecureClient(OrdersClient, `localhost:${port}`, {
+        tls: {
+          ca: Buffer.from(ca.caPem),
+          ...(client === undefined ? {} : { cert: Buffer.from(client.cert), key: Buffer.from(client.key) }),
+        },
+      });
+    };
+    const shop = await clientWith("spiffe://prod.example/shop");
+    const ops = await clientWith("spiffe://prod.example/ops/ada");
+    const nobody = await clientWith();
+    const stranger = await clientWith("spiffe://prod.example/shopping");
+    const inGermany = { headers: { "x-country": "DE" } };
+    deepEqual(await call(shop, "getTerms"), { id: "terms" });
+    deepEqual(await call(ops, "getTerms"), { id: "terms" });
+    equal(await call(shop, "export"), denied);
+    equal(await call(stranger, "getTerms"), denied);
+    deepEqual(await call(stranger, "getTerms", inGermany), { id: "terms" });
+    deepEqual(await call(nobody, "getTerms", inGermany), { id: "terms" });
+    equal(await call(nobody, "getOrder", inGermany), denied);
+    for (const client of [shop, ops, nobody, stranger]) client.close();
+    await server.shutdown({ graceMs: 0 });
+  },
+
   "docs/client.md#The client": async ({ run, directory, issuer, port }) => {
     const file = (name: string): string => join(directory, "certs", name);
     const server = createSecureServer({

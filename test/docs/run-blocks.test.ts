@@ -16,7 +16,13 @@ import { pino } from "pino";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parseOptions } from "../../src/config/options.ts";
-import { allowAuthenticated, anonymous, issueApiKey, memoryApiKeyStore } from "../../src/index.ts";
+import {
+  allowAuthenticated,
+  anonymous,
+  grpcPolicy,
+  issueApiKey,
+  memoryApiKeyStore,
+} from "../../src/index.ts";
 import { audit } from "../../src/middleware/audit/audit.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
 import { logging } from "../../src/middleware/logging/logging.ts";
@@ -219,6 +225,7 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "js README.md": write("main.js"),
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
+    "json docs/authorization-grpc-policy.md": ({ code }) => void grpcPolicy({ policy: code }),
     "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
     // Run by the proof of the block below it.
     "proto docs/policies.md": ({ code }) => expect(code).toContain("palisade.v1.access"),

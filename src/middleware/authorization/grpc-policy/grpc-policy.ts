@@ -11,17 +11,16 @@ import { readPolicyFile } from "./policy-file.ts";
 import { policyObjectText } from "./policy-json.ts";
 import { type ParsedPolicy, parsePolicyText } from "./policy-text.ts";
 
-export type GrpcPolicyOptions =
-  | {
-      /** The policy: its JSON text, or the same as an object, of which a copy is made. */
-      readonly policy: string | object;
-      readonly file?: undefined;
-    }
-  | {
-      readonly policy?: undefined;
-      /** The path of a file with its JSON text, at most 4 MiB; a relative one starts at the working directory. Watched. */
-      readonly file: string;
-    };
+/** Exactly one of the two. */
+export interface GrpcPolicyOptions {
+  /** The policy: its JSON text, or the same as an object, of which a copy is made. In place of `file`. Default: none. */
+  readonly policy?: string | object | undefined;
+  /**
+   * The path of a file with the policy's JSON text, at most 4 MiB; a relative one starts at the working directory. It is watched.
+   * In place of `policy`. Default: none.
+   */
+  readonly file?: string | undefined;
+}
 
 /** The shape of `grpcPolicy`'s options. */
 export const grpcPolicySchema: z.ZodType<{
