@@ -156,3 +156,22 @@ describe("T2 the verdict on a connection", () => {
     });
   });
 });
+
+describe("Z6 the subject of a peer's certificate", () => {
+  it("is told beside other names, and not where these cannot be understood", async () => {
+    const { cert } = await ca.issue({ commonName: "orders", dnsNames: ["orders.example"], usage: "client" });
+    const certificate = new X509Certificate(cert);
+    expect(describeCertificate(certificate)).toMatchObject({
+      dnsNames: ["orders.example"],
+      subject: "CN=orders",
+    });
+    const unreadable = new Proxy(certificate, {
+      get(target, name) {
+        if (name === "subjectAltName") return 'URI:"spiffe://a.example/b';
+        const value: unknown = Reflect.get(target, name);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    expect(describeCertificate(unreadable)).not.toHaveProperty("subject");
+  });
+});

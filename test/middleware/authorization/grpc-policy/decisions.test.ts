@@ -306,6 +306,14 @@ describe("Z6 a rule of a gRPC authorization policy matches", () => {
     expect(allows(anybody, callOf(unreadable))).toBe(true);
   });
 
+  it("no caller whose certificate was lost while the connection was open, as if it had none", () => {
+    const policy = compiled({ name: "p", allow_rules: [{ name: "r", source: { principals: [""] } }] });
+    const call = callOf({ path: get.path, headers: [] });
+    expect(allows(policy, call)).toBe(true);
+    const lost: Call = Object.create(call, { peer: { value: { ...call.peer, certificateLost: true } } });
+    expect(decide(policy, lost)).toMatchObject({ effect: "deny", rule: "p" });
+  });
+
   it("a header that a middleware removed no more", () => {
     const policy = compiled({
       name: "p",
