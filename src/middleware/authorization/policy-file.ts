@@ -31,7 +31,11 @@ export class PolicyFile {
         const now = this.#textOrNothing();
         if (now === seen) return;
         seen = now;
-        listener();
+        try {
+          listener();
+        } catch {
+          // This runs in a timer, where a throw would end the process.
+        }
       },
     });
     return () => watch.stop();
@@ -49,7 +53,7 @@ export class PolicyFile {
   #read(): string {
     const bytes = this.#bytes();
     try {
-      return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+      return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
     } catch {
       throw new PolicyError([`${this.#path}: expected text in UTF-8`]);
     }
@@ -59,7 +63,8 @@ export class PolicyFile {
     try {
       const stats = statSync(this.#path);
       // Reading a pipe would wait for whoever writes to it.
-      if (!stats.isFile()) throw new PolicyError([`${this.#path}: not a file`]);
+      if (!stats.isFile())
+        throw new PolicyError([`${this.#path}: not a file; give the path of a policy file`]);
       if (stats.size > maxBytes)
         throw new PolicyError([
           `${this.#path}: has ${stats.size} bytes; a policy file may have at most ${maxBytes}`,

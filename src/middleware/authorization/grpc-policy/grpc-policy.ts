@@ -1,13 +1,11 @@
 // gRPC authorization policies (gRFC A43): the file that secures a gRPC server in Go or C++, as an authorizer.
 import { z } from "zod";
-import { ChangeListeners } from "../../../config/change-listeners.ts";
-import { FileReload } from "../../../config/file-reload.ts";
 import { parseOptions } from "../../../config/options.ts";
 import { PolicyError } from "../../../grpc/errors.ts";
 import type { MethodInfo } from "../../../grpc/method.ts";
-import type { Authorizer, Policy } from "../authorizer.ts";
+import type { Authorizer } from "../authorizer.ts";
+import { PolicyFile } from "../policy-file.ts";
 import { applyPolicy } from "./method-decision.ts";
-import { readPolicyFile } from "./policy-file.ts";
 import { policyObjectText } from "./policy-json.ts";
 import { type ParsedPolicy, parsePolicyText } from "./policy-text.ts";
 
@@ -63,7 +61,7 @@ function isPlain(value: unknown): boolean {
  */
 export function grpcPolicy(options: GrpcPolicyOptions): Authorizer {
   const { policy, file } = parseOptions(grpcPolicySchema, options, "grpcPolicy");
-  if (file !== undefined) return new PolicyFromFile(file);
+  if (file !== undefined) return policyInFile(file);
   const parsed = parsedOrThrow(textOf(policy ?? ""), "grpcPolicy");
   return Object.freeze({
     name: authorizerName,
@@ -89,48 +87,11 @@ function parsedOrThrow(text: string, source: string): ParsedPolicy {
   throw new PolicyError(parsed.problems.map((problem) => `${source}: ${problem}`));
 }
 
-class PolicyFromFile implements Authorizer {
-  readonly name = authorizerName;
-  readonly #path: string;
-  /** What `compile` read last. */
-  #text: string | undefined = undefined;
-
-  constructor(path: string) {
-    this.#path = path;
-  }
-
-  compile(methods: readonly MethodInfo[]): Policy {
-    const read = readPolicyFile(this.#path);
-    if ("problem" in read) throw new PolicyError([read.problem]);
-    const policy = parsedOrThrow(read.text, this.#path);
-    this.#text = read.text;
-    return applyPolicy(policy, methods);
-  }
-
-  /**
-   * A file that cannot be used is told too, once it has been looked at again: `compile` then says what is wrong. So is one that is
-   * good again.
-   */
-  onChange(listener: () => void): () => void {
-    // What a listener throws must not end the process.
-    const listeners = new ChangeListeners();
-    listeners.add(listener);
-    let known = this.#text;
-    const reload = new FileReload({
-      takeOver: (hadProblem) => {
-        const read = readPolicyFile(this.#path);
-        if ("problem" in read) return read.problem;
-        const parsed = parsePolicyText(read.text);
-        if ("problems" in parsed) return parsed.problems.join("\n");
-        if (read.text !== known || hadProblem) {
-          known = read.text;
-          listeners.notify();
-        }
-        return undefined;
-      },
-      onProblem: () => listeners.notify(),
-    });
-    reload.watch([this.#path]);
-    return () => reload.stop();
-  }
+function policyInFile(path: string): Authorizer {
+  const file = new PolicyFile(path);
+  return Object.freeze({
+    name: authorizerName,
+    compile: (methods: readonly MethodInfo[]) => applyPolicy(parsedOrThrow(file.read(), path), methods),
+    onChange: (listener: () => void) => file.onChange(listener),
+  });
 }

@@ -92,14 +92,14 @@ describe("Z6 the file of a gRPC authorization policy", () => {
       expect.stringContaining(`${file}: cannot be read (ENOENT); check the path`),
     ]);
     expect(problemsOf(grpcPolicy({ file: directory }))).toEqual([
-      expect.stringContaining(`${directory}: is no file`),
+      expect.stringContaining(`${directory}: not a file`),
     ]);
     execFileSync("mkfifo", [file]);
-    expect(problemsOf(grpcPolicy({ file }))).toEqual([expect.stringContaining(`${file}: is no file`)]);
+    expect(problemsOf(grpcPolicy({ file }))).toEqual([expect.stringContaining(`${file}: not a file`)]);
     rmSync(file);
     writeFileSync(file, " ".repeat(4 * 1024 * 1024 + 1));
     expect(problemsOf(grpcPolicy({ file }))).toEqual([
-      expect.stringContaining(`${file}: is larger than 4194304 bytes`),
+      expect.stringContaining(`${file}: has 4194305 bytes; a policy file may have at most 4194304`),
     ]);
     writeFileSync(file, open.padEnd(4 * 1024 * 1024));
     expect(problemsOf(grpcPolicy({ file }))).toEqual([]);
