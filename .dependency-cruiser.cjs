@@ -29,6 +29,7 @@ const floors = [
   { name: "oauth", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "crl", may: ["tls", ...low] },
   { name: "google", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
+  { name: "opa", may: ["client", "middleware", "tls", "chain", ...low] },
   { name: "redis", may: ["middleware", ...low] },
   { name: "postgres", may: ["middleware", ...low] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },

@@ -25,6 +25,8 @@ import { introspectionSchema } from "../../src/oauth/introspection.ts";
 import { jwtBearerSchema } from "../../src/oauth/jwt-bearer.ts";
 import { refreshTokenSchema } from "../../src/oauth/refresh-token.ts";
 import { tokenExchangeSchema } from "../../src/oauth/token-exchange.ts";
+import { opaSchema } from "../../src/opa/opa.ts";
+import { opaWasmSchema } from "../../src/opa/opa-wasm.ts";
 import { postgresApiKeyStoreSchema } from "../../src/postgres/postgres-api-key-store.ts";
 import { postgresRevocationListSchema } from "../../src/postgres/postgres-revocation-list.ts";
 import { redisApiKeyStoreSchema } from "../../src/redis/redis-api-key-store.ts";
@@ -137,6 +139,8 @@ export const chapters: readonly Chapter[] = [
       { of: "rbac", schema: rbacSchema, type: "RbacOptions" },
       { of: "rbacFile", schema: rbacFileOptionsSchema, type: "RbacFileOptions", as: { of: "rbac" } },
       { of: "grpcPolicy", schema: grpcPolicySchema, type: "GrpcPolicyOptions" },
+      { of: "opa", schema: opaSchema, type: "OpaOptions" },
+      { of: "opaWasm", schema: opaWasmSchema, type: "OpaWasmOptions", as: { of: "opa" } },
     ],
   },
   {

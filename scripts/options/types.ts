@@ -32,6 +32,7 @@ export class PublicTypes {
       "src/oauth/index.ts",
       "src/google/index.ts",
       "src/crl/index.ts",
+      "src/opa/index.ts",
     ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();

@@ -53,6 +53,8 @@ export interface RecordedDecision {
   readonly reason?: string;
   /** `false`: the policy asks that there be no audit record of it. Default: there is one. */
   readonly audit?: boolean;
+  /** Of this one decision, in the authorizer's own log. */
+  readonly id?: string;
 }
 
 /** What a middleware sees of a call. */

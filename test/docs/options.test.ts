@@ -75,6 +75,8 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   jwtBearer: { client: oauthClient, assertion: () => "a" },
   introspection: { client: oauthClient },
   crlFiles: { paths: ["ca.crl"] },
+  opa: { url: "https://opa.example", path: "orders/allow" },
+  opaWasm: { file: "policy.wasm" },
   jsonLinesSink: { path: "audit.jsonl" },
   audit: { sinks, logger: pino({ enabled: false }) },
   logging: { logger: pino({ enabled: false }) },

@@ -44,6 +44,8 @@ export interface AuditEntry {
   readonly dryRun?: true;
   /** Why: the authorizer's reason, or what the caller was told where that is one of our fixed texts. */
   readonly reason?: string;
+  /** The authorizer's id of its decision, where it keeps a log of its own. */
+  readonly decisionId?: string;
   readonly endedBy: Outcome["endedBy"];
   /** Present where the status did not reach the caller. */
   readonly delivered?: false;
@@ -111,6 +113,7 @@ function decide(entry: Writable<AuditEntry>, call: CallContext, outcome: Outcome
   entry.decision = decision.effect;
   entry.rule = boundedText(decision.rule, maxTextLength);
   if (decision.reason !== undefined) entry.reason = redactSecrets(decision.reason, maxTextLength);
+  if (decision.id !== undefined) entry.decisionId = boundedText(decision.id, maxTextLength);
 }
 
 /**
@@ -153,7 +156,7 @@ export function aggregatedEntry({
   shared,
 }: LeftOut<AuditEntry>): AuditEntry {
   if (count === 1) return line;
-  const { actor, traceId, ...entry } = line;
+  const { actor, traceId, decisionId, ...entry } = line;
   const lastTime = isoTime(lastAt);
   return {
     ...entry,

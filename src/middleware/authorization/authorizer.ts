@@ -9,6 +9,8 @@ export type Decision =
       readonly reason?: string;
       /** `false`: the audit middleware writes no record of a call that this decided. Default: it writes one. */
       readonly audit?: boolean;
+      /** Of this one decision, where the authorizer keeps a log of its own: log and audit have it, to find it there. */
+      readonly id?: string;
     }
   /** No opinion, which denies. */
   | { readonly effect: "none" };

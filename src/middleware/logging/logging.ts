@@ -52,6 +52,8 @@ interface CallLine {
   readonly rule: string | undefined;
   /** Why it denied; or why the call ended, where that is no refusal: `the handler did not answer`. */
   readonly reason: string | undefined;
+  /** The authorizer's id of its decision, where it keeps a log of its own. */
+  readonly decision_id: string | undefined;
   /** The id in the caller's `internal error (id …)`. */
   readonly error_id: string | undefined;
   readonly err: ErrorDescription | undefined;
@@ -194,6 +196,7 @@ function callLine(call: CallContext, outcome: Outcome, level: Level): CallLine {
     reason:
       outcome.reason ??
       (denial?.reason === undefined ? undefined : redactSecrets(denial.reason, maxTextLength)),
+    decision_id: call.decision?.id === undefined ? undefined : boundedText(call.decision.id, maxTextLength),
     error_id: outcome.errorId,
     err: outcome.cause === undefined ? undefined : describeError(outcome.cause, { stack: level === "error" }),
     hint: outcome.hint,

@@ -1,0 +1,154 @@
+// The input document: what a policy in Rego sees of a call. No token, key or other credential is in it.
+import { Buffer } from "node:buffer";
+import type { CallContext } from "../chain/context.ts";
+import type { Principal } from "../chain/principal.ts";
+import type { MethodKind } from "../grpc/method.ts";
+import type { PeerCertificate } from "../grpc/peer.ts";
+
+/** `input` of a policy: the same for `opa` and `opaWasm`. What is not known is absent, not null. */
+export interface OpaInput {
+  readonly method: {
+    /** `/package.Service/Method` */
+    readonly path: string;
+    /** `package.Service` */
+    readonly service: string;
+    readonly name: string;
+    readonly kind: MethodKind;
+  };
+  /** The verified caller. */
+  readonly principal?: OpaParty;
+  /** The application that speaks for it. */
+  readonly actor?: OpaParty;
+  readonly peer: {
+    /** The caller's IP address, or `unix`. */
+    readonly address: string;
+    /** The client's verified certificate. `notBefore` and `notAfter` are in milliseconds since the epoch. */
+    readonly certificate?: Partial<PeerCertificate>;
+  };
+  /** The headers that the option `metadata` names, as the caller sent them: nobody verified them. Each is a list. */
+  readonly metadata: Readonly<Record<string, readonly string[]>>;
+  /** As in the log. Not with `cache`, because no two calls would be alike then. */
+  readonly requestId?: string;
+  /** The message, where the option `messages` is on and a message is decided about. */
+  readonly request?: unknown;
+}
+
+/** A verified identity in the input document. */
+export interface OpaParty {
+  readonly subject: string;
+  readonly kind: Principal["kind"];
+  /** How it was verified: `jwt`, `api-key`, `mtls`, … */
+  readonly scheme: string;
+  readonly issuer?: string;
+  readonly tenant?: string;
+  readonly roles: readonly string[];
+  readonly permissions: readonly string[];
+  /** What the credential said besides, as far as JSON has it. */
+  readonly claims: unknown;
+}
+
+/** The call cannot be decided about, because of what its caller sent. */
+export class InputTooLarge extends Error {}
+
+export interface InputSettings {
+  readonly metadata: readonly string[];
+  readonly maxInputBytes: number;
+  readonly hasRequestId: boolean;
+}
+
+export interface PolicyInput {
+  readonly document: OpaInput;
+  /** The document as JSON. */
+  readonly text: string;
+}
+
+/** Throws `InputTooLarge`. */
+export function inputOf(
+  call: CallContext,
+  settings: InputSettings,
+  message?: { readonly request: unknown },
+): PolicyInput {
+  const { method, principal, actor, peer } = call;
+  const document: OpaInput = {
+    method: { path: method.path, service: method.service, name: method.name, kind: method.kind },
+    ...(principal === undefined ? {} : { principal: partyOf(principal) }),
+    ...(actor === undefined ? {} : { actor: partyOf(actor) }),
+    peer: {
+      address: peer.address,
+      ...(peer.certificate === undefined ? {} : { certificate: certificateOf(peer.certificate) }),
+    },
+    metadata: metadataOf(call, settings.metadata),
+    ...(settings.hasRequestId ? { requestId: call.requestId } : {}),
+    ...(message === undefined ? {} : { request: plain(message.request) }),
+  };
+  const text = JSON.stringify(document);
+  if (Buffer.byteLength(text) > settings.maxInputBytes)
+    throw new InputTooLarge(`the input is larger than maxInputBytes (${settings.maxInputBytes})`);
+  return { document, text };
+}
+
+/** By name: what a principal of one's own carries besides is nobody's to send on. */
+function partyOf({ subject, kind, scheme, issuer, tenant, roles, permissions, claims }: Principal): OpaParty {
+  return {
+    subject,
+    kind,
+    scheme,
+    ...(issuer === undefined ? {} : { issuer }),
+    ...(tenant === undefined ? {} : { tenant }),
+    roles: [...roles],
+    permissions: [...permissions],
+    claims: plain(claims),
+  };
+}
+
+/** A date that a proxy left out is infinite, which JSON cannot say. */
+function certificateOf(certificate: PeerCertificate): Partial<PeerCertificate> {
+  const { name, uris, dnsNames, commonName, serialNumber, issuer, fingerprint256 } = certificate;
+  const { forwarded, notBefore, notAfter } = certificate;
+  return {
+    ...(forwarded === undefined ? {} : { forwarded }),
+    ...(name === undefined ? {} : { name }),
+    uris,
+    dnsNames,
+    ...(commonName === undefined ? {} : { commonName }),
+    serialNumber,
+    issuer,
+    fingerprint256,
+    ...(Number.isFinite(notBefore) ? { notBefore } : {}),
+    ...(Number.isFinite(notAfter) ? { notAfter } : {}),
+  };
+}
+
+function metadataOf(call: CallContext, names: readonly string[]): OpaInput["metadata"] {
+  const sent = names.flatMap((name) => {
+    const values = call.metadata.get(name);
+    return values.length === 0 ? [] : [[name, values.map(textOf)] as const];
+  });
+  return Object.fromEntries(sent);
+}
+
+function textOf(value: string | Buffer): string {
+  return typeof value === "string" ? value : value.toString("base64");
+}
+
+/** What is nested more deeply is not decided about: policies in WebAssembly have a small stack. */
+const maxDepth = 32;
+
+/**
+ * A message or a claim as JSON has it: bytes in base64 and integers of 64 bits as text, as in proto3's JSON. Messages of
+ * google-protobuf and protobufjs have forms of their own for this.
+ */
+function plain(value: unknown, depth = 0): unknown {
+  if (typeof value === "bigint") return String(value);
+  if (typeof value !== "object" || value === null) return value;
+  if (depth === maxDepth) throw new InputTooLarge(`the input is nested more than ${maxDepth} levels deep`);
+  if (value instanceof Uint8Array)
+    return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64");
+  if (Array.isArray(value)) return value.map((each) => plain(each, depth + 1));
+  if ("__isLong__" in value && value.__isLong__ === true) return String(value);
+  for (const own of ["toJSON", "toObject"]) {
+    const convert: unknown = Reflect.get(value, own);
+    if (typeof convert === "function") return plain(convert.call(value), depth + 1);
+  }
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each, depth + 1)]));
+}
