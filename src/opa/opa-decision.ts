@@ -18,7 +18,7 @@ export function decisionOf({ result, id }: PolicyAnswer, path: string): Decision
   if (problem !== undefined) return { effect: "deny", rule: path, reason: problem, ...own };
   const { allow, rule = path, reason } = result as RuleResult;
   return {
-    effect: /* protection: only-true-allows */ allow === true ? "allow" : "deny",
+    effect: allow === true ? "allow" : "deny",
     rule,
     ...(reason === undefined ? {} : { reason }),
     ...own,

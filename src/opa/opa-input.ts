@@ -145,7 +145,8 @@ function plain(value: unknown, depth = 0): unknown {
   if (value instanceof Uint8Array)
     return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64");
   if (Array.isArray(value)) return value.map((each) => plain(each, depth + 1));
-  if ("__isLong__" in value && value.__isLong__ === true) return String(value);
+  // The class says so: a message may have a field of this name.
+  if (!Object.hasOwn(value, "__isLong__") && Reflect.get(value, "__isLong__") === true) return String(value);
   for (const own of ["toJSON", "toObject"]) {
     const convert: unknown = Reflect.get(value, own);
     if (typeof convert === "function") return plain(convert.call(value), depth + 1);

@@ -111,8 +111,7 @@ async function read(response: IncomingMessage): Promise<PolicyAnswer> {
   for await (const chunk of response as AsyncIterable<Buffer>) {
     bytes += chunk.length;
     // Leaving the loop ends the connection.
-    if (/* protection: opa-answer-size */ bytes > maxAnswerBytes)
-      throw new OpaFailure(`OPA answered with more than ${maxAnswerBytes} bytes`);
+    if (bytes > maxAnswerBytes) throw new OpaFailure(`OPA answered with more than ${maxAnswerBytes} bytes`);
     chunks.push(chunk);
   }
   return answerIn(Buffer.concat(chunks));
@@ -157,7 +156,7 @@ function placeOf({ url: text, path: asked, plaintext, token }: OpaServerOptions)
     throw new ConfigError("opa.url: expected a URL without query and fragment");
   const isSecure = url.protocol === "https:";
   if (!isSecure && !isLoopbackTarget(url.hostname)) {
-    if (/* protection: opa-plaintext */ plaintext !== "mesh")
+    if (plaintext !== "mesh")
       throw new ConfigError(
         'opa.url: expected https (http only to a loopback address or a Unix socket); where a mesh encrypts, say plaintext: "mesh"',
       );

@@ -22,9 +22,9 @@ export interface OpaWasmOptions extends OpaPolicyOptions {
    * directory. Signatures of bundles are not verified: whoever can write the file decides.
    */
   readonly file: string;
-  /** Which rule is asked for, as `opa build -e` has it: `orders/authz/allow`. Default: the only one in the file. */
+  /** Which rule is asked for, as `opa build -e` has it: `orders/authz/allow`. Left out, it is the only one in the file. Default: none. */
   readonly entrypoint?: string | undefined;
-  /** What the policy sees as `data`, in place of the bundle's own. Default: the bundle's. */
+  /** What the policy sees as `data`, in place of the bundle's own. Left out, it sees that. Default: none. */
   readonly data?: Readonly<Record<string, unknown>> | undefined;
   /**
    * Functions for built-ins that OPA does not compile and opa-wasm does not have, by name: `{ "time.now_ns": () => Date.now() * 1e6 }`.

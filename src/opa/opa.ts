@@ -5,7 +5,7 @@ import { secretProblem } from "../client/secret-text.ts";
 import { TokenFile } from "../client/token-file.ts";
 import { milliseconds, parseOptions } from "../config/options.ts";
 import type { MethodInfo } from "../grpc/method.ts";
-import { QueueFull, RequestQueue } from "../middleware/authentication/request-queue.ts";
+import { QueueFull, RequestQueue } from "../config/request-queue.ts";
 import type { Authorizer, Decision, Policy } from "../middleware/authorization/authorizer.ts";
 import { loadTrustedCertificates, type PemSource, pemSourceSchema } from "../tls/load-pem.ts";
 import { DecisionCache } from "./decision-cache.ts";

@@ -47,18 +47,12 @@ const initialPages = 5;
 const neededExports = ["opa_wasm_abi_version", "opa_eval", "opa_json_parse", "builtins", "entrypoints"];
 
 /**
- * opa-wasm runs these as JavaScript's regular expressions, which a caller's text can hold up for minutes. OPA's own are linear,
- * and part of the compiled policy.
+ * opa-wasm runs these in JavaScript, where a caller's text can hold up the process: by a regular expression that goes back and forth, or
+ * by YAML with many keys, which takes quadratic time. OPA's other functions for texts are linear, and part of the compiled policy.
  */
-const unsafeBuiltins = new Set(["regex.split"]);
+const unsafeBuiltins: ReadonlySet<string> = new Set(["regex.split", "yaml.is_valid", "yaml.unmarshal"]);
 /** What opa-wasm has beside them. */
-const givenBuiltins = new Set([
-  "json.is_valid",
-  "sprintf",
-  "yaml.is_valid",
-  "yaml.marshal",
-  "yaml.unmarshal",
-]);
+const givenBuiltins: ReadonlySet<string> = new Set(["json.is_valid", "sprintf", "yaml.marshal"]);
 
 export interface WasmPolicyOptions {
   readonly library: OpaWasmPackage;
@@ -110,11 +104,7 @@ export class WasmPolicy {
     const { library, data, maxMemoryBytes, builtins } = this.#options;
     const maximum = Math.floor(maxMemoryBytes / pageBytes);
     try {
-      const instance = library.loadPolicySync(
-        this.#module,
-        { initial: initialPages, maximum: /* protection: opa-wasm-memory */ maximum },
-        builtins,
-      );
+      const instance = library.loadPolicySync(this.#module, { initial: initialPages, maximum }, builtins);
       instance.setData(data);
       return instance;
     } catch (cause) {
@@ -152,7 +142,7 @@ function neededBuiltins({ mem, wasmInstance: { exports } }: Instance): readonly 
 function problemOf(name: string, builtins: Builtins): readonly string[] {
   if (unsafeBuiltins.has(name))
     return [
-      `${name} would be a regular expression of JavaScript, which hostile text can hold up; split otherwise`,
+      `it uses ${name}, which opa-wasm runs in a way that hostile text can hold up; do without it, or ask a server`,
     ];
   if (givenBuiltins.has(name) || Object.hasOwn(builtins, name)) return [];
   return [`it needs the built-in ${name}, which opa-wasm does not have; give a function for it in builtins`];

@@ -5,7 +5,7 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, rename, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
 import { join, resolve } from "node:path";
 import { text as bodyOf } from "node:stream/consumers";
@@ -452,6 +452,54 @@ export const proofs: Readonly<Record<string, Proof>> = {
     equal(await call(nobody, "getOrder", inGermany), denied);
     for (const client of [shop, ops, nobody, stranger]) client.close();
     await server.shutdown({ graceMs: 0 });
+  },
+
+  "docs/opa.md#An OPA server": async (surroundings) => {
+    const asked: unknown[] = [];
+    const server = createHttpServer(async (request, response) => {
+      const { input } = JSON.parse(await bodyOf(request));
+      asked.push([request.url, input.principal.subject]);
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify({ result: { allow: input.principal.subject === "ada" } }));
+    });
+    await new Promise<void>((settle) => server.listen(0, "127.0.0.1", settle));
+    const address = server.address();
+    const port = typeof address === "object" && address !== null ? address.port : 0;
+    pointTo(surroundings, "http://127.0.0.1:8181", `http://127.0.0.1:${port}`);
+    const { authorization } = (await surroundings.run()) as { authorization: Authorizer };
+    await serving({ authorization }, async (secured) => {
+      deepEqual(await call(secured.client(OrdersClient, ada), "getOrder"), {
+        id: "7",
+        owner: "ada",
+        roles: [],
+      });
+      equal(await call(secured.client(OrdersClient, { as: { sub: "eve" } }), "getOrder"), denied);
+      deepEqual(await call(secured.client(OrdersClient), "getTerms"), { id: "terms" });
+    });
+    deepEqual(asked, [
+      ["/v1/data/orders/authz/decision", "ada"],
+      ["/v1/data/orders/authz/decision", "eve"],
+    ]);
+    server.closeAllConnections();
+    server.close();
+  },
+
+  "docs/opa.md#A compiled policy": async ({ run, directory }) => {
+    await copyFile(join(import.meta.dirname, "../opa/bundle.tar.gz"), join(directory, "bundle.tar.gz"));
+    const { authorization } = (await run()) as { authorization: Authorizer };
+    await serving({ authorization }, async (server) => {
+      const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
+      const clerk = server.client(OrdersClient, {
+        as: { sub: "eve", roles: ["clerk"], tenant: "north" },
+      });
+      const stranger = server.client(OrdersClient, {
+        as: { sub: "eve", roles: ["clerk"], tenant: "moon" },
+      });
+      deepEqual(await call(viewer, "getOrder"), { id: "7", owner: "ada", roles: ["viewer"] });
+      equal(await call(viewer, "cancelOrder"), denied);
+      deepEqual(await call(clerk, "cancelOrder"), { id: "7", owner: "eve", roles: ["clerk"] });
+      equal(await call(stranger, "cancelOrder"), denied);
+    });
   },
 
   "docs/client.md#The client": async ({ run, directory, issuer, port }) => {

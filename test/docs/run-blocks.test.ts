@@ -225,6 +225,9 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "js README.md": write("main.js"),
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
+    // The one that `test/opa/bundle.tar.gz` was made of.
+    "rego docs/opa.md": ({ code }) =>
+      expect(code).toBe(readFileSync(join(root, "test/opa/policies/orders.rego"), "utf8")),
     "json docs/authorization-grpc-policy.md": ({ code }) => void grpcPolicy({ policy: code }),
     "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
     // Run by the proof of the block below it.

@@ -330,7 +330,8 @@ describe("with a cache", () => {
   it("Z5 no more decisions than maxEntries are kept, and the oldest leaves", async () => {
     await using asked = await asking(result(true), { cache: { maxAgeMs: 60_000, maxEntries: 2 } });
     const [a, b, c] = await Promise.all(["a", "b", "c"].map((sub) => asked.secured.authorized({ sub })));
-    for (const metadata of [a, b, b, c, c, b, a]) expect(await call(asked, { metadata })).toBe("OK OK");
+    for (const metadata of [a, b, b, c, c, b, a].filter((one) => one !== undefined))
+      expect(await call(asked, { metadata })).toBe("OK OK");
     const subjects = asked.opa.queries.map(
       ({ input }) => (input["principal"] as { subject: string }).subject,
     );

@@ -82,13 +82,15 @@ describe("without the optional packages", () => {
       import { crlFiles } from "grpc-palisade/crl";
       import { googleCredentials } from "grpc-palisade/google";
       import { clientCredentials, tokenExchange } from "grpc-palisade/oauth";
+      import { opa, type OpaInput, opaWasm } from "grpc-palisade/opa";
       import { redisRateLimitStore } from "grpc-palisade/redis";
       import { startSecuredServer } from "grpc-palisade/testing";
       export const make: typeof createSecureServer = createSecureServer;
       export const start = startSecuredServer;
       export const store = redisRateLimitStore;
       export const sources = [googleCredentials, clientCredentials, tokenExchange];
-      export type { SecureServer };
+      export const authorizers = [opa({ url: "https://opa.example", path: "orders/allow" }), opaWasm];
+      export type { OpaInput, SecureServer };
       export const wrong: SecureServer = 7;
     `);
     // The mistake is found: else nothing was checked.
@@ -143,6 +145,13 @@ describe("without the optional packages", () => {
     expect(await run(`import("grpc-palisade/redis").then(({ redisRateLimitStore }) => { ${use} })`)).toBe("");
   });
 
+  it("grpc-palisade/opa asks a server without a package of OPA's", async () => {
+    const use =
+      'if (opa({ url: "https://opa.example", path: "orders/allow" }).name !== "opa") process.exit(1)';
+    expect(await run(`const { opa } = require("grpc-palisade/opa"); ${use}`)).toBe("");
+    expect(await run(`import("grpc-palisade/opa").then(({ opa }) => { ${use} })`)).toBe("");
+  });
+
   it("grpc-palisade/postgres loads without pg, by import and by require()", async () => {
     const use =
       'const pool = { totalCount: 0, connect() {}, on() {} }; if (typeof postgresApiKeyStore({ pool }).find !== "function") process.exit(1)';
@@ -186,6 +195,7 @@ describe("without the optional packages", () => {
       "oauth4webapi",
     ],
     ["google", "googleCredentials()", "google-auth-library"],
+    ["opa", 'opaWasm({ file: "policy.wasm" })', "@open-policy-agent/opa-wasm"],
   ])(
     "grpc-palisade/%s loads without its package, and names it when it is used",
     async (path, use, needed) => {

@@ -122,28 +122,38 @@ const none: Decision = Object.freeze({ effect: "none" });
 function each(
   parts: readonly Part[],
   ask: Ask,
-  from = 0,
-  rules: readonly string[] = [],
+  before: readonly MadeDecision[] = [],
 ): Decision | Promise<Decision> {
-  let allowed = rules;
-  for (let index = from; index < parts.length; index++) {
-    const part = parts[index];
-    if (part === undefined) break;
-    const decision = ask(part.policy);
+  let allowed = before;
+  for (const { policy } of parts.slice(before.length)) {
+    const decision = ask(policy);
     if (isThenable(decision)) {
-      const before = allowed;
+      const soFar = allowed;
       return decision.then((settled) =>
-        isAllowed(settled) ? each(parts, ask, index + 1, [...before, settled.rule]) : settled,
+        isAllowed(settled) ? each(parts, ask, [...soFar, settled]) : settled,
       );
     }
     if (!isAllowed(decision)) return decision;
-    allowed = [...allowed, decision.rule];
+    allowed = [...allowed, decision];
   }
-  return { effect: "allow", rule: [...new Set(allowed)].join(" + ") };
+  return together(allowed);
 }
 
+function together(allowed: readonly MadeDecision[]): Decision {
+  const ids = allowed.flatMap(({ id }) => (id === undefined ? [] : [id]));
+  return {
+    effect: "allow",
+    rule: [...new Set(allowed.map(({ rule }) => rule))].join(" + "),
+    ...(ids.length === 0 ? {} : { id: ids.join(" + ") }),
+    // There is a record where one of them does not ask for none.
+    ...(allowed.every(({ audit }) => audit === false) ? { audit: false } : {}),
+  };
+}
+
+type MadeDecision = Extract<Decision, { readonly rule: string }>;
+
 /** Whatever else it is goes to the middleware as it is, which refuses it. */
-function isAllowed(decision: Decision): decision is Extract<Decision, { readonly rule: string }> {
+function isAllowed(decision: Decision): decision is MadeDecision {
   return typeof decision === "object" && decision !== null && decision.effect === "allow";
 }
 

@@ -90,6 +90,32 @@ describe("allAuthorizers", () => {
     },
   );
 
+  it("keeps the ids of all decisions, and the audit record where one of them wants it", async () => {
+    const deciding = (id: string, audit?: boolean): Authorizer =>
+      authorizer(id, async () => ({
+        effect: "allow",
+        rule: "r",
+        id,
+        ...(audit === undefined ? {} : { audit }),
+      }));
+    expect(await policyOf(deciding("1", false), deciding("2", false)).decide(call)).toEqual({
+      effect: "allow",
+      rule: "r",
+      id: "1 + 2",
+      audit: false,
+    });
+    expect(
+      await policyOf(
+        deciding("1", false),
+        authorizer("b", () => allow("b")),
+      ).decide(call),
+    ).toEqual({
+      effect: "allow",
+      rule: "r + b",
+      id: "1",
+    });
+  });
+
   it("asks nobody after a denial", () => {
     const last = vi.fn(() => allow("c"));
     policyOf(
