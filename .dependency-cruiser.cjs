@@ -27,6 +27,7 @@ const floors = [
   },
   { name: "nestjs", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "oauth", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
+  { name: "cel", may: ["middleware", "chain", ...low] },
   { name: "crl", may: ["tls", ...low] },
   { name: "google", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "opa", may: ["client", "middleware", "tls", "chain", ...low] },

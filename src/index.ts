@@ -42,7 +42,7 @@ export {
   StatusError,
   type StatusErrorOptions,
 } from "./grpc/errors.ts";
-export { type MethodInfo, type MethodKind, methodsOf } from "./grpc/method.ts";
+export { type MethodInfo, type MethodKind, methodsOf, type RequestDefinition } from "./grpc/method.ts";
 export type { Peer, PeerCertificate } from "./grpc/peer.ts";
 export type { AuditOptions } from "./middleware/audit/audit.ts";
 export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
@@ -109,9 +109,10 @@ export type {
   ReadableRule,
 } from "./middleware/authorization/authorizer.ts";
 export { comparePolicies, type MethodsOfPolicies } from "./middleware/authorization/compare-policies.ts";
+export type { Condition, When } from "./middleware/authorization/condition.ts";
 export { type GrpcPolicyOptions, grpcPolicy } from "./middleware/authorization/grpc-policy/grpc-policy.ts";
 export type { MethodAccess } from "./middleware/authorization/method-access.ts";
-export type { ActorRequirement, Requirement, Rule, When } from "./middleware/authorization/method-rule.ts";
+export type { ActorRequirement, Requirement, Rule } from "./middleware/authorization/method-rule.ts";
 export type {
   ChangeDirection,
   PolicyChange,

@@ -1,5 +1,6 @@
 // Which options there are: each schema that options are checked with, and the type that tells what they mean.
 import type { z } from "zod";
+import { celSchema } from "../../src/cel/cel.ts";
 import { clientSchema } from "../../src/client/secure-client.ts";
 import { crlFilesSchema } from "../../src/crl/crl-files.ts";
 import { googleCredentialsSchema } from "../../src/google/google-credentials.ts";
@@ -141,6 +142,7 @@ export const chapters: readonly Chapter[] = [
       { of: "grpcPolicy", schema: grpcPolicySchema, type: "GrpcPolicyOptions" },
       { of: "opa", schema: opaSchema, type: "OpaOptions" },
       { of: "opaWasm", schema: opaWasmSchema, type: "OpaWasmOptions", as: { of: "opa" } },
+      { of: "celWith", schema: celSchema, type: "CelOptions" },
     ],
   },
   {

@@ -33,6 +33,7 @@ export class PublicTypes {
       "src/google/index.ts",
       "src/crl/index.ts",
       "src/opa/index.ts",
+      "src/cel/index.ts",
     ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();

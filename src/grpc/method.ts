@@ -13,17 +13,53 @@ export interface MethodInfo {
   readonly kind: MethodKind;
   /** Is a handler registered for it? An unknown method passes the chain too. */
   readonly known: boolean;
+  /** Absent where the method was registered without a service definition. */
+  readonly request?: RequestDefinition;
 }
 
-export function methodInfo(path: string, kind: MethodKind, known: boolean): MethodInfo {
+/** What a service definition says of a method's request message, for whoever reads messages by their type. */
+export interface RequestDefinition {
+  /** The bytes of a message as the method's deserializer made it. */
+  serialize(message: unknown): Uint8Array;
+  /**
+   * The service's files, each a serialized `google.protobuf.FileDescriptorProto`, where the definition carries them, as those
+   * of `@grpc/proto-loader` do.
+   */
+  readonly fileDescriptors?: readonly Uint8Array[];
+}
+
+export function methodInfo(
+  path: string,
+  kind: MethodKind,
+  known: boolean,
+  request?: RequestDefinition,
+): MethodInfo {
   const slash = path.indexOf("/", 1);
   const [service, name] = slash < 0 ? ["", path.slice(1)] : [path.slice(1, slash), path.slice(slash + 1)];
-  return Object.freeze({ path, service, name, kind, known });
+  return Object.freeze({ path, service, name, kind, known, ...(request === undefined ? {} : { request }) });
+}
+
+/** A method of a service definition, of grpc-js's shape; `requestType` is what proto-loader adds. */
+interface DefinedMethod {
+  readonly requestSerialize: (message: never) => Uint8Array;
+  readonly requestType?: { readonly fileDescriptorProtos?: unknown };
+}
+
+export function requestDefinition(method: DefinedMethod): RequestDefinition {
+  const files = method.requestType?.fileDescriptorProtos;
+  const serialize: RequestDefinition["serialize"] = method.requestSerialize;
+  return Object.freeze({
+    serialize,
+    ...(Array.isArray(files) ? { fileDescriptors: files } : {}),
+  });
 }
 
 /** The parts of a service's definition that tell its methods. A `ServiceDefinition` of any kind has them. */
 type MethodShapes = Readonly<
-  Record<string, Pick<ServiceDefinition[string], "path" | "requestStream" | "responseStream">>
+  Record<
+    string,
+    Pick<ServiceDefinition[string], "path" | "requestStream" | "responseStream"> & Partial<DefinedMethod>
+  >
 >;
 
 /**
@@ -35,8 +71,13 @@ type MethodShapes = Readonly<
 export function methodsOf(...services: readonly MethodShapes[]): readonly MethodInfo[] {
   return services
     .flatMap((service) => Object.values(service))
-    .map(({ path, requestStream, responseStream }) =>
-      methodInfo(path, kindOf(requestStream, responseStream), true),
+    .map(({ path, requestStream, responseStream, requestSerialize, requestType }) =>
+      methodInfo(
+        path,
+        kindOf(requestStream, responseStream),
+        true,
+        requestSerialize && requestDefinition({ requestSerialize, ...(requestType && { requestType }) }),
+      ),
     );
 }
 

@@ -9,7 +9,13 @@ import type {
 } from "@grpc/grpc-js";
 import { guardHandler } from "../chain/handlers.ts";
 import { ConfigError } from "../grpc/errors.ts";
-import { type MethodInfo, type MethodKind, methodInfo } from "../grpc/method.ts";
+import {
+  type MethodInfo,
+  type MethodKind,
+  methodInfo,
+  type RequestDefinition,
+  requestDefinition,
+} from "../grpc/method.ts";
 import { TransportServer } from "../transport/server.ts";
 
 type Serialize<T> = (value: T) => Buffer;
@@ -18,6 +24,7 @@ type Deserialize<T> = (bytes: Buffer) => T;
 export class GuardedServer extends TransportServer {
   readonly #methods: Map<string, MethodInfo> = new Map();
   readonly #services: Map<string, ServiceDefinition> = new Map();
+  readonly #requests: Map<string, RequestDefinition> = new Map();
   #binding = false;
   #sealed = false;
 
@@ -38,6 +45,9 @@ export class GuardedServer extends TransportServer {
   }
 
   override addService(definition: ServiceDefinition, handlers: UntypedServiceImplementation): void {
+    // For `register`, which is called for each of them.
+    for (const method of Object.values(definition))
+      this.#requests.set(method.path, requestDefinition(method));
     super.addService(definition, handlers);
     const [method] = Object.values(definition);
     if (method !== undefined) this.#services.set(methodInfo(method.path, "unary", true).service, definition);
@@ -63,7 +73,7 @@ export class GuardedServer extends TransportServer {
     const kind = handlerKinds[type];
     if (kind === undefined) throw new ConfigError(`${path}: unknown handler type "${type}"`);
     if (!super.register(path, guardHandler(handler, kind), serialize, deserialize, type)) return false;
-    this.#methods.set(path, methodInfo(path, kind, true));
+    this.#methods.set(path, methodInfo(path, kind, true, this.#requests.get(path)));
     return true;
   }
 

@@ -10,6 +10,8 @@ import { createServer as createHttpServer } from "node:http";
 import { join, resolve } from "node:path";
 import { text as bodyOf } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { FieldDescriptorProto_Type, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import {
   type Client,
   type ClientDuplexStream,
@@ -111,6 +113,66 @@ async function serving(
 }
 
 const ada = { as: { sub: "ada" } };
+
+const cancelOrderProto = `syntax = "proto3";
+package orders.v1;
+service Orders { rpc CancelOrder(CancelOrderRequest) returns (Order); }
+message CancelOrderRequest { string id = 1; string owner = 2; }
+message Order { string id = 1; string owner = 2; }
+`;
+
+function cancelOrderService(directory: string): ServiceDefinition {
+  const file = join(directory, "cancel-order.proto");
+  writeFileSync(file, cancelOrderProto);
+  return loadSync(file)["orders.v1.Orders"] as unknown as ServiceDefinition;
+}
+
+/** What protoc makes of it. */
+function cancelOrderDescriptors(): Uint8Array {
+  const text = FieldDescriptorProto_Type.STRING;
+  const field = ["id", "owner"].map((name, index) => ({ name, number: index + 1, type: text, label: 1 }));
+  const file = {
+    name: "cancel-order.proto",
+    package: "orders.v1",
+    syntax: "proto3",
+    messageType: [
+      { name: "CancelOrderRequest", field },
+      { name: "Order", field },
+    ],
+    service: [
+      {
+        name: "Orders",
+        method: [
+          {
+            name: "CancelOrder",
+            inputType: ".orders.v1.CancelOrderRequest",
+            outputType: ".orders.v1.Order",
+          },
+        ],
+      },
+    ],
+  };
+  return toBinary(FileDescriptorSetSchema, create(FileDescriptorSetSchema, { file: [file] }));
+}
+
+/** A server whose requests have types. */
+async function cancelling(
+  directory: string,
+  authorization: Authorizer,
+  calls: (
+    server: Awaited<ReturnType<typeof startSecuredServer>>,
+    client: SecureClientConstructor<Orders>,
+  ) => Promise<void>,
+): Promise<void> {
+  const service = cancelOrderService(directory);
+  const cancelOrder: handleUnaryCall<unknown, unknown> = ({ request }, callback) => callback(null, request);
+  const server = await startSecuredServer({ services: [[service, { cancelOrder }]], authorization });
+  try {
+    await calls(server, makeClientConstructor(service, "Orders") as unknown as typeof OrdersClient);
+  } finally {
+    await server.close();
+  }
+}
 
 function clientOf({ directory, port }: Pick<Surroundings, "directory" | "port">): Orders {
   return createSecureClient(OrdersClient, `localhost:${port}`, {
@@ -1340,6 +1402,31 @@ export const proofs: Readonly<Record<string, Proof>> = {
       },
       { getOrder },
     );
+  },
+
+  "docs/cel.md#Use it": async ({ run, directory }) => {
+    const { policy } = (await run()) as { policy: Authorizer };
+    await cancelling(directory, policy, async (server, client) => {
+      const clerk = server.client(client, { as: { sub: "ada", roles: ["clerk"] } });
+      deepEqual(await call(clerk, "cancelOrder", { owner: "ada" }), { id: "7", owner: "ada" });
+      equal(await call(clerk, "cancelOrder", { owner: "eve" }), denied);
+      const owner = server.client(client, ada);
+      equal(await call(owner, "cancelOrder", { owner: "ada" }), denied, "the permission is needed as well");
+    });
+  },
+
+  "docs/cel.md#Where the types come from": async ({ run, directory }) => {
+    writeFileSync(join(directory, "orders.binpb"), cancelOrderDescriptors());
+    const { policy } = (await run()) as { policy: Authorizer };
+    await cancelling(directory, policy, async (server, client) => {
+      const asked = server.client(client, ada);
+      deepEqual(await call(asked, "cancelOrder", { owner: "ada", headers: { "x-region": "eu" } }), {
+        id: "7",
+        owner: "ada",
+      });
+      equal(await call(asked, "cancelOrder", { owner: "ada", headers: { "x-region": "us" } }), denied);
+      equal(await call(asked, "cancelOrder", { owner: "ada" }), denied);
+    });
   },
 
   "docs/tokens.md#Keycloak": tokens(

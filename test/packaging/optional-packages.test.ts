@@ -79,6 +79,7 @@ describe("without the optional packages", () => {
   it("the types compile, with the libraries' own checked", () => {
     const problems = problemsOf(`
       import { createSecureServer, type SecureServer } from "grpc-palisade";
+      import { cel } from "grpc-palisade/cel";
       import { crlFiles } from "grpc-palisade/crl";
       import { googleCredentials } from "grpc-palisade/google";
       import { clientCredentials, tokenExchange } from "grpc-palisade/oauth";
@@ -90,6 +91,7 @@ describe("without the optional packages", () => {
       export const store = redisRateLimitStore;
       export const sources = [googleCredentials, clientCredentials, tokenExchange];
       export const authorizers = [opa({ url: "https://opa.example", path: "orders/allow" }), opaWasm];
+      export const condition = cel("request.owner == principal.subject");
       export type { OpaInput, SecureServer };
       export const wrong: SecureServer = 7;
     `);
@@ -188,7 +190,7 @@ describe("without the optional packages", () => {
     }
   });
 
-  it.each([
+  it.each<[string, string, string, string?]>([
     [
       "oauth",
       'clientCredentials({ tokenEndpoint: "https://id.example/t", client: { id: "a", secret: "b" } })',
@@ -196,13 +198,14 @@ describe("without the optional packages", () => {
     ],
     ["google", "googleCredentials()", "google-auth-library"],
     ["opa", 'opaWasm({ file: "policy.wasm" })', "@open-policy-agent/opa-wasm"],
+    ["cel", "cel('true')", "@bufbuild/cel", "@bufbuild/cel @bufbuild/protobuf"],
   ])(
     "grpc-palisade/%s loads without its package, and names it when it is used",
-    async (path, use, needed) => {
+    async (path, use, needed, install = needed) => {
       const name = use.split("(")[0];
       const says =
         `ConfigError: grpc-palisade/${path}: needs the package ${needed}, which is not installed; ` +
-        `install it (npm install ${needed})`;
+        `install it (npm install ${install})`;
       expect(await run(`require("grpc-palisade/${path}")`)).toBe("");
       expect(await run(`const { ${name} } = require("grpc-palisade/${path}"); ${use}`)).toContain(says);
       expect(await run(`import("grpc-palisade/${path}").then(({ ${name} }) => ${use})`)).toContain(says);

@@ -8,6 +8,7 @@ import { describeError } from "../../observability/error-description.ts";
 import { LogThrottle } from "../../observability/log-throttle.ts";
 import { redactSecrets } from "../../observability/redaction.ts";
 import type { Decision, MethodPolicy, ReadableDemand, ReadableRule } from "./authorizer.ts";
+import type { Condition, When } from "./condition.ts";
 import type { LookedUpRoles } from "./role-lookup.ts";
 import type { Roles } from "./roles.ts";
 
@@ -37,16 +38,11 @@ export interface Requirement {
   /**
    * Asked after all of the above with each request message, before the handler sees it. Only `true` lets the message pass;
    * a throw or a rejection denies. The message is what the method's deserializer made of it, so name its type in the
-   * function's parameters. Default: messages are not looked at.
+   * function's parameters. Or a condition that can be read: `cel("…")` of `grpc-palisade/cel`. Default: messages are not
+   * looked at.
    */
-  readonly when?: When | undefined;
+  readonly when?: When | Condition | undefined;
 }
-
-/** Does the caller of this call have a right to this request, such as that to its own order? */
-export type When = {
-  // A method, so that a function of a narrower message type fits.
-  ask(call: CallContext, request: unknown): boolean | Promise<boolean>;
-}["ask"];
 
 /** `public`: nobody has to say who they are. `authenticated`: anybody who did. Else what the caller must have. */
 export type Rule = "public" | "authenticated" | Requirement;
@@ -58,11 +54,22 @@ export interface MethodRule extends MethodPolicy {
   readonly rule: Rule;
 }
 
+export interface MethodRuleParts {
+  readonly roles: Roles;
+  /** What was made of the rule's `when` for this method. */
+  readonly ask: When | undefined;
+  /** Where a caller's further roles come from. */
+  readonly lookedUp: LookedUpRoles | undefined;
+}
+
 /**
- * A plain object, so that `{ ...methodRule }` is one too: whoever wraps it and adds a check keeps this one. `lookedUp`: where a
- * caller's further roles come from.
+ * A plain object, so that `{ ...methodRule }` is one too: whoever wraps it and adds a check keeps this one.
  */
-export function methodRule(rulePath: string, rule: Rule, roles: Roles, lookedUp?: LookedUpRoles): MethodRule {
+export function methodRule(
+  rulePath: string,
+  rule: Rule,
+  { roles, ask, lookedUp }: MethodRuleParts,
+): MethodRule {
   const allowed = allow(rulePath);
   if (rule === "public")
     return Object.freeze<MethodRule>({
@@ -75,7 +82,7 @@ export function methodRule(rulePath: string, rule: Rule, roles: Roles, lookedUp?
   const demand: Requirement = rule === "authenticated" ? {} : rule;
   const principal = principalCheck(rulePath, demand, roles);
   const actor = actorCheck(rulePath, demand, roles);
-  const { when } = demand;
+  const named = conditionInWords(demand.when);
   return Object.freeze<MethodRule>({
     access: "checked",
     rulePath,
@@ -92,7 +99,7 @@ export function methodRule(rulePath: string, rule: Rule, roles: Roles, lookedUp?
       const further = lookedUp.rolesOf(caller);
       return isThenable(further) ? further.then(decideWith) : decideWith(further);
     },
-    ...(when === undefined ? {} : { decideMessage: conditionOf(rulePath, when, allowed) }),
+    ...(ask === undefined ? {} : { decideMessage: conditionOf(rulePath, { ask, named, allowed }) }),
     describe: () => readable(rulePath, rule, { principal, actor }),
   });
 }
@@ -114,15 +121,20 @@ function actorCheck(rulePath: string, { actor }: Requirement, roles: Roles): Par
   });
 }
 
+interface AskedCondition {
+  readonly ask: When;
+  readonly named: string;
+  readonly allowed: Decision;
+}
+
 function conditionOf(
   rulePath: string,
-  when: When,
-  allowed: Decision,
+  { ask, named, allowed }: AskedCondition,
 ): NonNullable<MethodPolicy["decideMessage"]> {
-  const unfulfilled = deny(rulePath, "the condition on the request (when) does not hold");
+  const unfulfilled = deny(rulePath, `${named} does not hold`);
   const settle = (answer: unknown): Decision =>
     /* protection: when */ answer === true ? allowed : unfulfilled;
-  const threw = deny(rulePath, "the condition on the request (when) threw an error, which is in the log");
+  const threw = deny(rulePath, `${named} threw an error, which is in the log`);
   const logged = new LogThrottle({ periodMs: logEveryMs });
   // What was thrown may show the request, which is not for the audit.
   const failed = (call: CallContext, error: unknown): Decision => {
@@ -134,7 +146,7 @@ function conditionOf(
   };
   return (call, request) => {
     try {
-      const answer = when(call, request);
+      const answer = ask(call, request);
       return isThenable(answer)
         ? answer.then(settle, (error: unknown) => failed(call, error))
         : settle(answer);
@@ -142,6 +154,11 @@ function conditionOf(
       return failed(call, error);
     }
   };
+}
+
+function conditionInWords(when: Requirement["when"]): string {
+  const which = typeof when === "object" ? `: ${when.text}` : "";
+  return `the condition on the request (when${which})`;
 }
 
 /** Of one rule. */
@@ -158,7 +175,9 @@ function readable(rule: string, demand: Exclude<Rule, "public">, checks: Checks)
   const words = actorInWords(actor);
   const conditions = [
     ...(words === undefined ? [] : [words]),
-    ...(when === undefined ? [] : ["a condition on the request (when)"]),
+    ...(when === undefined
+      ? []
+      : [typeof when === "function" ? "a condition on the request (when)" : when.text]),
     ...Object.entries(rest).flatMap(inWords),
   ];
   return {
@@ -168,7 +187,7 @@ function readable(rule: string, demand: Exclude<Rule, "public">, checks: Checks)
     ...(words === undefined || checks.actor === undefined
       ? {}
       : { actor: { ...checks.actor.demand(), words } }),
-    ...(when === undefined ? {} : { functions: [when] }),
+    ...(when === undefined ? {} : { functions: typeof when === "function" ? [when] : [] }),
   };
 }
 

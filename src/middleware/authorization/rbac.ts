@@ -6,7 +6,8 @@ import { parseOptions, refused } from "../../config/options.ts";
 import { ConfigError, PolicyError } from "../../grpc/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
-import { type ActorRequirement, type MethodRule, methodRule, type Rule, type When } from "./method-rule.ts";
+import type { Condition, When } from "./condition.ts";
+import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
 import { LookedUpRoles, type RoleLookup, roleLookupSchema } from "./role-lookup.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
@@ -78,10 +79,16 @@ const actor = z.union(
   { error: 'expected "any", or what it must have, such as { schemes: ["mtls"] }' },
 );
 
-const condition = z.custom<When>(
-  (value) => typeof value === "function",
-  "expected a function of the call and the request that returns true or false",
+const condition = z.custom<When | Condition>(
+  (value) => typeof value === "function" || isCondition(value),
+  "expected a function of the call and the request that returns true or false, or a condition such as cel(…)",
 );
+
+function isCondition(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  const { text, compile }: { readonly [Member in keyof Condition]?: unknown } = value;
+  return typeof text === "string" && typeof compile === "function";
+}
 
 const requirement = z
   .strictObject({ ...demands, actor: actor.optional(), when: condition.optional() })
@@ -185,7 +192,7 @@ export const rbacFileSchema: z.ZodType<{
  * caller), or a demand of which every part that is given must hold: `roles` (any one of them, inheritance counts),
  * `permissions` (all of them, from the credential itself or from the caller's roles), `schemes` (any one of them), and
  * `actor`, the application that speaks for the caller: `"any"`, or the same three demanded of it. `when`, a function of the
- * call and of each request message, is asked after all of them: the rule of an owner, say.
+ * call and of each request message, or a condition such as `cel("…")`, is asked after all of them: the rule of an owner, say.
  * An anonymous caller satisfies only `"public"`. Roles of a caller that the policy does not name grant nothing.
  *
  * A required permission that no role grants is no mistake: a credential may carry it. Where a role grants one whose name is
@@ -195,8 +202,8 @@ export const rbacFileSchema: z.ZodType<{
  *
  * @throws {ConfigError} for options of the wrong shape, at once.
  * @throws {PolicyError} from `compile`, so when the server starts, listing every rule that matches no method, every
- * method without a rule, every unknown role, circle of inheritance and malformed permission, and every scheme and actor that
- * no authenticator of the server brings, where the authenticators tell.
+ * method without a rule, every unknown role, circle of inheritance and malformed permission, every condition that does not fit
+ * its method, and every scheme and actor that no authenticator of the server brings, where the authenticators tell.
  *
  * @example
  * rbac({
@@ -251,6 +258,7 @@ interface CompileParts {
 function compile({ roles, table, replaced, lookedUp, methods, callers }: CompileParts): RbacPolicy {
   const compiled = new Map<string, MethodRule>();
   const undecided: string[] = [];
+  const unfit = new Set<string>();
   const matched = new Set<string>();
   for (const method of methods) {
     const rulePaths = rulePathsFor(method).filter((path) => table.has(path));
@@ -259,11 +267,15 @@ function compile({ roles, table, replaced, lookedUp, methods, callers }: Compile
     const decided = decidingRule(method, rulePaths[0], table);
     if (decided === undefined)
       undecided.push(`${method.path}: no rule; add one, or a wildcard that covers it`);
-    else compiled.set(method.path, methodRule(decided.rulePath, decided.rule, roles, lookedUp));
+    else {
+      const ask = conditionFor(method, decided, unfit);
+      compiled.set(method.path, methodRule(decided.rulePath, decided.rule, { roles, ask, lookedUp }));
+    }
   }
   const problems = [
     ...[...table.keys()].filter((path) => !matched.has(path)).map((path) => explainNoMatch(path, methods)),
     ...undecided,
+    ...unfit,
     ...[...table].flatMap(([path, rule]) => problemsOfRule(path, rule, roles)),
     ...[...table].flatMap(([path, rule]) => problemsOfCallers(path, rule, callers)),
     ...methods.flatMap((method) => problemsOfProbe(method, table)),
@@ -295,6 +307,24 @@ function decidingRule(
   if (isHealthProbe(method)) return { rulePath: "health probe", rule: "public" };
   const rule = rulePath === undefined ? undefined : table.get(rulePath);
   return rulePath === undefined || rule === undefined ? undefined : { rulePath, rule };
+}
+
+/** What is asked of each request message; `problems` are added to. */
+function conditionFor(
+  method: MethodInfo,
+  { rulePath, rule }: DecidingRule,
+  problems: Set<string>,
+): When | undefined {
+  const when = typeof rule === "string" ? undefined : rule.when;
+  if (typeof when !== "object") return when;
+  try {
+    return when.compile(method);
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    const about = rulePath === method.path ? "" : `${method.path}: `;
+    for (const problem of error.problems) problems.add(`${rulePath}: when: ${about}${problem}`);
+    return undefined;
+  }
 }
 
 /** A rule that would have no effect must not look as if it had. */

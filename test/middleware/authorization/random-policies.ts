@@ -1,11 +1,11 @@
 // Random policies of rbac and random callers, the same ones in every run.
 import { anonymousPrincipal, type Principal } from "../../../src/chain/principal.ts";
 import { type MethodInfo, methodInfo } from "../../../src/grpc/method.ts";
+import type { When } from "../../../src/middleware/authorization/condition.ts";
 import type {
   ActorRequirement,
   Requirement,
   Rule,
-  When,
 } from "../../../src/middleware/authorization/method-rule.ts";
 import type { RbacOptions } from "../../../src/middleware/authorization/rbac.ts";
 import type { RoleDefinition } from "../../../src/middleware/authorization/roles.ts";
