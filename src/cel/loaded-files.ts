@@ -35,6 +35,8 @@ export function completed(files: readonly FileDescriptorProto[]): readonly FileD
       method.inputType = resolve(method.inputType, file.package);
       method.outputType = resolve(method.outputType, file.package);
     }
+    // No condition reads them, and what they extend, options most of all, is in none of these files.
+    file.extension = [];
     file.dependency = [...needed];
   }
   return [...wellKnown, ...inOrder(own, new Set(wellKnown.map(({ name }) => name)))];
@@ -69,6 +71,7 @@ type Resolve = (name: string, scope: string) => string;
 
 function completeMessage(message: DescriptorProto, scope: string, resolve: Resolve): void {
   for (const field of message.field) completeField(field, scope, resolve);
+  message.extension = [];
   for (const nested of message.nestedType) completeMessage(nested, joined(scope, nested.name), resolve);
 }
 

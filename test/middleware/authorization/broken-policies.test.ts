@@ -28,7 +28,8 @@ const anActor = 'expected "any", or what it must have, such as { schemes: ["mtls
 const aName = "expected a name of printable characters, without spaces at its ends";
 const aList = 'expected a list, not text: write ["…"]';
 const aPath = "not a path; write /pkg.Service/Method, /pkg.Service/*, /pkg.* or /*";
-const aFunction = "expected a function of the call and the request that returns true or false";
+const aFunction =
+  "expected a function of the call and the request that returns true or false, or a condition such as cel(…)";
 const elsewhere = "remove it, or register its service";
 const undefinedRole = "define it in roles, or remove it";
 const concrete = "a rule needs resource:action, without wildcards";

@@ -6,8 +6,9 @@ import { join, resolve } from "node:path";
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { cel } from "../../../src/cel/index.ts";
 import { ConfigError, PolicyError } from "../../../src/grpc/errors.ts";
-import { methodInfo } from "../../../src/grpc/method.ts";
+import { methodInfo, methodsOf } from "../../../src/grpc/method.ts";
 import { rbac } from "../../../src/middleware/authorization/rbac.ts";
 import { rulesFromProto } from "../../../src/middleware/authorization/rules-from-proto.ts";
 
@@ -201,6 +202,18 @@ describe("rulesFromProto", () => {
 });
 
 describe("rbac with rules of the .proto", () => {
+  it("Z4 Z7 checks conditions in CEL against the request of their method", () => {
+    const compiling = (text: string) => {
+      const service = load(access(`when: "${text}"`));
+      const protoRules = rulesFromProto(service, { condition: cel });
+      return rbac({ protoRules, rules: {} }).compile(methodsOf(service));
+    };
+    expect(compiling("request.id == principal.subject").methods.size).toBe(1);
+    expect(() => compiling("request.idd == principal.subject")).toThrow(
+      /Orders\/A: when: .*idd.*did you mean "id"/,
+    );
+  });
+
   const methods = ["A", "B"].map((name) => methodInfo(`/orders.v1.Orders/${name}`, "unary", true));
 
   it("Z7 decides by them, but for those that the code has too, and warns of these", () => {
