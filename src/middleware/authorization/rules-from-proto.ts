@@ -94,14 +94,21 @@ interface FoundAccess {
   readonly access: unknown;
 }
 
+/** A method of a service definition; `options` is what proto-loader adds. */
+interface LoadedMethod {
+  readonly path: string;
+  readonly options?: unknown;
+}
+
 function accessesOf(source: ServiceDefinition | DescriptorSet): readonly FoundAccess[] {
   if (isDescriptorSet(source)) return accessesInSet(source.descriptorSet);
   if (typeof source !== "object" || source === null)
     throw new ConfigError(
       "rulesFromProto: expected a service definition of @grpc/proto-loader, or { descriptorSet }",
     );
-  return Object.values(source).flatMap((method) => {
-    const options: unknown = Reflect.get(method, "options");
+  const methods: readonly LoadedMethod[] = Object.values(source);
+  return methods.flatMap((method) => {
+    const { options } = method;
     if (typeof options !== "object" || options === null)
       throw new ConfigError(
         `rulesFromProto: ${method.path}: this definition does not have the options of its methods, which only those of ` +
