@@ -476,18 +476,21 @@ export const proofs: Readonly<Record<string, Proof>> = {
     match(comparison.toMarkdown(), /\| gained \| role viewer \| \/orders\.v1\.Orders\/GetOrder \|/);
   },
 
-  "docs/authorization-grpc-policy.md#gRPC authorization policies": async ({ run, directory }) => {
+  "docs/authorization-grpc-policy.md#gRPC authorization policies": async (surroundings) => {
+    const { run, directory } = surroundings;
     // The page's own file.
     const page = pages.find(({ path }) => path === "docs/authorization-grpc-policy.md");
     const policy = page && blocksOf(page).find(({ language }) => language === "json");
     await writeFile(join(directory, "authorization-policy.json"), policy?.code ?? "");
-    // The names in it are not those of the certificates in the reader's folder: a CA of its own.
+    // The names in it are not those of the certificates in the reader's folder, which other proofs use: a CA and a folder of its own.
     const ca = await createCertificateAuthority();
     const issued = await ca.issue({ dnsNames: ["localhost"], usage: "server" });
-    await mkdir(join(directory, "certs"), { recursive: true });
-    await writeFile(join(directory, "certs/ca.crt"), ca.caPem);
-    await writeFile(join(directory, "certs/server.crt"), issued.cert);
-    await writeFile(join(directory, "certs/server.key"), issued.key);
+    const own = join(directory, "with-names");
+    await mkdir(join(own, "certs"), { recursive: true });
+    await writeFile(join(own, "certs/ca.crt"), ca.caPem);
+    await writeFile(join(own, "certs/server.crt"), issued.cert);
+    await writeFile(join(own, "certs/server.key"), issued.key);
+    pointTo(surroundings, join(directory, "certs"), join(own, "certs"));
     const { server } = (await run()) as { server: SecureServer };
     server.addService(OrdersService, handlers);
     const { port } = await server.listen("127.0.0.1:0");

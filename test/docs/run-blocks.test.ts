@@ -11,10 +11,12 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
+import type { ServiceDefinition } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 import { pino } from "pino";
 import ts from "typescript";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { cel } from "../../src/cel/index.ts";
 import { parseOptions } from "../../src/config/options.ts";
 import {
   allowAuthenticated,
@@ -22,6 +24,8 @@ import {
   grpcPolicy,
   issueApiKey,
   memoryApiKeyStore,
+  methodsOf,
+  rbac,
 } from "../../src/index.ts";
 import { audit } from "../../src/middleware/audit/audit.ts";
 import { PolicyHolder } from "../../src/middleware/authorization/authorization.ts";
@@ -225,6 +229,7 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "js README.md": write("main.js"),
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
+    "text docs/cel.md": checkMisspeltField,
     // The one that `test/opa/bundle.tar.gz` was made of.
     "rego docs/opa.md": ({ code }) =>
       expect(code).toBe(readFileSync(join(root, "test/opa/policies/orders.rego"), "utf8")),
@@ -255,6 +260,19 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "yaml docs/reading-a-policy.md": runSteps,
   };
   return rules[`${block.language} ${block.page}`] ?? rules[block.language];
+}
+
+/** The problem that a page shows, of a condition that names a field that there is not. */
+function checkMisspeltField({ code }: Block): void {
+  const proto = join(workshop, "misspelt.proto");
+  writeFileSync(
+    proto,
+    `syntax = "proto3"; package orders.v1; message CancelOrderRequest { string owner = 1; }
+     service Orders { rpc CancelOrder(CancelOrderRequest) returns (CancelOrderRequest); }`,
+  );
+  const service = loadSync(proto)["orders.v1.Orders"] as ServiceDefinition;
+  const rules = { "/orders.v1.Orders/CancelOrder": { when: cel("request.ownr == principal.subject") } };
+  expect(() => rbac({ rules }).compile(methodsOf(service))).toThrow(code.trim());
 }
 
 beforeAll(async () => {

@@ -1015,8 +1015,11 @@ describe("the options of a server", () => {
   });
 
   it.each<readonly [unknown, string]>([
-    ["publik", '/*: expected "public" or "authenticated" or object'],
-    [{ actor: "some" }, '/*.actor: expected "any" or object'],
+    [
+      "publik",
+      '/*: expected "public", "authenticated", or a demand such as { roles: ["admin"] }; did you mean "public"?',
+    ],
+    [{ actor: "some" }, '/*.actor: expected "any", or what it must have, such as { schemes: ["mtls"] }'],
     [{ actor: { roles: [] } }, "/*.actor.roles: expected at least one; remove the key to demand nothing"],
   ])("of a rule %j only the form that was meant is told", (rule, told) => {
     const rules = { "/*": rule } as Parameters<typeof rbac>[0]["rules"];
