@@ -125,7 +125,12 @@ export {
   rbac,
 } from "./middleware/authorization/rbac.ts";
 export { type RbacFileOptions, rbacFile } from "./middleware/authorization/rbac-file.ts";
-export type { FindRoles, RoleLookup, RoleLookupOptions } from "./middleware/authorization/role-lookup.ts";
+export type {
+  FindRoles,
+  LookedUpPrincipal,
+  RoleLookup,
+  RoleLookupOptions,
+} from "./middleware/authorization/role-lookup.ts";
 export type { RoleDefinition } from "./middleware/authorization/roles.ts";
 export {
   type DescriptorSet,

@@ -10,6 +10,7 @@ import type { Condition, When } from "../middleware/authorization/condition.ts";
 import { bufbuild, type Parsed } from "./bufbuild.ts";
 import { check } from "./checker.ts";
 import { evaluation } from "./evaluation.ts";
+import { checkRequestSize } from "./request-size.ts";
 import { readDescriptorSet, requestTypeOf } from "./request-types.ts";
 import { typeOfMessage } from "./types.ts";
 import { valuesFor, variablesWith } from "./variables.ts";
@@ -154,6 +155,7 @@ function compiled(parsed: Parsed, { method, described, metadata }: Surroundings)
   const evaluate = evaluation(expr, registry);
   const { protobuf, reflection } = bufbuild();
   return (call: CallContext, decoded: unknown): boolean => {
+    checkRequestSize(decoded);
     // What the handler gets, not what was sent: decoders differ in what they make of the same bytes.
     const bytes = request.serialize(decoded);
     const reflected = reflection.reflect(message, protobuf.fromBinary(message, bytes), false);

@@ -32,9 +32,14 @@ export function evaluation(expr: Expr, registry: Registry): Evaluate {
     steps.begin(requestBytes);
     const result = run(values);
     if (steps.spent) throw new Error(`it needs more than ${maxSteps} steps for this request`);
-    if (cel.isCelError(result)) throw new Error(result.message);
+    if (cel.isCelError(result)) throw new Error(withoutValues(result.message));
     return result;
   };
+}
+
+/** The library shows values of the request behind a colon, and what is thrown here is logged. Our own functions show none. */
+function withoutValues(message: string): string {
+  return /^(?:int|uint|double|bool|timestamp): /.test(message) ? message : message.replace(/:.*$/s, "");
 }
 
 type CelEnvOptions = NonNullable<Parameters<typeof celEnv>[0]>;

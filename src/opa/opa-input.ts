@@ -15,7 +15,7 @@ export interface OpaInput {
     readonly name: string;
     readonly kind: MethodKind;
   };
-  /** The verified caller. */
+  /** The verified caller. Absent for a caller without credentials, where the authenticator admits those. */
   readonly principal?: OpaParty;
   /** The application that speaks for it. */
   readonly actor?: OpaParty;
@@ -48,7 +48,7 @@ export interface OpaParty {
 }
 
 /** The call cannot be decided about, because of what its caller sent. */
-export class InputTooLarge extends Error {}
+export class UnfitInput extends Error {}
 
 export interface InputSettings {
   readonly metadata: readonly string[];
@@ -62,33 +62,37 @@ export interface PolicyInput {
   readonly text: string;
 }
 
-/** Throws `InputTooLarge`. */
+/** Throws `UnfitInput`. */
 export function inputOf(
   call: CallContext,
   settings: InputSettings,
   message?: { readonly request: unknown },
 ): PolicyInput {
   const { method, principal, actor, peer } = call;
+  const { maxInputBytes } = settings;
+  const isVerified = principal !== undefined && principal.kind !== "anonymous";
   const document: OpaInput = {
     method: { path: method.path, service: method.service, name: method.name, kind: method.kind },
-    ...(principal === undefined ? {} : { principal: partyOf(principal) }),
-    ...(actor === undefined ? {} : { actor: partyOf(actor) }),
+    ...(isVerified ? { principal: partyOf(principal, maxInputBytes) } : {}),
+    ...(actor === undefined ? {} : { actor: partyOf(actor, maxInputBytes) }),
     peer: {
       address: peer.address,
       ...(peer.certificate === undefined ? {} : { certificate: certificateOf(peer.certificate) }),
     },
     metadata: metadataOf(call, settings.metadata),
     ...(settings.hasRequestId ? { requestId: call.requestId } : {}),
-    ...(message === undefined ? {} : { request: plain(message.request) }),
+    ...(message === undefined ? {} : { request: new PlainJson(maxInputBytes).of(message.request) }),
   };
   const text = JSON.stringify(document);
-  if (Buffer.byteLength(text) > settings.maxInputBytes)
-    throw new InputTooLarge(`the input is larger than maxInputBytes (${settings.maxInputBytes})`);
+  if (Buffer.byteLength(text) > maxInputBytes) throw tooLarge(maxInputBytes);
   return { document, text };
 }
 
 /** By name: what a principal of one's own carries besides is nobody's to send on. */
-function partyOf({ subject, kind, scheme, issuer, tenant, roles, permissions, claims }: Principal): OpaParty {
+function partyOf(
+  { subject, kind, scheme, issuer, tenant, roles, permissions, claims }: Principal,
+  maxInputBytes: number,
+): OpaParty {
   return {
     subject,
     kind,
@@ -97,7 +101,7 @@ function partyOf({ subject, kind, scheme, issuer, tenant, roles, permissions, cl
     ...(tenant === undefined ? {} : { tenant }),
     roles: [...roles],
     permissions: [...permissions],
-    claims: plain(claims),
+    claims: new PlainJson(maxInputBytes).of(claims),
   };
 }
 
@@ -134,22 +138,81 @@ function textOf(value: string | Buffer): string {
 /** What is nested more deeply is not decided about: policies in WebAssembly have a small stack. */
 const maxDepth = 32;
 
+function tooLarge(maxInputBytes: number): UnfitInput {
+  return new UnfitInput(`the input is larger than maxInputBytes (${maxInputBytes})`);
+}
+
 /**
  * A message or a claim as JSON has it: bytes in base64 and integers of 64 bits as text, as in proto3's JSON. Messages of
- * google-protobuf and protobufjs have forms of their own for this.
+ * google-protobuf and protobufjs have forms of their own for this. What JSON would leave out or change is not decided about: the
+ * handler sees it, and the policy must not see less.
  */
-function plain(value: unknown, depth = 0): unknown {
-  if (typeof value === "bigint") return String(value);
-  if (typeof value !== "object" || value === null) return value;
-  if (depth === maxDepth) throw new InputTooLarge(`the input is nested more than ${maxDepth} levels deep`);
-  if (value instanceof Uint8Array)
-    return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64");
-  if (Array.isArray(value)) return value.map((each) => plain(each, depth + 1));
-  // The class says so: a message may have a field of this name.
-  if (!Object.hasOwn(value, "__isLong__") && Reflect.get(value, "__isLong__") === true) return String(value);
-  for (const own of ["toJSON", "toObject"]) {
-    const convert: unknown = Reflect.get(value, own);
-    if (typeof convert === "function") return plain(convert.call(value), depth + 1);
+class PlainJson {
+  readonly #maxBytes: number;
+  /** No more work than for the largest input: what is written has at least so many bytes. */
+  #left: number;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+    this.#left = maxBytes;
   }
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, plain(each, depth + 1)]));
+
+  /** Throws `UnfitInput`. */
+  of(value: unknown, depth = 0): unknown {
+    this.#spend(1);
+    switch (typeof value) {
+      case "bigint":
+        return String(value);
+      case "string":
+        return this.#text(value);
+      case "number":
+        // JSON has null for it, which Rego takes to be less than every number.
+        if (!Number.isFinite(value)) throw new UnfitInput("the input has a number that is not finite");
+        return value;
+      case "object":
+        return value === null ? null : this.#object(value, depth);
+      default:
+        return value;
+    }
+  }
+
+  #object(value: object, depth: number): unknown {
+    if (depth === maxDepth) throw new UnfitInput(`the input is nested more than ${maxDepth} levels deep`);
+    if (value instanceof Uint8Array) {
+      this.#spend(value.byteLength);
+      return Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString("base64");
+    }
+    if (Array.isArray(value)) return value.map((each) => this.of(each, depth + 1));
+    if (value instanceof Map) return this.#members([...value], depth);
+    // The class says so: a message may have a field of this name.
+    if (!Object.hasOwn(value, "__isLong__") && Reflect.get(value, "__isLong__") === true)
+      return String(value);
+    for (const own of ["toJSON", "toObject"]) {
+      const convert: unknown = Reflect.get(value, own);
+      if (typeof convert === "function") return this.of(convert.call(value), depth + 1);
+    }
+    if (value instanceof Set || value instanceof ArrayBuffer)
+      throw new UnfitInput("the input has a value that JSON cannot say");
+    return this.#members(Object.entries(value), depth);
+  }
+
+  #members(
+    entries: readonly (readonly [name: unknown, value: unknown])[],
+    depth: number,
+  ): Readonly<Record<string, unknown>> {
+    return Object.fromEntries(
+      entries.map(([name, each]) => [this.#text(String(name)), this.of(each, depth + 1)]),
+    );
+  }
+
+  #text(text: string): string {
+    this.#spend(text.length);
+    if (!text.isWellFormed()) throw new UnfitInput("the input has text that is not well-formed");
+    return text;
+  }
+
+  #spend(bytes: number): void {
+    this.#left -= bytes;
+    if (this.#left < 0) throw tooLarge(this.#maxBytes);
+  }
 }

@@ -5,7 +5,7 @@ import { PolicyError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { Decision, MethodPolicy, Policy } from "../middleware/authorization/authorizer.ts";
 import { explainNoMatch, scopeOf } from "../middleware/authorization/rule-path.ts";
-import { InputTooLarge, inputOf, type PolicyInput } from "./opa-input.ts";
+import { inputOf, type PolicyInput, UnfitInput } from "./opa-input.ts";
 
 /** What `opa` and `opaWasm` both take. */
 export interface OpaPolicyOptions {
@@ -36,7 +36,7 @@ export interface OpaPolicySettings {
 }
 
 const credential =
-  /authorization|cookie|token|secret|passw|passphrase|credential|api[-_]?key|private[-_]?key/;
+  /authorization|cookie|session|token|jwt|assertion|oidc|secret|passw|passphrase|credential|api[-_]?key|private[-_]?key/;
 
 const headerName = z
   .string()
@@ -113,7 +113,7 @@ function checkedMethod({ settings, path, hasRequestId, ask }: AskedPolicy): Meth
       return ask(inputOf(call, inputs, message), call);
     } catch (error) {
       // What its caller sent is no reason to raise an alarm.
-      if (error instanceof InputTooLarge) return { effect: "deny", rule: path, reason: error.message };
+      if (error instanceof UnfitInput) return { effect: "deny", rule: path, reason: error.message };
       throw error;
     }
   };

@@ -48,14 +48,14 @@ export function opaServer(options: OpaServerOptions): OpaServer {
   const { token } = options;
   return {
     async query(body, signal) {
-      const headers = {
-        accept: "application/json",
-        "content-type": "application/json",
-        "content-length": String(Buffer.byteLength(body)),
-        ...(token === undefined ? {} : { authorization: `Bearer ${await token()}` }),
-      };
-      const request: RequestOptions = { ...place, method: "POST", headers, signal };
       try {
+        const headers = {
+          accept: "application/json",
+          "content-type": "application/json",
+          "content-length": String(Buffer.byteLength(body)),
+          ...(token === undefined ? {} : { authorization: `Bearer ${await token()}` }),
+        };
+        const request: RequestOptions = { ...place, method: "POST", headers, signal };
         const response = await answerTo(send, { ...request, agent: kept }, body).catch((error: unknown) => {
           // OPA closed a connection just when it was used again. A query changes nothing, and may be sent twice.
           if (error instanceof ClosedMeanwhile) return answerTo(send, { ...request, agent: fresh }, body);

@@ -159,19 +159,27 @@ class OpaAuthorizer implements Authorizer {
       path: this.#settings.path,
       hasRequestId: cache === undefined,
       ask: (input, call) =>
-        cache === undefined ? this.#ask(input, call) : cache.get(input.text, () => this.#ask(input, call)),
+        cache === undefined
+          ? this.#ask(input, call, call.signal)
+          : cache.get(input.text, () => this.#ask(input, call, undefined)),
     });
   }
 
-  /** A request goes on when its call ends: others may share it, and it has a time limit. */
-  async #ask({ text: input }: PolicyInput, call: CallContext): Promise<Decision> {
+  /**
+   * `ended`: the request ends with its call, so that cancelled calls do not take the places of others. Where calls may share the
+   * request it goes on, up to its time limit.
+   */
+  async #ask(
+    { text: input }: PolicyInput,
+    call: CallContext,
+    ended: AbortSignal | undefined,
+  ): Promise<Decision> {
     const { timeoutMs, path } = this.#settings;
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), timeoutMs);
+    const signal = ended === undefined ? late.signal : AbortSignal.any([late.signal, ended]);
     try {
-      const answer = await this.#queue.run(late.signal, () =>
-        this.#server.query(`{"input":${input}}`, late.signal),
-      );
+      const answer = await this.#queue.run(signal, () => this.#server.query(`{"input":${input}}`, signal));
       this.#tellUndefined(answer.result === undefined, call);
       return decisionOf(answer, path);
     } catch (error) {

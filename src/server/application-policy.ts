@@ -16,7 +16,11 @@ export interface PolicySurroundings {
 export function compilePolicy(authorizer: Authorizer, surroundings: PolicySurroundings): Policy {
   const { methods, logger } = surroundings;
   const policy = authorizer.compile(methods, callerSchemes(surroundings));
-  for (const warning of policy.warnings ?? []) logger.warn(`authorization: ${warning}`);
+  try {
+    for (const warning of policy.warnings ?? []) logger.warn(`authorization: ${warning}`);
+  } catch {
+    // A logger that throws must not keep a policy from coming into force, and nobody else is left to be told.
+  }
   return policy;
 }
 

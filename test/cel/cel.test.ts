@@ -99,6 +99,20 @@ describe("Z4 a condition that cannot be answered denies", () => {
     expect(said(text)).toMatch(new RegExp(`^Error: .*${why}`));
   });
 
+  it.each([
+    "request.labels[request.text] == 'x'",
+    "principal.claims[request.text] == 'x'",
+    "{'a': 1}[request.text] == 1",
+    "{request.text: 1, request.owner: 2}.size() == 1",
+    "timestamp(request.text) < now",
+    "duration(request.text) == duration('1s')",
+    "int(request.text) == 1",
+  ])("Z4 U4 and the log does not tell what was sent: %s", (text) => {
+    const answer = said(text, { text: "my diagnosis", owner: "my diagnosis", labels: { a: "b" } });
+    expect(answer).toMatch(/^Error: /);
+    expect(answer).not.toContain("diagnosis");
+  });
+
   it.each(["principal.claims.level", "dyn(1)", "dyn('true')", "dyn(null)", "request.free.n"])(
     "Z4 what is no bool after all: %s",
     (text) => {

@@ -53,6 +53,14 @@ describe("Z4 a condition has so many steps for a message", () => {
     expect(said(text, about)).toBe(answer);
   });
 
+  it("Z4 a request of very many messages is not written again, however small they are", () => {
+    const many = (count: number) => ({ parts: Array.from({ length: count }, () => ({})) });
+    expect(said("request.owner == ''", many(40_000))).toBe(true);
+    expect(said("request.owner == ''", many(60_000))).toBe(
+      "Error: the request holds more than 50000 messages",
+    );
+  });
+
   it("Z4 of the next message nothing is taken", () => {
     expect(said("request.numbers.all(n, n >= 0)", numbers(100_000))).toBe(tooMuch);
     expect(said("request.numbers.all(n, n >= 0)", numbers(10))).toBe(true);

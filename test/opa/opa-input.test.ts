@@ -3,8 +3,8 @@ import { Buffer } from "node:buffer";
 import { Metadata } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { setIdentity } from "../../src/chain/context.ts";
-import type { Principal } from "../../src/chain/principal.ts";
-import { InputTooLarge, inputOf } from "../../src/opa/opa-input.ts";
+import { anonymousPrincipal, type Principal } from "../../src/chain/principal.ts";
+import { inputOf, UnfitInput } from "../../src/opa/opa-input.ts";
 import { incomingCall } from "../middleware/authentication/incoming-call.ts";
 
 const settings = { metadata: [], maxInputBytes: 100_000, hasRequestId: false };
@@ -50,6 +50,7 @@ describe("a message", () => {
     ["lists in lists", { a: [[1n], [Buffer.from("x")]] }, { a: [["1"], ["eA=="]] }],
     ["google-protobuf", new OfGoogle(), { id: "7" }],
     ["protobufjs", { order: new OfProtobufjs() }, { order: { id: "7", total: "9007199254740993" } }],
+    ["a map", { labels: new Map([["admin", 1n]]) }, { labels: { admin: "1" } }],
     ["nothing", undefined, undefined],
     // A caller must not be able to hide what it sends.
     [
@@ -64,6 +65,34 @@ describe("a message", () => {
     expect(JSON.parse(text)).toEqual(JSON.parse(JSON.stringify(document)));
   });
 
+  it.each<[string, unknown]>([
+    ["an infinite number", Number.POSITIVE_INFINITY],
+    ["a negative infinite number", Number.NEGATIVE_INFINITY],
+    ["no number", Number.NaN],
+    ["half a character", "\ud800"],
+    ["a name of half a character", { "\ud800": 1 }],
+    ["a set", new Set(["admin"])],
+    ["a buffer that nothing looks into", new ArrayBuffer(4)],
+  ])("Z5 is refused with what JSON would change or leave out: %s", (_what, value) => {
+    for (const request of [value, { a: [value] }, new Map([["a", value]])])
+      expect(() => inputOf(incomingCall(), settings, { request })).toThrow(UnfitInput);
+  });
+
+  it("Z5 L11 is looked at no further than the largest input goes", () => {
+    let seen = 0;
+    class Part {
+      toJSON(): object {
+        seen += 1;
+        return {};
+      }
+    }
+    const request = { parts: Array.from({ length: 1_000_000 }, () => new Part()) };
+    expect(() => inputOf(incomingCall(), settings, { request })).toThrow(
+      /larger than maxInputBytes \(100000\)/,
+    );
+    expect(seen).toBeLessThanOrEqual(settings.maxInputBytes);
+  });
+
   it("Z5 has a field __proto__ as any other", () => {
     const { text } = inputOf(incomingCall(), settings, {
       request: JSON.parse('{"__proto__":{"text":"secret"}}'),
@@ -75,7 +104,7 @@ describe("a message", () => {
     const circle: Record<string, unknown> = {};
     circle["self"] = circle;
     for (const request of [nested(33), circle])
-      expect(() => inputOf(incomingCall(), settings, { request })).toThrow(InputTooLarge);
+      expect(() => inputOf(incomingCall(), settings, { request })).toThrow(UnfitInput);
     expect(inputOf(incomingCall(), settings, { request: nested(32) }).document.request).toEqual(nested(32));
   });
 });
@@ -111,6 +140,12 @@ describe("a call", () => {
     });
   });
 
+  it("Z5 has no principal where nobody was verified", () => {
+    const call = incomingCall();
+    setIdentity(call, { principal: anonymousPrincipal });
+    expect(inputOf(call, settings).document).not.toHaveProperty("principal");
+  });
+
   it("Z5 leaves out the dates of a certificate that a proxy left out", () => {
     const certificate = {
       forwarded: true,
@@ -135,7 +170,7 @@ describe("a call", () => {
     const exactly = { ...settings, maxInputBytes: size };
     expect(inputOf(call, exactly, { request: "é" }).text).toContain("é");
     expect(() => inputOf(call, { ...settings, maxInputBytes: size - 1 }, { request: "é" })).toThrow(
-      InputTooLarge,
+      UnfitInput,
     );
   });
 });

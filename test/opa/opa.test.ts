@@ -375,6 +375,27 @@ describe("with many calls at once", () => {
     expect(most).toBe(2);
   });
 
+  it("Z5 a call that is cancelled gives its place to others", async () => {
+    await using asked = await asking(
+      (response, query) => {
+        // The first is never answered.
+        if (asked.opa.queries.length > 1) result(true)(response, query);
+      },
+      { maxConcurrent: 1, timeoutMs: 60_000 },
+    );
+    let cancel = (): void => {};
+    const first = invoke(asked.secured.client(), "unary", {
+      metadata: await asked.secured.authorized(),
+      onCall: (made) => {
+        cancel = () => made.cancel();
+      },
+    });
+    await eventually(() => asked.opa.queries.length === 1, "a query");
+    cancel();
+    expect((await first).name).toBe("CANCELLED");
+    expect(await call(asked)).toBe("OK OK");
+  });
+
   it("Z5 those beyond maxQueued end UNAVAILABLE, and no handler runs for them", async () => {
     let release = (): void => {};
     await using asked = await asking(

@@ -317,14 +317,24 @@ function conditionFor(
 ): When | undefined {
   const when = typeof rule === "string" ? undefined : rule.when;
   if (typeof when !== "object") return when;
+  const about = rulePath === method.path ? "" : `${method.path}: `;
   try {
-    return when.compile(method);
+    const ask: unknown = when.compile(method);
+    if (isFunction(ask)) return ask;
+    problems.add(
+      `${rulePath}: when: ${about}compile of the condition returned no function; return what is asked`,
+    );
+    return undefined;
   } catch (error) {
     if (!(error instanceof PolicyError)) throw error;
-    const about = rulePath === method.path ? "" : `${method.path}: `;
     for (const problem of error.problems) problems.add(`${rulePath}: when: ${about}${problem}`);
     return undefined;
   }
+}
+
+/** A condition of one's own, in plain JavaScript, may return anything. */
+function isFunction(value: unknown): value is When {
+  return typeof value === "function";
 }
 
 /** A rule that would have no effect must not look as if it had. */

@@ -4,10 +4,13 @@ import { type Principal, principalKey } from "../../chain/principal.ts";
 import { milliseconds } from "../../config/options.ts";
 import { StoreRequests } from "../../config/store-requests.ts";
 
+/** Who is looked up: what tells one caller from another. Its credential's claims are not in it, because answers are kept by caller. */
+export type LookedUpPrincipal = Pick<Principal, "kind" | "scheme" | "issuer" | "tenant" | "subject">;
+
 /** The roles of a verified caller. `timeUp` aborts when the answer comes too late to be used. */
 export type FindRoles = {
   // A method, so that a function of fewer parameters fits.
-  find(principal: Principal, timeUp: AbortSignal): Iterable<string> | Promise<Iterable<string>>;
+  find(principal: LookedUpPrincipal, timeUp: AbortSignal): Iterable<string> | Promise<Iterable<string>>;
 }["find"];
 
 export interface RoleLookupOptions {
@@ -84,7 +87,15 @@ export class LookedUpRoles {
     try {
       // The answer counts from the moment of the question: what changed in between is not in it.
       const until = performance.now() + this.#settings.maxAgeSec * 1_000;
-      const found = await this.#requests.send(async (timeUp) => this.#settings.find(principal, timeUp));
+      const { kind, scheme, issuer, tenant, subject } = principal;
+      const caller: LookedUpPrincipal = Object.freeze({
+        kind,
+        scheme,
+        subject,
+        ...(issuer === undefined ? {} : { issuer }),
+        ...(tenant === undefined ? {} : { tenant }),
+      });
+      const found = await this.#requests.send(async (timeUp) => this.#settings.find(caller, timeUp));
       const roles = namesIn(found);
       this.#known.delete(key);
       this.#known.set(key, { roles, until });

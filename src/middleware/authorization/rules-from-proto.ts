@@ -114,6 +114,11 @@ function accessesOf(source: ServiceDefinition | DescriptorSet): readonly FoundAc
         `rulesFromProto: ${method.path}: this definition does not have the options of its methods, which only those of ` +
           "@grpc/proto-loader have; use { descriptorSet }",
       );
+    const relative = Object.keys(options).find((name) => /^\((?:v1\.)?access\)/.test(name));
+    if (relative !== undefined)
+      throw new ConfigError(
+        `rulesFromProto: ${method.path}: the option ${relative} may be ${methodOption}; write that in full`,
+      );
     const given = [methodOption, "(.palisade.v1.access)"].flatMap((name) =>
       Object.hasOwn(options, name) ? [Reflect.get(options, name)] : [],
     );

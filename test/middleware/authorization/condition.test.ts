@@ -47,6 +47,16 @@ describe("Z4 a condition in place of a function", () => {
     ]);
   });
 
+  it.each([undefined, null, true, {}])(
+    "Z4 one that makes %j of itself is a problem, and never a rule without a condition",
+    (made) => {
+      const own: Condition = { text: "x", compile: () => made as unknown as When };
+      expect(() => compiled(own, get.path)).toThrow(
+        /GetOrder: when: compile of the condition returned no function/,
+      );
+    },
+  );
+
   it("Z4 its problems are problems of the policy, each with the rule's path and, under a wildcard, the method", () => {
     const unfit = condition((path) => {
       throw new PolicyError([`no field owner in ${path}`, "not a bool"]);

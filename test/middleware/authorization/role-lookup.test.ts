@@ -116,6 +116,15 @@ describe("Z8 roles from a lookup", () => {
     expect(find).toHaveBeenCalledOnce();
   });
 
+  it("are looked up by what answers are kept by: no claim and no right of the credential is shown", async () => {
+    const find = vi.fn<FindRoles>(() => []);
+    await policy(
+      { roles: ["viewer"] },
+      find,
+    )(principal("ada", { claims: { org: "a" }, tenant: "acme", permissions: new Set(["x:y"]) }));
+    expect(find.mock.calls[0]?.[0]).toEqual({ kind: "user", scheme: "jwt", subject: "ada", tenant: "acme" });
+  });
+
   it.each<[string, Partial<Principal>]>([
     ["another issuer", { issuer: "https://other.example" }],
     ["another tenant", { tenant: "acme" }],

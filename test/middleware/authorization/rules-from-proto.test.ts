@@ -191,6 +191,12 @@ describe("rulesFromProto", () => {
     expect(reading).toThrow(message);
   });
 
+  it("Z7 refuses a relative name of the option, which may be another one", () => {
+    expect(() => rulesFromProto(load('option (v1.access) = { roles: "admin" };'))).toThrow(
+      /Orders\/A: the option \(v1\.access\) may be \(palisade\.v1\.access\); write that in full/,
+    );
+  });
+
   it("Z7 tells every problem at once", () => {
     try {
       rulesFromProto(load(access(""), access('role: "x"')));

@@ -27,7 +27,7 @@ export function applyPolicy(policy: ParsedPolicy, methods: readonly MethodInfo[]
     .map(({ path }) => `${path}: no allow rule is about it, so every call is denied`);
   return Object.freeze({
     warnings: [...policy.warnings, ...deadRules(policy, methods), ...closed],
-    forMethod: (path: string) => compiled.get(path),
+    forMethod: (path: string) => compiled.get(path)?.policy,
   });
 }
 
@@ -79,8 +79,13 @@ function withAudit(
   return Object.freeze(audit === undefined ? decision : { ...decision, audit });
 }
 
-class PolicyOfMethod implements MethodPolicy {
-  readonly access = "checked";
+class PolicyOfMethod {
+  /** A plain object, so that `{ ...policy, decideMessage }` keeps this one's answer. */
+  readonly policy: MethodPolicy = Object.freeze<MethodPolicy>({
+    access: "checked",
+    decide: (call) => this.#decide(call),
+    describe: () => this.#describe(),
+  });
   readonly #policy: ParsedPolicy;
   readonly #deny: Rules;
   readonly #allow: Rules;
@@ -110,7 +115,7 @@ class PolicyOfMethod implements MethodPolicy {
     return this.#allow.rules.length > 0;
   }
 
-  decide(call: CallContext): Decision {
+  #decide(call: CallContext): Decision {
     const names = callerNames(call.peer);
     if (names === undefined && this.#asksForNames) return this.#unreadable;
     const headers = new CallHeaders(call);
@@ -121,7 +126,7 @@ class PolicyOfMethod implements MethodPolicy {
     );
   }
 
-  describe(): ReadableRule {
+  #describe(): ReadableRule {
     return {
       rule: this.#policy.name,
       // A policy of this kind knows certificates, not roles.

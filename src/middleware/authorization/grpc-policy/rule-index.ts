@@ -90,8 +90,12 @@ export class RuleIndex {
   /** The place of the first rule that matches; `Infinity` where none does. */
   first(names: NonNullable<CallerNames>, headers: CallHeaders): number {
     let best = this.#unconditional;
+    // Several names may bring up one rule, and whether it holds does not depend on which of them did.
+    const asked = new Set<number>();
     const found = (place: number): boolean => {
-      if (place < best && this.#rules[place]?.holds(names, headers) === true) best = place;
+      if (place >= best || asked.has(place)) return false;
+      asked.add(place);
+      if (this.#rules[place]?.holds(names, headers) === true) best = place;
       return false;
     };
     if (this.#byPrincipal !== undefined) for (const name of names) this.#byPrincipal.search(name, found);

@@ -2,7 +2,11 @@ import { describe, expect, it } from "vitest";
 import type { Call } from "../../../../src/chain/context.ts";
 import { methodInfo } from "../../../../src/grpc/method.ts";
 import type { Decision, Policy } from "../../../../src/middleware/authorization/authorizer.ts";
+import type { CallHeaders } from "../../../../src/middleware/authorization/grpc-policy/call-headers.ts";
 import { grpcPolicy } from "../../../../src/middleware/authorization/grpc-policy/grpc-policy.ts";
+import type { PolicyRule } from "../../../../src/middleware/authorization/grpc-policy/policy-text.ts";
+import { CompiledRule, RuleIndex } from "../../../../src/middleware/authorization/grpc-policy/rule-index.ts";
+import type { TextMatch } from "../../../../src/middleware/authorization/grpc-policy/text-match.ts";
 import {
   callOf,
   inForce,
@@ -29,6 +33,48 @@ function allows(policy: Policy, call: Call): boolean {
   const decision = decide(policy, call);
   return decision !== undefined && "effect" in decision && decision.effect === "allow";
 }
+
+describe("Z6 the policy of a method", () => {
+  const open = compiled({ name: "p", allow_rules: [{ name: "all" }] });
+  const [method] = randomMethods;
+  const seen: SeenCall = randomCall(new Random(1));
+
+  it("is a plain object: whoever wraps it keeps its answer", () => {
+    const own = open.forMethod(method?.path ?? "");
+    if (own === undefined) throw new Error("no policy");
+    expect({ ...own, decideMessage: () => ({ effect: "none" }) }.decide(callOf(seen))).toMatchObject({
+      effect: "allow",
+      rule: "p_all",
+    });
+    expect({ ...own }.describe?.()).toMatchObject({ rule: "p" });
+  });
+
+  it("L11 asks a rule once, however many names of a caller bring it up", () => {
+    let asked = 0;
+    const headers = {
+      get: () => {
+        asked += 1;
+        return undefined;
+      },
+    } as unknown as CallHeaders;
+    const starts = (text: string): TextMatch => ({ kind: "prefix", text });
+    const rule = {
+      name: "r",
+      where: "r",
+      principals: [starts("n")],
+      paths: [],
+      headers: [{ key: "x-a", written: [], matches: [starts("a"), starts("b")] }],
+    } as unknown as PolicyRule;
+    const index = new RuleIndex([new CompiledRule(rule)]);
+    expect(
+      index.first(
+        Array.from({ length: 1_000 }, (_, n) => `n${n}`),
+        headers,
+      ),
+    ).toBe(Number.POSITIVE_INFINITY);
+    expect(asked).toBe(1);
+  });
+});
 
 const seeds = Array.from({ length: 300 }, (_, seed) => seed + 1);
 
