@@ -8,6 +8,8 @@ const own = [
   "test/chain/process-guard.test.ts",
   "test/client/client-metrics.test.ts",
   "test/client/client-tracing.test.ts",
+  "test/crl/list-metrics.test.ts",
+  "test/middleware/authentication/api-key-uses.test.ts",
   "test/middleware/metrics.test.ts",
   "test/middleware/rate-limit/shared-store-metrics.test.ts",
   "test/observability/instruments.test.ts",
