@@ -2,9 +2,7 @@
 import { createRequire } from "node:module";
 import { resolve } from "node:path";
 import { ConfigError } from "../grpc/errors.ts";
-import { type MethodInfo, methodsOf } from "../grpc/method.ts";
-
-type Definition = Parameters<typeof methodsOf>[number];
+import { isServiceDefinition, type MethodInfo, type MethodShapes, methodsOf } from "../grpc/method.ts";
 
 /**
  * What differs, one line each. `modules` are JavaScript files that export definitions as grpc-js takes them, or clients.
@@ -36,7 +34,7 @@ export function disagreementsOf(
   ];
 }
 
-function definitionsIn(path: string): readonly Definition[] {
+function definitionsIn(path: string): readonly MethodShapes[] {
   let exported: unknown;
   try {
     exported = createRequire(import.meta.url)(resolve(path));
@@ -46,26 +44,11 @@ function definitionsIn(path: string): readonly Definition[] {
   }
   const found = membersOf(exported)
     .flatMap((one) => [one, typeof one === "function" ? Reflect.get(one, "service") : undefined])
-    .filter(isDefinition);
+    .filter(isServiceDefinition);
   if (found.length === 0) throw new ConfigError(`${path}: exports no service definition`);
   return found;
 }
 
 function membersOf(value: unknown): readonly unknown[] {
   return typeof value === "object" && value !== null ? Object.values(value) : [];
-}
-
-function isDefinition(value: unknown): value is Definition {
-  const methods = membersOf(value);
-  return (
-    methods.length > 0 &&
-    methods.every(
-      (method) =>
-        typeof method === "object" &&
-        method !== null &&
-        typeof Reflect.get(method, "path") === "string" &&
-        typeof Reflect.get(method, "requestStream") === "boolean" &&
-        typeof Reflect.get(method, "responseStream") === "boolean",
-    )
-  );
 }

@@ -55,12 +55,29 @@ export function requestDefinition(method: DefinedMethod): RequestDefinition {
 }
 
 /** The parts of a service's definition that tell its methods. A `ServiceDefinition` of any kind has them. */
-type MethodShapes = Readonly<
+export type MethodShapes = Readonly<
   Record<
     string,
     Pick<ServiceDefinition[string], "path" | "requestStream" | "responseStream"> & Partial<DefinedMethod>
   >
 >;
+
+/** What anybody may have handed in: an object of methods, as generated code has it. */
+export function isServiceDefinition(value: unknown): value is MethodShapes {
+  if (typeof value !== "object" || value === null) return false;
+  const methods: unknown[] = Object.values(value);
+  return (
+    methods.length > 0 &&
+    methods.every(
+      (method) =>
+        typeof method === "object" &&
+        method !== null &&
+        typeof Reflect.get(method, "path") === "string" &&
+        typeof Reflect.get(method, "requestStream") === "boolean" &&
+        typeof Reflect.get(method, "responseStream") === "boolean",
+    )
+  );
+}
 
 /**
  * The methods of these services, in their order: for `comparePolicies`, or to `compile` a policy without a server.

@@ -8,6 +8,7 @@ import { z } from "zod";
 import type { Middleware } from "../chain/middleware.ts";
 import { loggerSchema } from "../config/logger-option.ts";
 import { milliseconds, refused } from "../config/options.ts";
+import { isServiceDefinition } from "../grpc/method.ts";
 import { type AuditSettings, type AuditSettingsInput, auditSchema } from "../middleware/audit/audit.ts";
 import { callsOutliveCredentialsSchema } from "../middleware/authentication/authentication.ts";
 import { type Authenticator, inNeedOfCertificates } from "../middleware/authentication/authenticator.ts";
@@ -359,19 +360,3 @@ export const interceptorsSchema: z.ZodType<SecureInterceptorsSettings> = z.stric
   reflection: refused("only createSecureServer offers it behind a role"),
   channelOptions: refused("give them to your server"),
 });
-
-function isServiceDefinition(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  const methods: unknown[] = Object.values(value);
-  return (
-    methods.length > 0 &&
-    methods.every(
-      (method) =>
-        typeof method === "object" &&
-        method !== null &&
-        typeof Reflect.get(method, "path") === "string" &&
-        typeof Reflect.get(method, "requestStream") === "boolean" &&
-        typeof Reflect.get(method, "responseStream") === "boolean",
-    )
-  );
-}
