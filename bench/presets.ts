@@ -28,6 +28,8 @@ export interface Preset {
   /** Distinct tokens that are new on each call: more than a cache of 10,000 remembers. */
   readonly newTokens: number;
   readonly heldCalls: number;
+  /** In one turn of a loop over a policy. */
+  readonly decisions: number;
   /** Calls, and distinct peers in the limiter's table. */
   readonly millions: number;
 }
@@ -49,6 +51,7 @@ export const presets: Readonly<Record<Preset["name"], Preset>> = {
     principals: [1, 1_000, 100_000],
     newTokens: 30_000,
     heldCalls: 2_000,
+    decisions: 20_000,
     millions: 1_000_000,
   },
   quick: {
@@ -67,6 +70,7 @@ export const presets: Readonly<Record<Preset["name"], Preset>> = {
     principals: [1, 100, 1_000],
     newTokens: 12_000,
     heldCalls: 500,
+    decisions: 20_000,
     millions: 20_000,
   },
   tiny: {
@@ -85,6 +89,7 @@ export const presets: Readonly<Record<Preset["name"], Preset>> = {
     principals: [1, 2, 8],
     newTokens: 12,
     heldCalls: 4,
+    decisions: 20,
     millions: 40,
   },
 };

@@ -3,6 +3,7 @@ import { callCases } from "./calls.ts";
 import type { Case } from "./case.ts";
 import { clientCase } from "./client.ts";
 import { connectionsCase } from "./connections.ts";
+import { decisionsCase } from "./decisions.ts";
 import { identityCase } from "./identity.ts";
 import { latencyCase, oneAtATimeCase } from "./latency.ts";
 import { memoryCase } from "./memory.ts";
@@ -13,6 +14,7 @@ export const cases: readonly Case[] = [
   ...callCases,
   newTokensCase,
   identityCase,
+  decisionsCase,
   ...scaleCases,
   latencyCase,
   oneAtATimeCase,

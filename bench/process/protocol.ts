@@ -123,6 +123,13 @@ export type VerifierAsks = {
   verify: readonly [{ readonly count: number; readonly concurrency: number }, number];
 };
 
+export type DecisionAsks = {
+  /** `bundle`: a policy that OPA compiled. Answers the ways to decide, by name. */
+  start: readonly [{ readonly identities: Identities; readonly bundle: string }, readonly string[]];
+  /** Makes so many decisions in one way; microseconds for each. */
+  decide: readonly [{ readonly way: string; readonly count: number }, number];
+};
+
 export type SignerAsks = {
   sign: readonly [
     {

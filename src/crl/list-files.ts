@@ -1,8 +1,9 @@
 // Reads revocation lists from files and directories. What cannot be read is told, file by file, and spoils nothing else.
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { readdirSync, readFileSync, type Stats, statSync } from "node:fs";
+import { readdirSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { FileProblem, readBoundedFile, whyUnreadable } from "../config/bounded-file.ts";
 import { DerError } from "../tls/der.ts";
 import { CertificateList } from "./certificate-list.ts";
 import type { ListInFile } from "./revocation-lists.ts";
@@ -60,26 +61,25 @@ function readLists(paths: readonly string[], parse: Parse): FilesRead {
       problems.push(`${path}: ${describe(error)}`);
     }
   };
-  const readOne = (path: string, stats: Stats, inDirectory: boolean): void => {
+  const readOne = (path: string, inDirectory: boolean): void => {
     watched.push(path);
     attempt(path, () => {
-      for (const list of parse(path, contentsOf(path, stats), inDirectory)) lists.push({ list, path });
+      for (const list of parse(path, readBoundedFile(path, maxFileBytes), inDirectory))
+        lists.push({ list, path });
     });
   };
   for (const path of paths) {
     attempt(path, () => {
-      const stats = statSync(path);
-      if (!stats.isDirectory()) {
-        readOne(path, stats, false);
+      if (!statSync(path).isDirectory()) {
+        readOne(path, false);
         return;
       }
       // The one for a directory that is replaced, the other for its files. `join` would take the dot away.
       watched.push(path, `${path}/.`);
       for (const file of filesIn(path)) {
         attempt(file, () => {
-          const found = statSync(file);
           // Behind a link of Kubernetes, for one.
-          if (!found.isDirectory()) readOne(file, found, true);
+          if (!statSync(file).isDirectory()) readOne(file, true);
         });
       }
     });
@@ -94,14 +94,6 @@ function filesIn(directory: string): readonly string[] {
   if (names.length > maxFilesInDirectory)
     throw new DerError(`more than ${maxFilesInDirectory} files; keep the lists in a directory of their own`);
   return names.sort().map((name) => join(directory, name));
-}
-
-function contentsOf(path: string, stats: Stats): Buffer {
-  // Reading a pipe would wait for whoever writes to it.
-  if (!stats.isFile()) throw new DerError("not a file");
-  const { size } = stats;
-  if (size > maxFileBytes) throw new DerError(`larger than ${maxFileBytes / 1024 / 1024} MiB`);
-  return readFileSync(path);
 }
 
 /** RFC 7468 section 6: what lists are labelled with, and what some programs write in its place. */
@@ -126,10 +118,6 @@ function listsIn(bytes: Buffer, inDirectory: boolean): readonly CertificateList[
   return blocks.map(([, , base64 = ""]) => new CertificateList(Buffer.from(base64, "base64")));
 }
 
-/** Errors of the file system have a code; their texts repeat the path. */
 function describe(error: unknown): string {
-  if (error instanceof DerError) return error.message;
-  if (error instanceof Error && "code" in error)
-    return `cannot be read (${String(error.code)}): check the path, which starts at ${process.cwd()} where it is relative, and that this process may read it`;
-  return "cannot be read";
+  return error instanceof DerError || error instanceof FileProblem ? error.message : whyUnreadable(error);
 }

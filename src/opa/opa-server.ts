@@ -53,7 +53,7 @@ export function opaServer(options: OpaServerOptions): OpaServer {
           accept: "application/json",
           "content-type": "application/json",
           "content-length": String(Buffer.byteLength(body)),
-          ...(token === undefined ? {} : { authorization: `Bearer ${await token()}` }),
+          ...(token === undefined ? {} : { authorization: `Bearer ${await orAborted(signal, token())}` }),
         };
         const request: RequestOptions = { ...place, method: "POST", headers, signal };
         const response = await answerTo(send, { ...request, agent: kept }, body).catch((error: unknown) => {
@@ -72,6 +72,17 @@ export function opaServer(options: OpaServerOptions): OpaServer {
       }
     },
   };
+}
+
+/** Rejects where the signal aborts first: a file system may hang. */
+function orAborted<T>(signal: AbortSignal, given: T | Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", abort, { once: true });
+    Promise.resolve(given)
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener("abort", abort));
+  });
 }
 
 type Send = (options: RequestOptions) => ReturnType<typeof requestHttp>;

@@ -1,6 +1,7 @@
 // opaWasm: a policy that OPA compiled to WebAssembly decides, in this process.
 import { z } from "zod";
-import { FileWatch } from "../config/file-watch.ts";
+import { FileProblem } from "../config/bounded-file.ts";
+import { watchContent } from "../config/content-watch.ts";
 import { parseOptions } from "../config/options.ts";
 import { PolicyError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
@@ -13,7 +14,7 @@ import {
   opaPolicyShape,
   publicProblems,
 } from "./opa-policy.ts";
-import { digestOfFile, PolicyFileProblem, readPolicyFile } from "./policy-file.ts";
+import { digestOfFile, readPolicyFile } from "./policy-file.ts";
 import { type Builtins, opaWasmPackage, WasmPolicy } from "./wasm-policy.ts";
 
 export interface OpaWasmOptions extends OpaPolicyOptions {
@@ -121,26 +122,13 @@ class OpaWasm implements Authorizer {
         builtins,
       });
     } catch (error) {
-      if (error instanceof PolicyFileProblem) return `opaWasm.file: ${file} ${error.message}`;
+      if (error instanceof FileProblem) return `opaWasm.file: ${file} ${error.message}`;
       throw error;
     }
   }
 
   onChange(listener: () => void): () => void {
-    let seen = this.#digest;
-    const watch = new FileWatch({
-      paths: [this.#settings.file],
-      onChange: () => {
-        const now = digestOfFile(this.#settings.file);
-        if (now === seen) return;
-        seen = now;
-        try {
-          listener();
-        } catch {
-          // This runs in a timer, where a throw would end the process.
-        }
-      },
-    });
-    return () => watch.stop();
+    const { file } = this.#settings;
+    return watchContent({ path: file, content: () => digestOfFile(file), seen: this.#digest }, listener);
   }
 }

@@ -1,12 +1,15 @@
 // opa: a running OPA server decides, over its Data API.
 import { z } from "zod";
 import type { CallContext } from "../chain/context.ts";
+import { principalKey } from "../chain/principal.ts";
 import { secretProblem } from "../client/secret-text.ts";
 import { TokenFile } from "../client/token-file.ts";
 import { milliseconds, parseOptions } from "../config/options.ts";
 import { QueueFull, RequestQueue } from "../config/request-queue.ts";
 import type { MethodInfo } from "../grpc/method.ts";
+import { peerKey } from "../grpc/peer-key.ts";
 import type { Authorizer, Decision, Policy } from "../middleware/authorization/authorizer.ts";
+import { LogThrottle } from "../observability/log-throttle.ts";
 import { loadTrustedCertificates, type PemSource, pemSourceSchema } from "../tls/load-pem.ts";
 import { DecisionCache } from "./decision-cache.ts";
 import { decisionOf } from "./opa-decision.ts";
@@ -42,7 +45,10 @@ export interface OpaOptions extends OpaPolicyOptions {
   readonly timeoutMs?: number | undefined;
   /** Requests to OPA at once. Further decisions wait their turn, within `timeoutMs`. Default: 64. */
   readonly maxConcurrent?: number | undefined;
-  /** Decisions that may wait their turn. Calls beyond them end UNAVAILABLE at once. Default: 1,000. */
+  /**
+   * Decisions that may wait their turn. Callers take turns, and where all places are taken, the caller that has the most gives up its
+   * newest: that call ends UNAVAILABLE at once. Default: 1,000.
+   */
   readonly maxQueued?: number | undefined;
   /**
    * Use a decision again for calls whose whole input is the same, claims included, and let such calls share one request.
@@ -109,7 +115,7 @@ export const opaSchema: z.ZodType<OpaSettings> = z.strictObject({
 /**
  * An Open Policy Agent server decides about every call that is not `public`: its rule `path` is asked for, with `OpaInput` as `input`. The
  * result must be `true` or `false`, or `{ allow, rule?, reason? }` with `allow` `true` or `false`. Everything else denies; so does a rule that
- * is undefined, which the log says once.
+ * is undefined, which the log says at most once in ten minutes.
  *
  * If OPA is away, slow, or answers anything but JSON with status 200 and at most 64 KiB, calls end UNAVAILABLE. `decision_id`
  * of OPA's answer is in log and audit.
@@ -143,7 +149,7 @@ class OpaAuthorizer implements Authorizer {
   readonly #server: OpaServer;
   readonly #queue: RequestQueue;
   readonly #cache: DecisionCache | undefined;
-  #isUndefined = false;
+  readonly #warnings = new LogThrottle({ periodMs: 600_000 });
 
   constructor(settings: OpaSettings, server: OpaServer) {
     this.#settings = settings;
@@ -179,8 +185,12 @@ class OpaAuthorizer implements Authorizer {
     const timer = setTimeout(() => late.abort(), timeoutMs);
     const signal = ended === undefined ? late.signal : AbortSignal.any([late.signal, ended]);
     try {
-      const answer = await this.#queue.run(signal, () => this.#server.query(`{"input":${input}}`, signal));
-      this.#tellUndefined(answer.result === undefined, call);
+      const answer = await this.#queue.run(
+        signal,
+        () => this.#server.query(`{"input":${input}}`, signal),
+        callerOf(call),
+      );
+      if (answer.result === undefined) this.#tellUndefined(call);
       return decisionOf(answer, path);
     } catch (error) {
       if (error instanceof QueueFull) throw new OpaFailure("too many decisions wait for OPA (maxQueued)");
@@ -192,13 +202,18 @@ class OpaAuthorizer implements Authorizer {
     }
   }
 
-  /** Once, until it is defined again: a path that is misspelt denies every call. */
-  #tellUndefined(isUndefined: boolean, call: CallContext): void {
-    if (isUndefined && !this.#isUndefined)
+  /** A path that is misspelt denies every call. A rule that has no value for some calls alone must not fill the log. */
+  #tellUndefined(call: CallContext): void {
+    const leftOut = this.#warnings.admit("undefined");
+    if (leftOut !== undefined)
       call.log.warn(
-        { opa_path: this.#settings.path },
+        { opa_path: this.#settings.path, ...(leftOut > 0 ? { left_out: leftOut } : {}) },
         "OPA knows no such rule, or it is undefined for this input; calls are denied. Check path, or give the rule a default",
       );
-    this.#isUndefined = isUndefined;
   }
+}
+
+/** Whose turn it is to wait behind others: one caller's many calls wait behind one another. */
+function callerOf({ principal, peer }: CallContext): string {
+  return principal === undefined || principal.kind === "anonymous" ? peerKey(peer) : principalKey(principal);
 }

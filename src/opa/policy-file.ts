@@ -2,8 +2,8 @@
 // gzip), of which only /policy.wasm and /data.json are looked at. Everything is bounded.
 import type { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import { readFileSync, statSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
+import { FileProblem, readBoundedFile } from "../config/bounded-file.ts";
 
 export interface PolicyFile {
   readonly wasm: Buffer;
@@ -13,23 +13,18 @@ export interface PolicyFile {
   readonly digest: string;
 }
 
-/** What is wrong with the file, as a part of a sentence about it. */
-export class PolicyFileProblem extends Error {}
-
 /** More than policies have that are in use: a module is some 100 KB to 2 MB. */
 const maxFileBytes = 64 * 1024 * 1024;
 const maxUnpackedBytes = 128 * 1024 * 1024;
 const maxTarEntries = 10_000;
 
-/** Throws `PolicyFileProblem`. */
+/** Throws `FileProblem`. */
 export function readPolicyFile(path: string): PolicyFile {
-  const bytes = contentsOf(path);
+  const bytes = readBoundedFile(path, maxFileBytes);
   const digest = digestOf(bytes);
   if (isWasm(bytes)) return { wasm: bytes, data: undefined, digest };
   if (bytes[0] !== 0x1f || bytes[1] !== 0x8b)
-    throw new PolicyFileProblem(
-      "is neither a WebAssembly module nor a bundle; make one with opa build -t wasm",
-    );
+    throw new FileProblem("is neither a WebAssembly module nor a bundle; make one with opa build -t wasm");
   const { wasm, data } = bundleIn(unpacked(bytes));
   return { wasm, data, digest };
 }
@@ -37,7 +32,7 @@ export function readPolicyFile(path: string): PolicyFile {
 /** Of what the file holds now; undefined where it cannot be read. */
 export function digestOfFile(path: string): string | undefined {
   try {
-    return digestOf(contentsOf(path));
+    return digestOf(readBoundedFile(path, maxFileBytes));
   } catch {
     return undefined;
   }
@@ -45,23 +40,6 @@ export function digestOfFile(path: string): string | undefined {
 
 function digestOf(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("base64");
-}
-
-function contentsOf(path: string): Buffer {
-  try {
-    const stats = statSync(path);
-    // Reading a pipe would wait for whoever writes to it.
-    if (!stats.isFile()) throw new PolicyFileProblem("is not a file");
-    if (stats.size > maxFileBytes)
-      throw new PolicyFileProblem(`is larger than ${maxFileBytes / 1024 / 1024} MiB`);
-    return readFileSync(path);
-  } catch (error) {
-    if (error instanceof PolicyFileProblem) throw error;
-    const code = error instanceof Error && "code" in error ? String(error.code) : "unreadable";
-    throw new PolicyFileProblem(
-      `cannot be read (${code}): check the path, which starts at ${process.cwd()} where it is relative, and that this process may read it`,
-    );
-  }
 }
 
 function isWasm(bytes: Buffer): boolean {
@@ -73,7 +51,7 @@ function unpacked(bytes: Buffer): Buffer {
     return gunzipSync(bytes, { maxOutputLength: maxUnpackedBytes });
   } catch (error) {
     const isLarge = error instanceof Error && "code" in error && error.code === "ERR_BUFFER_TOO_LARGE";
-    throw new PolicyFileProblem(
+    throw new FileProblem(
       isLarge
         ? `unpacks to more than ${maxUnpackedBytes / 1024 / 1024} MiB`
         : "cannot be unpacked: it is no gzip file, or cut off",
@@ -86,12 +64,12 @@ function bundleIn(tar: Buffer): { readonly wasm: Buffer; readonly data: object |
   for (const { name, content } of filesIn(tar)) {
     const plain = name.replace(/^(?:\.?\/)+/, "");
     if (plain !== "policy.wasm" && plain !== "data.json") continue;
-    if (found.has(plain)) throw new PolicyFileProblem(`is a bundle with two files /${plain}`);
+    if (found.has(plain)) throw new FileProblem(`is a bundle with two files /${plain}`);
     found.set(plain, content);
   }
   const wasm = found.get("policy.wasm");
   if (wasm === undefined || !isWasm(wasm))
-    throw new PolicyFileProblem(
+    throw new FileProblem(
       "is a bundle without a WebAssembly module /policy.wasm; make one with opa build -t wasm",
     );
   const data = found.get("data.json");
@@ -103,10 +81,10 @@ function objectIn(json: Buffer): object {
   try {
     data = JSON.parse(json.toString("utf8"));
   } catch {
-    throw new PolicyFileProblem("is a bundle whose /data.json is not JSON");
+    throw new FileProblem("is a bundle whose /data.json is not JSON");
   }
   if (typeof data !== "object" || data === null || Array.isArray(data))
-    throw new PolicyFileProblem("is a bundle whose /data.json is not an object");
+    throw new FileProblem("is a bundle whose /data.json is not an object");
   return data;
 }
 
@@ -118,7 +96,7 @@ function* filesIn(tar: Buffer): Generator<{ readonly name: string; readonly cont
   for (let entries = 0; entries < maxTarEntries; entries += 1) {
     const header = tar.subarray(at, at + blockBytes);
     // Also where a file's size leads beyond the end.
-    if (header.length < blockBytes) throw new PolicyFileProblem("is a bundle that is cut off");
+    if (header.length < blockBytes) throw new FileProblem("is a bundle that is cut off");
     // Two blocks of zeros are the end; one is as clear.
     if (header.every((byte) => byte === 0)) return;
     checkSum(header);
@@ -129,7 +107,7 @@ function* filesIn(tar: Buffer): Generator<{ readonly name: string; readonly cont
       yield { name: nameIn(header), content: tar.subarray(start, start + size) };
     at = start + Math.ceil(size / blockBytes) * blockBytes;
   }
-  throw new PolicyFileProblem(`is a bundle with more than ${maxTarEntries} files`);
+  throw new FileProblem(`is a bundle with more than ${maxTarEntries} files`);
 }
 
 function nameIn(header: Buffer): string {
@@ -141,12 +119,12 @@ function nameIn(header: Buffer): string {
 /** The sum of the header's bytes, its own field counted as spaces. */
 function checkSum(header: Buffer): void {
   const sum = header.reduce((total, byte, at) => total + (at >= 148 && at < 156 ? 0x20 : byte), 0);
-  if (octal(header, 148, 8) !== sum) throw new PolicyFileProblem("is a bundle that is damaged");
+  if (octal(header, 148, 8) !== sum) throw new FileProblem("is a bundle that is damaged");
 }
 
 function octal(header: Buffer, at: number, length: number): number {
   const digits = text(header, at, length).trim();
-  if (!/^[0-7]{1,12}$/.test(digits)) throw new PolicyFileProblem("is a bundle that is damaged");
+  if (!/^[0-7]{1,12}$/.test(digits)) throw new FileProblem("is a bundle that is damaged");
   return Number.parseInt(digits, 8);
 }
 

@@ -1,11 +1,11 @@
 // A policy in WebAssembly, by @open-policy-agent/opa-wasm, with what that leaves to its caller: a bound for memory, a clear word about what
 // the policy needs and does not get, and a new instance after an evaluation that failed.
 
+import { FileProblem } from "../config/bounded-file.ts";
 import { didYouMean } from "../config/nearest-name.ts";
 import { loadOptional } from "../config/optional-package.ts";
 import { OpaFailure } from "./opa-failure.ts";
 import type { OpaInput } from "./opa-input.ts";
-import { PolicyFileProblem } from "./policy-file.ts";
 
 /** Functions for built-ins that opa-wasm does not have. */
 export type Builtins = Readonly<Record<string, (...args: never[]) => unknown>>;
@@ -72,14 +72,14 @@ export class WasmPolicy {
   readonly #entrypoint: number;
   #instance: Instance | undefined;
 
-  /** Throws `PolicyFileProblem`. */
+  /** Throws `FileProblem`. */
   constructor(options: WasmPolicyOptions) {
     this.#options = options;
     this.#module = moduleOf(options.wasm);
     const instance = this.#instantiate();
     this.#instance = instance;
     const lacking = neededBuiltins(instance).flatMap((name) => problemOf(name, options.builtins));
-    if (lacking.length > 0) throw new PolicyFileProblem(`cannot be used: ${lacking.join("; ")}`);
+    if (lacking.length > 0) throw new FileProblem(`cannot be used: ${lacking.join("; ")}`);
     [this.path, this.#entrypoint] = entrypointOf(instance, options.entrypoint);
   }
 
@@ -108,7 +108,7 @@ export class WasmPolicy {
       instance.setData(data);
       return instance;
     } catch (cause) {
-      throw new PolicyFileProblem(
+      throw new FileProblem(
         `cannot be loaded (${asError(cause).message}); its data must fit into maxMemoryBytes`,
         { cause },
       );
@@ -121,11 +121,11 @@ function moduleOf(wasm: Uint8Array): object {
   try {
     module = new WebAssembly.Module(wasm);
   } catch (cause) {
-    throw new PolicyFileProblem("is no valid WebAssembly module; it may be cut off", { cause });
+    throw new FileProblem("is no valid WebAssembly module; it may be cut off", { cause });
   }
   const exported = new Set(WebAssembly.Module.exports(module).map(({ name }) => name));
   if (!neededExports.every((name) => exported.has(name)))
-    throw new PolicyFileProblem(
+    throw new FileProblem(
       "is a WebAssembly module that OPA did not compile, or an old OPA; make one with opa build -t wasm",
     );
   return module;
@@ -156,10 +156,10 @@ function entrypointOf(
   const name = asked ?? (names.length === 1 ? names[0] : undefined);
   const listed = names.join(", ");
   if (name === undefined)
-    throw new PolicyFileProblem(`has several entrypoints (${listed}); name one in entrypoint`);
+    throw new FileProblem(`has several entrypoints (${listed}); name one in entrypoint`);
   const id = Object.hasOwn(entrypoints, name) ? entrypoints[name] : undefined;
   if (id === undefined)
-    throw new PolicyFileProblem(`has no entrypoint ${name}${didYouMean(name, names)} (it has ${listed})`);
+    throw new FileProblem(`has no entrypoint ${name}${didYouMean(name, names)} (it has ${listed})`);
   return [name, id];
 }
 

@@ -1,7 +1,7 @@
 // A policy that is kept in a file: read whole, and watched.
 import type { Buffer } from "node:buffer";
-import { readFileSync, statSync } from "node:fs";
-import { FileWatch } from "../../config/file-watch.ts";
+import { FileProblem, readBoundedFile } from "../../config/bounded-file.ts";
+import { watchContent } from "../../config/content-watch.ts";
 import { PolicyError } from "../../grpc/errors.ts";
 
 /** Room for the rules of some ten thousand methods. */
@@ -24,21 +24,10 @@ export class PolicyFile {
 
   /** Calls `listener` each time when the file holds something else than what was read last before this. Returns what ends it. */
   onChange(listener: () => void): () => void {
-    let seen = this.#text;
-    const watch = new FileWatch({
-      paths: [this.#path],
-      onChange: () => {
-        const now = this.#textOrNothing();
-        if (now === seen) return;
-        seen = now;
-        try {
-          listener();
-        } catch {
-          // This runs in a timer, where a throw would end the process.
-        }
-      },
-    });
-    return () => watch.stop();
+    return watchContent(
+      { path: this.#path, content: () => this.#textOrNothing(), seen: this.#text },
+      listener,
+    );
   }
 
   /** Whoever reads it after the change is told why it cannot be read. */
@@ -61,25 +50,10 @@ export class PolicyFile {
 
   #bytes(): Buffer {
     try {
-      const stats = statSync(this.#path);
-      // Reading a pipe would wait for whoever writes to it.
-      if (!stats.isFile())
-        throw new PolicyError([`${this.#path}: not a file; give the path of a policy file`]);
-      if (stats.size > maxBytes)
-        throw new PolicyError([
-          `${this.#path}: has ${stats.size} bytes; a policy file may have at most ${maxBytes}`,
-        ]);
-      return readFileSync(this.#path);
+      return readBoundedFile(this.#path, maxBytes);
     } catch (error) {
-      if (error instanceof PolicyError) throw error;
-      throw new PolicyError([
-        `${this.#path}: cannot be read (${codeOf(error)}); check the path, which starts at ${process.cwd()} where it is ` +
-          "relative, and that this process may read the file",
-      ]);
+      if (error instanceof FileProblem) throw new PolicyError([`${this.#path}: ${error.message}`]);
+      throw error;
     }
   }
-}
-
-function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "unreadable";
 }

@@ -89,17 +89,17 @@ describe("Z6 the file of a gRPC authorization policy", () => {
 
   it("that cannot be read is a problem with its path: missing, a directory, a pipe, too large", () => {
     expect(problemsOf(grpcPolicy({ file }))).toEqual([
-      expect.stringContaining(`${file}: cannot be read (ENOENT); check the path`),
+      expect.stringContaining(`${file}: cannot be read (ENOENT): check the path`),
     ]);
     expect(problemsOf(grpcPolicy({ file: directory }))).toEqual([
-      expect.stringContaining(`${directory}: not a file`),
+      expect.stringContaining(`${directory}: is not a file`),
     ]);
     execFileSync("mkfifo", [file]);
-    expect(problemsOf(grpcPolicy({ file }))).toEqual([expect.stringContaining(`${file}: not a file`)]);
+    expect(problemsOf(grpcPolicy({ file }))).toEqual([expect.stringContaining(`${file}: is not a file`)]);
     rmSync(file);
     writeFileSync(file, " ".repeat(4 * 1024 * 1024 + 1));
     expect(problemsOf(grpcPolicy({ file }))).toEqual([
-      expect.stringContaining(`${file}: has 4194305 bytes; a policy file may have at most 4194304`),
+      expect.stringContaining(`${file}: is larger than 4 MiB`),
     ]);
     writeFileSync(file, open.padEnd(4 * 1024 * 1024));
     expect(problemsOf(grpcPolicy({ file }))).toEqual([]);
