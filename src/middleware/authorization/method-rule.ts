@@ -1,7 +1,7 @@
 // One method's rule, worked out at start-up: nearly every answer it can give is made once.
 import type { CallContext } from "../../chain/context.ts";
 import { FrozenSet } from "../../chain/frozen-set.ts";
-import { everyPermission, wildcardOf } from "../../chain/permission.ts";
+import { everyPermission } from "../../chain/permission.ts";
 import type { Principal } from "../../chain/principal.ts";
 import { isThenable } from "../../chain/thenable.ts";
 import { describeError } from "../../observability/error-description.ts";
@@ -10,7 +10,7 @@ import { redactSecrets } from "../../observability/redaction.ts";
 import type { Decision, MethodPolicy, ReadableDemand, ReadableRule } from "./authorizer.ts";
 import type { Condition, When } from "./condition.ts";
 import type { LookedUpRoles } from "./role-lookup.ts";
-import type { Roles } from "./roles.ts";
+import type { DemandedPermission, Roles } from "./roles.ts";
 
 /** What a rule demands of the application that speaks for the caller. Every part that is given must hold. */
 export interface ActorRequirement {
@@ -191,27 +191,20 @@ function readable(rule: string, demand: Exclude<Rule, "public">, checks: Checks)
   };
 }
 
-/** One required permission: who has it, and what is answered to who does not. */
-interface NeededPermission {
-  readonly exact: string;
-  readonly wildcard: string;
-  readonly grantedBy: readonly string[];
-  readonly denial: Denial;
-}
-
 /** What one of the two parties of a call must have, the principal or the actor. */
 class PartyCheck {
   readonly #schemes: readonly string[] | undefined;
   readonly #roles: readonly string[] | undefined;
   readonly #everyRole: readonly string[];
   readonly #known: Pick<Roles, "has">;
-  readonly #permissions: readonly NeededPermission[];
+  readonly #permissions: readonly DemandedPermission[];
+  readonly #lacks: (permission: string) => Denial;
   readonly #unidentified: Decision;
   readonly #wrongScheme: Decision;
   readonly #wrongRole: Denial;
   /** For whoever has every permission, and may expect that to be enough. */
   readonly #wrongRoleOnly: Denial;
-  readonly #allPowerful: readonly string[];
+  readonly #everything: DemandedPermission;
 
   constructor(
     rulePath: string,
@@ -223,12 +216,8 @@ class PartyCheck {
     this.#roles = wanted && roles.countingAsAnyOf(wanted);
     this.#everyRole = roles.names;
     this.#known = roles;
-    this.#permissions = permissions.map((exact) => ({
-      exact,
-      wildcard: wildcardOf(exact),
-      grantedBy: roles.granting(exact),
-      denial: deny(rulePath, `${words.prefix} permission ${exact}`),
-    }));
+    this.#permissions = permissions.map((exact) => roles.demanded(exact));
+    this.#lacks = (permission) => deny(rulePath, `${words.prefix} permission ${permission}`);
     this.#unidentified = deny(rulePath, words.missing);
     this.#wrongScheme = deny(rulePath, `${words.prefix} ${oneOf("scheme", schemes ?? [])}`);
     const wrongRole = `${words.prefix} ${oneOf("role", wanted ?? [])}`;
@@ -237,7 +226,7 @@ class PartyCheck {
       rulePath,
       `${wrongRole}; the rule demands a role, which permissions ("*" included) do not replace: let the caller's role inherit one of them, or demand permissions`,
     );
-    this.#allPowerful = roles.granting(everyPermission);
+    this.#everything = roles.demanded(everyPermission);
   }
 
   /** Why not, or undefined where the party has everything. */
@@ -250,7 +239,11 @@ class PartyCheck {
     }
     for (const needed of this.#permissions) {
       if (!hasPermission(party, needed))
-        return withUnknownRoles(withAbsence(needed.denial, party.permissions), party, this.#known);
+        return withUnknownRoles(
+          withAbsence(this.#lacks(needed.exact), party.permissions),
+          party,
+          this.#known,
+        );
     }
     return undefined;
   }
@@ -262,7 +255,7 @@ class PartyCheck {
   }
 
   #mayDoEverything(party: Principal): boolean {
-    return party.permissions.has(everyPermission) || hasAny(party.roles, this.#allPowerful);
+    return party.permissions.has(everyPermission) || hasAny(party.roles, this.#everything.grantedBy);
   }
 
   /** The same to read: the roles with which the party has everything, those with which it has all but some permissions. */
@@ -328,7 +321,7 @@ function inWords([name, value]: readonly [string, unknown]): readonly string[] {
   return value === undefined ? [] : [`${name}: ${JSON.stringify(value)}`];
 }
 
-function hasPermission(principal: Principal, needed: NeededPermission): boolean {
+function hasPermission(principal: Principal, needed: DemandedPermission): boolean {
   const own = principal.permissions;
   if (own.has(needed.exact) || own.has(needed.wildcard) || own.has(everyPermission)) return true;
   return hasAny(principal.roles, needed.grantedBy);

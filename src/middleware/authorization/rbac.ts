@@ -411,7 +411,7 @@ function warningsOfRule(path: string, rule: Rule, roles: Roles): string[] {
   const granted = roles.grants();
   const warningsOf = (where: string, permissions: readonly string[]): string[] =>
     permissions
-      .filter((permission) => roles.granting(permission).length === 0)
+      .filter((permission) => roles.demanded(permission).grantedBy.length === 0)
       .map((permission) => [permission, didYouMean(permission, granted)] as const)
       .filter(([, hint]) => hint !== "")
       .map(([permission, hint]) => `${where}: no role grants permission ${permission}${hint}`);

@@ -1,6 +1,6 @@
 // Roles: what each grants, and which others it counts as because it inherits them.
 
-import { covers, grantForms, isGrantablePermission } from "../../chain/permission.ts";
+import { covers, grantForms, isGrantablePermission, wildcardOf } from "../../chain/permission.ts";
 import { didYouMean } from "../../config/nearest-name.ts";
 
 export interface RoleDefinition {
@@ -10,11 +10,22 @@ export interface RoleDefinition {
   readonly inherits?: readonly string[] | undefined;
 }
 
+/** A permission that rules demand, and who has it. */
+export interface DemandedPermission {
+  /** `resource:action` */
+  readonly exact: string;
+  /** `resource:*`, which grants it too. */
+  readonly wildcard: string;
+  /** The roles that grant it, by themselves or by inheritance. */
+  readonly grantedBy: readonly string[];
+}
+
 /** The roles of one policy. Made from a `Map`, so that `constructor` or `toString` are names like any other. */
 export class Roles {
   readonly #definitions: ReadonlyMap<string, RoleDefinition>;
   /** For each role: itself and everything it inherits, directly or not. */
   readonly #counted: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly #demanded = new Map<string, DemandedPermission>();
 
   constructor(definitions: ReadonlyMap<string, RoleDefinition>) {
     this.#definitions = definitions;
@@ -44,8 +55,16 @@ export class Roles {
     return this.names.filter((role) => wanted.some((one) => this.#counted.get(role)?.has(one)));
   }
 
-  /** The roles that grant the concrete permission, by themselves or by inheritance. */
-  granting(required: string): readonly string[] {
+  /** The same object for every rule: what thousands of rules demand stays in the processor's cache. */
+  demanded(exact: string): DemandedPermission {
+    const known = this.#demanded.get(exact);
+    if (known !== undefined) return known;
+    const demanded = { exact, wildcard: wildcardOf(exact), grantedBy: this.#granting(exact) };
+    this.#demanded.set(exact, demanded);
+    return demanded;
+  }
+
+  #granting(required: string): readonly string[] {
     const direct = this.names.filter((role) =>
       this.#definitions.get(role)?.permissions?.some((granted) => covers(granted, required)),
     );
