@@ -107,7 +107,8 @@ export async function startOpaServer(
   return { url: socket === undefined ? `http://${address}` : address, [Symbol.dispose]: stop };
 }
 
-async function accepts(place: NetConnectOpts): Promise<boolean> {
+/** Does anybody listen there? */
+export async function accepts(place: NetConnectOpts): Promise<boolean> {
   const socket = connect(place);
   try {
     await once(socket, "connect");

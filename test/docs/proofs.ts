@@ -5,9 +5,9 @@ import { deepEqual, equal, match, ok } from "node:assert/strict";
 import { Buffer } from "node:buffer";
 import type { X509Certificate } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
-import { copyFile, mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdir, rename, writeFile } from "node:fs/promises";
 import { createServer as createHttpServer } from "node:http";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { text as bodyOf } from "node:stream/consumers";
 import { pathToFileURL } from "node:url";
 import { create, toBinary } from "@bufbuild/protobuf";
@@ -50,6 +50,7 @@ import {
   type MethodsOptions,
   type Middleware,
   mtls,
+  optional,
   type PeerOptions,
   type PolicyComparison,
   rbac,
@@ -308,11 +309,11 @@ function pointTo({ block }: Surroundings, page: string, here: string): void {
   writeFileSync(block, readFileSync(block, "utf8").replaceAll(page, here));
 }
 
-/** The first block in a language that a page shows. */
-function shownIn(page: string, language: string): string {
+/** The first block in a language that a page shows under a heading. */
+function shownIn(page: string, language: string, heading: string): string {
   const shown = pages.filter(({ path }) => path === page).flatMap(blocksOf);
-  const { code } = shown.find((block) => block.language === language) ?? {};
-  if (code === undefined) throw new Error(`${page} shows no ${language}`);
+  const { code } = shown.find((block) => block.language === language && block.heading === heading) ?? {};
+  if (code === undefined) throw new Error(`${page} shows no ${language} under "${heading}"`);
   return code;
 }
 
@@ -382,7 +383,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     );
   },
 
-  "docs/authorization.md#Authorization": async ({ run, issuer }) => {
+  "docs/authorization/rbac.md#Rules": async ({ run, issuer }) => {
     const { policy } = (await run()) as { policy: Authorizer };
     const user = jwt({ issuer: issuer.issuer, audience: issuer.audience, jwksUri: issuer.jwksUri });
     // The rule for CancelOrder demands an application, so there must be a way to know one.
@@ -402,8 +403,8 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/policies.md#A policy in a file": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), shownIn("docs/policies.md", "json"));
+  "docs/authorization/rbac-file.md#A policy in a file": async ({ run, directory }) => {
+    writeFileSync(join(directory, "policy.json"), shownIn("docs/authorization/rbac-file.md", "json", "A policy in a file"));
     const { policy } = (await run()) as { policy: Authorizer };
     await serving({ authorization: policy }, async (server) => {
       const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
@@ -414,24 +415,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/policies.md#A policy in the .proto": async (surroundings) => {
-    const { directory } = surroundings;
-    writeFileSync(join(directory, "orders.proto"), shownIn("docs/policies.md", "proto"));
-    pointTo(surroundings, "node_modules/grpc-palisade/protos", resolve(import.meta.dirname, "../../protos"));
-    const { policy } = (await surroundings.run()) as { policy: Authorizer };
-    const { getOrder, cancelOrder, getTerms } = OrdersService;
-    const server = await startSecuredServer({
-      services: [[{ getOrder, cancelOrder, getTerms } as ServiceDefinition, handlers]],
-      authorization: policy,
-    });
-    const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
-    deepEqual(await call(viewer, "getOrder"), { id: "7", owner: "ada", roles: ["viewer"] });
-    equal(await call(viewer, "cancelOrder"), denied);
-    deepEqual(await call(server.client(OrdersClient), "getTerms"), { id: "terms" });
-    await server.close();
-  },
-
-  "docs/policies.md#Roles from your user store": async (surroundings) => {
+  "docs/authorization/rbac-file.md#Roles from your user store": async (surroundings) => {
     if (lacksPostgres()) return;
     await using server = await startPostgres();
     pointTo(surroundings, "postgres://orders@127.0.0.1:5432/orders", server.url);
@@ -452,8 +436,8 @@ export const proofs: Readonly<Record<string, Proof>> = {
     await pool.end();
   },
 
-  "docs/policies.md#Several policies": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), shownIn("docs/policies.md", "json"));
+  "docs/authorization/rbac-file.md#Several policies": async ({ run, directory }) => {
+    writeFileSync(join(directory, "policy.json"), shownIn("docs/authorization/rbac-file.md", "json", "A policy in a file"));
     const { policy } = (await run()) as { policy: Authorizer };
     await serving({ authorization: policy }, async (server) => {
       const clerk = server.client(OrdersClient, { as: { sub: "ada", roles: ["clerk"] } });
@@ -468,7 +452,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/reading-a-policy.md#What changed": async ({ run }) => {
+  "docs/authorization/reading-a-policy.md#What changed": async ({ run }) => {
     const { comparison } = (await run()) as { comparison: PolicyComparison };
     const count = Object.keys(OrdersService).length;
     // The viewer, and every verified caller with the permission in its credential.
@@ -476,94 +460,25 @@ export const proofs: Readonly<Record<string, Proof>> = {
     match(comparison.toMarkdown(), /\| gained \| role viewer \| \/orders\.v1\.Orders\/GetOrder \|/);
   },
 
-  "docs/authorization-grpc-policy.md#gRPC authorization policies": async (surroundings) => {
-    const { run, directory } = surroundings;
-    // The page's own file.
-    const page = pages.find(({ path }) => path === "docs/authorization-grpc-policy.md");
-    const policy = page && blocksOf(page).find(({ language }) => language === "json");
-    await writeFile(join(directory, "authorization-policy.json"), policy?.code ?? "");
-    // The names in it are not those of the certificates in the reader's folder, which other proofs use: a CA and a folder of its own.
-    const ca = await createCertificateAuthority();
-    const issued = await ca.issue({ dnsNames: ["localhost"], usage: "server" });
-    const own = join(directory, "with-names");
-    await mkdir(join(own, "certs"), { recursive: true });
-    await writeFile(join(own, "certs/ca.crt"), ca.caPem);
-    await writeFile(join(own, "certs/server.crt"), issued.cert);
-    await writeFile(join(own, "certs/server.key"), issued.key);
-    pointTo(surroundings, join(directory, "certs"), join(own, "certs"));
-    const { server } = (await run()) as { server: SecureServer };
-    server.addService(OrdersService, handlers);
-    const { port } = await server.listen("127.0.0.1:0");
-    const clientWith = async (uri?: string): Promise<Orders> => {
-      const client = uri === undefined ? undefined : await ca.issue({ uris: [uri], usage: "client" });
-      return createSecureClient(OrdersClient, `localhost:${port}`, {
-        tls: {
-          ca: Buffer.from(ca.caPem),
-          ...(client === undefined ? {} : { cert: Buffer.from(client.cert), key: Buffer.from(client.key) }),
-        },
-      });
-    };
-    const shop = await clientWith("spiffe://prod.example/shop");
-    const ops = await clientWith("spiffe://prod.example/ops/ada");
-    const nobody = await clientWith();
-    const stranger = await clientWith("spiffe://prod.example/shopping");
-    const inGermany = { headers: { "x-country": "DE" } };
-    deepEqual(await call(shop, "getTerms"), { id: "terms" });
-    deepEqual(await call(ops, "getTerms"), { id: "terms" });
-    equal(await call(shop, "export"), denied);
-    equal(await call(stranger, "getTerms"), denied);
-    deepEqual(await call(stranger, "getTerms", inGermany), { id: "terms" });
-    deepEqual(await call(nobody, "getTerms", inGermany), { id: "terms" });
-    equal(await call(nobody, "getOrder", inGermany), denied);
-    for (const client of [shop, ops, nobody, stranger]) client.close();
-    await server.shutdown({ graceMs: 0 });
-  },
-
-  "docs/opa.md#An OPA server": async (surroundings) => {
-    const asked: unknown[] = [];
-    const server = createHttpServer(async (request, response) => {
-      const { input } = JSON.parse(await bodyOf(request));
-      asked.push([request.url, input.principal.subject]);
-      response.setHeader("content-type", "application/json");
-      response.end(JSON.stringify({ result: { allow: input.principal.subject === "ada" } }));
-    });
-    await new Promise<void>((settle) => server.listen(0, "127.0.0.1", settle));
-    const address = server.address();
-    const port = typeof address === "object" && address !== null ? address.port : 0;
-    pointTo(surroundings, "http://127.0.0.1:8181", `http://127.0.0.1:${port}`);
-    const { authorization } = (await surroundings.run()) as { authorization: Authorizer };
-    await serving({ authorization }, async (secured) => {
-      deepEqual(await call(secured.client(OrdersClient, ada), "getOrder"), {
-        id: "7",
-        owner: "ada",
-        roles: [],
-      });
-      equal(await call(secured.client(OrdersClient, { as: { sub: "eve" } }), "getOrder"), denied);
-      deepEqual(await call(secured.client(OrdersClient), "getTerms"), { id: "terms" });
-    });
-    deepEqual(asked, [
-      ["/v1/data/orders/authz/decision", "ada"],
-      ["/v1/data/orders/authz/decision", "eve"],
-    ]);
-    server.closeAllConnections();
-    server.close();
-  },
-
-  "docs/opa.md#A compiled policy": async ({ run, directory }) => {
-    await copyFile(join(import.meta.dirname, "../opa/bundle.tar.gz"), join(directory, "bundle.tar.gz"));
+  "docs/authorization/grpc-policy.md#A file with denials and headers": async ({ run, directory }) => {
+    const policy = shownIn("docs/authorization/grpc-policy.md", "json", "A file with denials and headers");
+    await writeFile(join(directory, "authorization-policy.json"), policy);
     const { authorization } = (await run()) as { authorization: Authorizer };
-    await serving({ authorization }, async (server) => {
-      const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
-      const clerk = server.client(OrdersClient, {
-        as: { sub: "eve", roles: ["clerk"], tenant: "north" },
-      });
-      const stranger = server.client(OrdersClient, {
-        as: { sub: "eve", roles: ["clerk"], tenant: "moon" },
-      });
-      deepEqual(await call(viewer, "getOrder"), { id: "7", owner: "ada", roles: ["viewer"] });
-      equal(await call(viewer, "cancelOrder"), denied);
-      deepEqual(await call(clerk, "cancelOrder"), { id: "7", owner: "eve", roles: ["clerk"] });
-      equal(await call(stranger, "cancelOrder"), denied);
+    await serving({ authorization, authentication: optional(mtls()) }, async (server) => {
+      const clientWith = async (uri: string): Promise<Orders> =>
+        server.client(OrdersClient, { certificate: await server.ca.issue({ uris: [uri], usage: "client" }) });
+      const shop = await clientWith("spiffe://prod.example/shop");
+      const ops = await clientWith("spiffe://prod.example/ops/ada");
+      const stranger = await clientWith("spiffe://prod.example/shopping");
+      const nobody = server.client(OrdersClient);
+      const inGermany = { headers: { "x-country": "DE" } };
+      deepEqual(await call(shop, "getTerms"), { id: "terms" });
+      deepEqual(await call(ops, "getTerms"), { id: "terms" });
+      equal(await call(shop, "export"), denied);
+      equal(await call(stranger, "getTerms"), denied);
+      deepEqual(await call(stranger, "getTerms", inGermany), { id: "terms" });
+      deepEqual(await call(nobody, "getTerms", inGermany), { id: "terms" });
+      equal(await call(nobody, "getOrder", inGermany), denied);
     });
   },
 
@@ -1235,7 +1150,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/extending.md#An authorizer": async ({ run }) => {
+  "docs/authorization/own-authorizer.md#Around another policy": async ({ run }) => {
     const { duringOfficeHours } = (await run()) as { duringOfficeHours: Authorizer };
     const isOpen = (): boolean => new Date().getUTCHours() >= 8 && new Date().getUTCHours() < 18;
     await serving({ authorization: duringOfficeHours }, async (server) => {
@@ -1379,22 +1294,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     equal(traces.split("rpc.response.status_code").length - 1, 2, "one span for each side");
   },
 
-  "docs/owner-rules.md#In the policy, if the request says whose data it is": async ({ run }) => {
-    const { policy } = (await run()) as { policy: Authorizer };
-    await serving({ authorization: policy }, async (server) => {
-      const clerk = server.client(OrdersClient, { as: { sub: "ada", roles: ["clerk"] } });
-      deepEqual(await call(clerk, "cancelOrder", { owner: "ada" }), {
-        id: "7",
-        owner: "ada",
-        roles: ["clerk"],
-      });
-      equal(await call(clerk, "cancelOrder", { owner: "eve" }), denied);
-      const owner = server.client(OrdersClient, ada);
-      equal(await call(owner, "cancelOrder", { owner: "ada" }), denied, "the permission is needed as well");
-    });
-  },
-
-  "docs/owner-rules.md#In the handler, if only the database says whose data it is": async ({ run }) => {
+  "docs/authorization/conditions.md#In the handler, if only the database says whose data it is": async ({ run }) => {
     const { getOrder } = (await run()) as { getOrder: handleUnaryCall<unknown, unknown> };
     await serving(
       {},
@@ -1407,7 +1307,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     );
   },
 
-  "docs/cel.md#Use it": async ({ run, directory }) => {
+  "docs/authorization/cel.md#Use it": async ({ run, directory }) => {
     const { policy } = (await run()) as { policy: Authorizer };
     await cancelling(directory, policy, async (server, client) => {
       const clerk = server.client(client, { as: { sub: "ada", roles: ["clerk"] } });
@@ -1418,7 +1318,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
-  "docs/cel.md#Where the types come from": async ({ run, directory }) => {
+  "docs/authorization/cel.md#Where the types come from": async ({ run, directory }) => {
     writeFileSync(join(directory, "orders.binpb"), cancelOrderDescriptors());
     const { policy } = (await run()) as { policy: Authorizer };
     await cancelling(directory, policy, async (server, client) => {

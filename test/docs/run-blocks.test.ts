@@ -41,6 +41,7 @@ import { serverSchema } from "../../src/server/server-options.ts";
 import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
 import { run as runProcess } from "../harness/child-process.ts";
 import { fromSource } from "../harness/from-source.ts";
+import { isOfProgram } from "./authorization-programs.ts";
 import { checkEnvoy } from "./envoy.ts";
 import { checkManifests } from "./manifests.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
@@ -69,6 +70,8 @@ async function run(
   const { code, stdout, stderr } = await runProcess(command, args, { cwd, env: fromSource });
   return { code, output: stdout + stderr };
 }
+
+const isTypeScript = (block: Block): boolean => block.language === "ts" && !isOfProgram(block);
 
 const keyOf = ({ page, heading }: Block): string => `${page}#${heading.replaceAll("`", "")}`;
 
@@ -218,6 +221,8 @@ const write = (name: string) => {
 
 /** What is done with a block, by its language and, where that does not tell, its page. */
 function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undefined {
+  // Run, each with the others of its program, by authorization.test.ts.
+  if (isOfProgram(block)) return () => {};
   const rules: Readonly<Record<string, (block: Block) => void | Promise<void>>> = {
     ts: runTypeScript,
     sh: runShell,
@@ -229,15 +234,11 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "js README.md": write("main.js"),
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
-    "text docs/cel.md": checkMisspeltField,
-    // The one that `test/opa/bundle.tar.gz` was made of.
-    "rego docs/opa.md": ({ code }) =>
-      expect(code).toBe(readFileSync(join(root, "test/opa/policies/orders.rego"), "utf8")),
-    "json docs/authorization-grpc-policy.md": ({ code }) => void grpcPolicy({ policy: code }),
-    "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    "text docs/authorization/cel.md": checkMisspeltField,
     // Run by the proof of the block below it.
-    "proto docs/policies.md": ({ code }) => expect(code).toContain("palisade.v1.access"),
-    "json docs/policies.md": ({ code }) =>
+    "json docs/authorization/grpc-policy.md": ({ code }) => void grpcPolicy({ policy: code }),
+    "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
+    "json docs/authorization/rbac-file.md": ({ code }) =>
       expect(
         existsSync(join(root, JSON.parse(code).$schema.replace("node_modules/grpc-palisade/", ""))),
       ).toBe(true),
@@ -256,8 +257,8 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "sh docs/revoked-certificates.md": checkRevocationList,
     "yaml docs/kubernetes.md": checkManifests,
     "yaml docs/mesh.md": checkEnvoy,
-    "json docs/reading-a-policy.md": write("policy.json"),
-    "yaml docs/reading-a-policy.md": runSteps,
+    "json docs/authorization/reading-a-policy.md": write("policy.json"),
+    "yaml docs/authorization/reading-a-policy.md": runSteps,
   };
   return rules[`${block.language} ${block.page}`] ?? rules[block.language];
 }
@@ -304,7 +305,7 @@ describe("the code that the documentation shows", () => {
     expect(ruleFor({ page: "docs/new.md", heading: "New", language: "yaml", line: 1, code: "" })).toBe(
       undefined,
     );
-    const typeScript = blocks.filter(({ language }) => language === "ts").map(keyOf);
+    const typeScript = blocks.filter(isTypeScript).map(keyOf);
     expect(Object.keys(proofs).sort()).toEqual(typeScript.sort());
   });
 
@@ -314,8 +315,6 @@ describe("the code that the documentation shows", () => {
     );
     await expect(runCommand("npx palisade no-such-command")).rejects.toThrow();
   });
-
-  const isTypeScript = ({ language }: Block): boolean => language === "ts";
 
   // They share a folder, and are followed from the top to the bottom.
   it("runs, step by step, as a reader of the README follows it", async () => {

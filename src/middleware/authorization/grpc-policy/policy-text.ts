@@ -164,7 +164,7 @@ function warningsOf({ where, principals, paths, headers }: PolicyRule): string[]
       return [`${where}: no call has a header ${JSON.stringify(key)}; gRPC allows 0-9 a-z _ - . in a name`];
     if (unprovenKeys.has(key))
       return [
-        `${where}: ${key} is removed from calls where nobody verified it (docs/authorization-grpc-policy.md), so the rule sees it only from trusted actors, if at all`,
+        `${where}: ${key} is removed from calls where nobody verified it (docs/authorization/grpc-policy.md), so the rule sees it only from trusted actors, if at all`,
       ];
     return [];
   });

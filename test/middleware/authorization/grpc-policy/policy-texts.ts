@@ -5,7 +5,7 @@ export interface RefusedText {
   readonly text: string;
   /** Where the message says that the mistake is, and what it says to do. */
   readonly says: readonly string[];
-  /** grpc-go accepts it: there is a reason not to, in docs/authorization-grpc-policy.md. */
+  /** grpc-go accepts it: there is a reason not to, in docs/authorization/grpc-policy.md. */
   readonly stricter?: true;
 }
 
