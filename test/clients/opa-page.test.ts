@@ -1,7 +1,14 @@
 // docs/authorization/opa.md with the real OPA: its commands as they stand, both of its programs, and the table that they are
 // held against. Without Go, test/docs/authorization.test.ts does the same with the bundle that is kept.
 import { beforeAll, describe, expect, it } from "vitest";
-import { blocksOfProgram, changedLine, programOf, ReaderFolder, replacementIn, until } from "../docs/authorization-programs.ts";
+import {
+  blocksOfProgram,
+  changedLine,
+  programOf,
+  ReaderFolder,
+  replacementIn,
+  until,
+} from "../docs/authorization-programs.ts";
 import { linesBy } from "../docs/authorization-rows.ts";
 import { run, startProgram } from "../harness/child-process.ts";
 import { freePort } from "../harness/free-port.ts";
@@ -53,7 +60,11 @@ describe.skipIf(lacks("go"))("docs/authorization/opa.md", () => {
 });
 
 /** Changes what the page says, and waits for the call that gets another status then. */
-async function changed(folder: ReaderFolder, words: string, apply = async (): Promise<void> => {}): Promise<void> {
+async function changed(
+  folder: ReaderFolder,
+  words: string,
+  apply = async (): Promise<void> => {},
+): Promise<void> {
   const change = replacementIn(folder.program, words);
   if (change === undefined) throw new Error(`the page tells no change ${words}`);
   const line = changedLine(folder.program);

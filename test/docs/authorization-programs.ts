@@ -1,6 +1,14 @@
 // The programs of docs/authorization, as a reader copies them: the files of the shared page and of one other page in a
 // folder, a server, and the calls.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type Ended, run } from "../harness/child-process.ts";
 import { freePort } from "../harness/free-port.ts";
@@ -115,7 +123,10 @@ export class ReaderFolder implements Disposable {
     const here = { "127.0.0.1:50051": `127.0.0.1:${made.port}`, "localhost:50051": `localhost:${made.port}` };
     for (const { file, code } of [...blocksOfService(), ...blocksOfProgram(program)]) {
       if (file === undefined) continue;
-      const text = Object.entries({ ...here, ...places }).reduce((all, [from, to]) => all.replaceAll(from, to), code);
+      const text = Object.entries({ ...here, ...places }).reduce(
+        (all, [from, to]) => all.replaceAll(from, to),
+        code,
+      );
       writeFileSync(made.file(file), text);
     }
     // As `npm install` leaves it.
@@ -132,11 +143,17 @@ export class ReaderFolder implements Disposable {
   replace({ file, from, to }: Replacement): void {
     const before = readFileSync(this.file(file), "utf8");
     if (!before.includes(from)) throw new Error(`${file} has no ${from}`);
-    writeFileSync(this.file(file), before.replace(from, () => to));
+    writeFileSync(
+      this.file(file),
+      before.replace(from, () => to),
+    );
   }
 
   /** `node FILE`, or `npx tsx FILE`: with the sources in place of the package both run by tsx. */
-  node(args: readonly string[], options: { readonly onOutput?: (stdout: string, pid: number) => void } = {}): Promise<Ended> {
+  node(
+    args: readonly string[],
+    options: { readonly onOutput?: (stdout: string, pid: number) => void } = {},
+  ): Promise<Ended> {
     return run(process.execPath, args, { cwd: this.path, env: fromSource, ...options });
   }
 

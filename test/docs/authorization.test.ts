@@ -19,6 +19,7 @@ import {
 import { linesBy, tableRows, type Way } from "./authorization-rows.ts";
 import { type Block, root } from "./pages.ts";
 
+/** The one that the tests without Go use. */
 const bundle = join(root, "test/opa/bundle.tar.gz");
 
 interface LoadedPolicy {
@@ -54,20 +55,31 @@ describe("the pages about authorization", () => {
   it("show the table that the programs are held against", () => {
     const page = readFileSync(join(root, "docs/authorization/service.md"), "utf8");
     const [, section = ""] = page.split("## What the callers get");
-    const shown = [...section.matchAll(/^\| (.+) \|$/gm)].map(([, row = ""]) => row.split("|").map((cell) => cell.trim()));
+    const shown = [...section.matchAll(/^\| (.+) \|$/gm)].map(([, row = ""]) =>
+      row.split("|").map((cell) => cell.trim()),
+    );
     expect(shown.filter(([first = ""]) => !/^-+$/.test(first))).toEqual(tableRows());
   });
 
   it("are each a way of the table, and each shows one whole program", () => {
     for (const program of programs) {
       const files = blocksOfProgram(program).map(({ file }) => file);
-      expect(files.filter((file) => file === program.server), program.page).toHaveLength(1);
+      expect(
+        files.filter((file) => file === program.server),
+        program.page,
+      ).toHaveLength(1);
     }
     // What is no file is a command, a log line, or what is printed.
     const others = [...blocksOfService(), ...programs.flatMap(blocksOfProgram)].filter(
       ({ file, language }) => file === undefined && !["sh", "json", "text"].includes(language),
     );
     expect(others).toEqual([]);
+    // An error that is shown has its cause beside it.
+    const withError = programs.filter((program) => texts(blocksOfProgram(program), "is an error").length > 0);
+    expect(withError.length).toBeGreaterThan(5);
+    expect(withError).toEqual(
+      programs.filter((program) => replacementIn(program, doesNotStart) !== undefined),
+    );
   });
 
   it("say commands that are known here", () => {
@@ -83,19 +95,23 @@ describe("the pages about authorization", () => {
     const policies = join(root, "test/opa/policies");
     const codeOf = (name: string): string => shown.find(({ file }) => file === name)?.code ?? "";
     expect(codeOf("orders.rego")).toBe(readFileSync(join(policies, "orders.rego"), "utf8"));
-    expect(JSON.parse(codeOf("data.json"))).toEqual(JSON.parse(readFileSync(join(policies, "data.json"), "utf8")));
+    expect(JSON.parse(codeOf("data.json"))).toEqual(
+      JSON.parse(readFileSync(join(policies, "data.json"), "utf8")),
+    );
     expect(readPolicyFile(bundle).data).toMatchObject(JSON.parse(codeOf("data.json")));
   });
 
-  describe.each(programs)("$way", (program) => {
-    const { way } = program;
-    const blocks = blocksOfProgram(program);
+  it.concurrent.each(programs)(
+    "$way: callers get what the table says, and log, audit and matrix have what its page shows",
+    async (program) => {
+      const { way } = program;
+      const blocks = blocksOfProgram(program);
 
-    it.concurrent("gives its callers what the table says, and shows what its log, audit and matrix have", async () => {
       using folder = await folderOf(way);
       const data = (): object => JSON.parse(readFileSync(folder.file("data.json"), "utf8"));
       await using opa = way === "opa" ? await opaWithTheCompiledPolicy(data) : undefined;
-      if (opa !== undefined) folder.replace({ file: program.server, from: "http://127.0.0.1:8181", to: opa.url });
+      if (opa !== undefined)
+        folder.replace({ file: program.server, from: "http://127.0.0.1:8181", to: opa.url });
       await using server = await folder.serve();
       expect(await folder.calls()).toEqual(linesBy(way));
       const change = replacementIn(program, whileRunning);
@@ -115,18 +131,21 @@ describe("the pages about authorization", () => {
       }
       for (const { code, page, line } of texts(blocks, "is printed"))
         expect(server.output(), `${page}:${line}`).toContain(code.trimEnd());
-    });
+    },
+  );
 
-    const mistake = replacementIn(program, doesNotStart);
-    it.runIf(mistake !== undefined).concurrent("does not start with the mistake that the page shows", async () => {
-      using folder = await folderOf(way);
+  it.concurrent.each(programs.filter((program) => replacementIn(program, doesNotStart) !== undefined))(
+    "$way: the server does not start with the mistake that its page shows",
+    async (program) => {
+      using folder = await folderOf(program.way);
+      const mistake = replacementIn(program, doesNotStart);
       if (mistake !== undefined) folder.replace(mistake);
       const { code, stderr } = await folder.node([program.server]);
-      const [shown] = texts(blocks, "is an error");
+      const [shown] = texts(blocksOfProgram(program), "is an error");
       expect(code).not.toBe(0);
       expect(stderr).toContain(shown?.code.trimEnd());
-    });
-  });
+    },
+  );
 
   it.concurrent("own: its tests pass, as the page shows them", async () => {
     using folder = await folderOf("own");
@@ -154,7 +173,9 @@ function isKnown(command: string): boolean {
   if (program === "npm" && verb === "install")
     return rest
       .filter((name) => name !== "--save-dev")
-      .every((name) => name === "grpc-palisade" || existsSync(join(root, "node_modules", name, "package.json")));
+      .every(
+        (name) => name === "grpc-palisade" || existsSync(join(root, "node_modules", name, "package.json")),
+      );
   return [
     "npm init --yes",
     "npm pkg set type=module",

@@ -404,7 +404,10 @@ export const proofs: Readonly<Record<string, Proof>> = {
   },
 
   "docs/authorization/rbac-file.md#A policy in a file": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), shownIn("docs/authorization/rbac-file.md", "json", "A policy in a file"));
+    writeFileSync(
+      join(directory, "policy.json"),
+      shownIn("docs/authorization/rbac-file.md", "json", "A policy in a file"),
+    );
     const { policy } = (await run()) as { policy: Authorizer };
     await serving({ authorization: policy }, async (server) => {
       const viewer = server.client(OrdersClient, { as: { sub: "ada", roles: ["viewer"] } });
@@ -437,7 +440,10 @@ export const proofs: Readonly<Record<string, Proof>> = {
   },
 
   "docs/authorization/rbac-file.md#Several policies": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), shownIn("docs/authorization/rbac-file.md", "json", "A policy in a file"));
+    writeFileSync(
+      join(directory, "policy.json"),
+      shownIn("docs/authorization/rbac-file.md", "json", "A policy in a file"),
+    );
     const { policy } = (await run()) as { policy: Authorizer };
     await serving({ authorization: policy }, async (server) => {
       const clerk = server.client(OrdersClient, { as: { sub: "ada", roles: ["clerk"] } });
@@ -1294,7 +1300,9 @@ export const proofs: Readonly<Record<string, Proof>> = {
     equal(traces.split("rpc.response.status_code").length - 1, 2, "one span for each side");
   },
 
-  "docs/authorization/conditions.md#In the handler, if only the database says whose data it is": async ({ run }) => {
+  "docs/authorization/conditions.md#In the handler, if only the database says whose data it is": async ({
+    run,
+  }) => {
     const { getOrder } = (await run()) as { getOrder: handleUnaryCall<unknown, unknown> };
     await serving(
       {},
