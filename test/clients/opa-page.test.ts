@@ -4,6 +4,8 @@ import { beforeAll, describe, expect, it } from "vitest";
 import {
   blocksOfProgram,
   changedLine,
+  opaHere,
+  opaOnPage,
   programOf,
   ReaderFolder,
   replacementIn,
@@ -25,7 +27,7 @@ describe.skipIf(lacks("go"))("docs/authorization/opa.md", () => {
 
   it("shows a policy that an OPA server decides by as the table says", async () => {
     const port = await freePort();
-    using folder = await ReaderFolder.make("opa", { "127.0.0.1:8181": `127.0.0.1:${port}` });
+    using folder = await ReaderFolder.make("opa", { [opaOnPage]: opaHere(`http://127.0.0.1:${port}`) });
     await folder.certificates();
     const command = commandOn("opa", "opa run").replace("127.0.0.1:8181", `127.0.0.1:${port}`);
     // Its log is of no interest here.

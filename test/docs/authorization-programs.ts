@@ -97,6 +97,12 @@ export function replacementIn(program: Program, words: string): Replacement | un
   return { file, from, to };
 }
 
+/** Where OPA is, in the program that asks it. */
+export const opaOnPage = 'url: "http://127.0.0.1:8181"';
+
+/** The same for an OPA of a test, which may take longer on a busy machine. */
+export const opaHere = (url: string): string => `timeoutMs: 5_000, url: "${url}"`;
+
 /** What `calls.js` prints of a call after the change that the page tells. */
 export function changedLine(program: Program): string {
   const [, call = "", status = ""] =

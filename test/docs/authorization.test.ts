@@ -10,6 +10,8 @@ import {
   blocksOfProgram,
   blocksOfService,
   changedLine,
+  opaHere,
+  opaOnPage,
   programOf,
   programs,
   ReaderFolder,
@@ -110,8 +112,7 @@ describe("the pages about authorization", () => {
       using folder = await folderOf(way);
       const data = (): object => JSON.parse(readFileSync(folder.file("data.json"), "utf8"));
       await using opa = way === "opa" ? await opaWithTheCompiledPolicy(data) : undefined;
-      if (opa !== undefined)
-        folder.replace({ file: program.server, from: "http://127.0.0.1:8181", to: opa.url });
+      if (opa !== undefined) folder.replace({ file: program.server, from: opaOnPage, to: opaHere(opa.url) });
       await using server = await folder.serve();
       expect(await folder.calls()).toEqual(linesBy(way));
       const change = replacementIn(program, whileRunning);
