@@ -13,6 +13,7 @@ const floors = [
   {
     name: "cli",
     may: [
+      "cel",
       "redis",
       "postgres",
       "testing",

@@ -1,17 +1,18 @@
 // `palisade policy`: check a policy against the services, show it, and tell what a new one changes.
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { celWith } from "../cel/cel.ts";
 import { ConfigError, PolicyError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import { accessMatrix } from "../middleware/authorization/access-matrix.ts";
 import type { CallerSchemes } from "../middleware/authorization/authorizer.ts";
+import type { RbacAuthorizer } from "../middleware/authorization/rbac.ts";
 import { comparePolicies } from "../middleware/authorization/compare-policies.ts";
 import type { PolicyComparison } from "../middleware/authorization/policy-change.ts";
 import { printable } from "../middleware/authorization/printable-table.ts";
 import { rbacFile } from "../middleware/authorization/rbac-file.ts";
 import { ArgumentError } from "./argument-error.ts";
 import { disagreementsOf } from "./generated-code.ts";
-
 import { methodsIn } from "./service-files.ts";
 import { runSubcommand } from "./subcommands.ts";
 
@@ -31,6 +32,9 @@ const usage = `usage: palisade policy check <policy.json> services [--generated 
   <policy.json>      a file of rbacFile: { "roles": { … }, "rules": { … } }
   services           --proto <file>... [--include <folder>]..., or --descriptor-set <file>; those that are imported count.
                      With --service <pkg.Service>... only these.
+  --metadata <name>  a name of metadata that conditions (when) read: one that celWith({ metadata }) has on the server. Several may
+                     be given. A condition is an expression in CEL and is checked against the request of each method. Needs
+                     the packages @bufbuild/cel and @bufbuild/protobuf where a policy has one.
   --format           how it is printed (text).
   --out              writes it to a file.
   --fail-on gained   exit code 3 where somebody gains something, or where nobody can tell.
@@ -42,7 +46,7 @@ const changedCode = 3;
 
 const text = { type: "string" } as const;
 const list = { type: "string", multiple: true } as const;
-const serviceOptions = { proto: list, include: list, "descriptor-set": text, service: list };
+const serviceOptions = { proto: list, include: list, "descriptor-set": text, service: list, metadata: list };
 const outputOptions = { format: { type: "string", default: "text" }, out: text } as const;
 
 /** The exit code. */
@@ -67,7 +71,7 @@ async function check(args: string[]): Promise<number> {
   const disagreements = values.generated === undefined ? [] : disagreementsOf(values.generated, methods);
   for (const problem of disagreements) console.error(printable(problem));
   const callers: CallerSchemes = { schemes: values.scheme, actorSchemes: values["actor-scheme"] };
-  const { warnings } = rbacFile({ path: path }).compile(methods, callers);
+  const { warnings } = policyIn(path, values).compile(methods, callers);
   for (const warning of warnings) console.error(printable(`${path}: warning: ${warning}`));
   if (disagreements.length > 0) return 1;
   console.log(`${path}: no problem; methods: ${methods.length}`);
@@ -83,7 +87,7 @@ async function matrix(args: string[]): Promise<number> {
   const [path] = files(positionals, "matrix", 1);
   const format = formatOf(values.format, ["text", "markdown", "html", "json"]);
   const methods = servicesOf(values);
-  const read = accessMatrix(methods, rbacFile({ path: path }).compile(methods));
+  const read = accessMatrix(methods, policyIn(path, values).compile(methods));
   print(values.out, format === "html" ? read.toHtml() : rendered(read, format));
   return 0;
 }
@@ -106,16 +110,16 @@ async function diff(args: string[]): Promise<number> {
   const isFailure = failureOn(values["fail-on"]);
   const methods = servicesOf(values);
   const hasOwn = values["before-proto"] !== undefined || values["before-descriptor-set"] !== undefined;
-  const methodsBefore = hasOwn
-    ? servicesOf({
+  const valuesBefore = hasOwn
+    ? {
+        ...values,
         proto: values["before-proto"],
         include: values["before-include"],
         "descriptor-set": values["before-descriptor-set"],
-        service: values.service,
-      })
-    : methods;
-  const comparison = comparePolicies(rbacFile({ path: before }), rbacFile({ path: after }), {
-    before: methodsBefore,
+      }
+    : values;
+  const comparison = comparePolicies(policyIn(before, valuesBefore), policyIn(after, values), {
+    before: hasOwn ? servicesOf(valuesBefore) : methods,
     after: methods,
   });
   print(values.out, rendered(comparison, format));
@@ -127,6 +131,19 @@ interface ServiceOptions {
   readonly include?: readonly string[] | undefined;
   readonly "descriptor-set"?: string | undefined;
   readonly service?: readonly string[] | undefined;
+  readonly metadata?: readonly string[] | undefined;
+}
+
+/** The types of requests are those of the services. What CEL needs is loaded where a condition stands in the file. */
+function policyIn(path: string, { "descriptor-set": descriptorSet, metadata }: ServiceOptions): RbacAuthorizer {
+  let cel: ReturnType<typeof celWith> | undefined;
+  return rbacFile({
+    path,
+    condition: (expression) => {
+      cel ??= celWith({ descriptorSet, metadata });
+      return cel(expression);
+    },
+  });
 }
 
 function servicesOf(values: ServiceOptions): readonly MethodInfo[] {

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { loadSync, type ServiceDefinition } from "@grpc/proto-loader";
 import { afterAll, describe, expect, it } from "vitest";
 import { policyCommand } from "../../src/cli/policy.ts";
+import type { PolicyChange } from "../../src/middleware/authorization/policy-change.ts";
 import { runNode } from "../harness/child-process.ts";
 import { runCommandHere } from "./run-command-here.ts";
 
@@ -220,7 +221,12 @@ describe("O6 palisade policy check", () => {
     [
       "has a function as text",
       '{ "rules": { "/*": { "when": "() => true" } } }',
-      "rules./*.when: not accepted: a function cannot stand in a file",
+      'rules./*.when: cel: "() => true" is no expression: ',
+    ],
+    [
+      "has a condition with an unknown field",
+      '{ "rules": { "/*": { "when": "request.cnts > 5" } } }',
+      '/*: when: /orders.v1.Orders/GetOrder: money.Money has no field cnts; did you mean "cents"? (at character 8)',
     ],
     [
       "names __proto__",
@@ -306,6 +312,89 @@ describe("Z3 palisade policy matrix", () => {
       code: 1,
       stdout: "",
       stderr: expect.stringContaining(`${out}: cannot be written: ENOENT`),
+    });
+  });
+});
+
+describe("O6 Z4 palisade policy with conditions in the file", () => {
+  const withCondition = (name: string, when: string) =>
+    file(name, { roles, rules: { "/*": { roles: ["clerk"], when } } });
+  const small = withCondition("small.json", "request.cents < 100");
+  const set = ["--descriptor-set", file("conditions.pb", descriptorSet()), "--service", "orders.v1.Orders"];
+
+  it("O6 Z4 checks them by .proto files and by a descriptor set", async () => {
+    for (const from of [services, set]) {
+      expect(await run("check", small, ...from)).toMatchObject({ code: 0, stderr: "" });
+      const wrong = withCondition("wrong.json", "request.cents < '100'");
+      const { code, stderr } = await run("check", wrong, ...from);
+      expect(code).toBe(1);
+      expect(stderr.split("\n").slice(0, -1)).toEqual(
+        ["GetOrder", "CancelOrder", "Format"].map(
+          (name) =>
+            `${wrong}: /*: when: /orders.v1.Orders/${name}: < cannot take int and string (at character 15)`,
+        ),
+      );
+    }
+  });
+
+  it("O6 Z4 names of metadata come from --metadata", async () => {
+    const region = withCondition("region.json", "metadata['x-region'] == 'eu'");
+    const named = await run("check", region, ...services, "--metadata", "x-region");
+    expect(named).toMatchObject({ code: 0, stderr: "" });
+    expect(await run("check", region, ...services)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("x-region is not among the names of the option metadata"),
+    });
+    expect(await run("check", region, ...services, "--metadata", "authorization")).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("is a credential, which no condition may read"),
+    });
+  });
+
+  it("O6 Z4 shows them in the matrix", async () => {
+    const { code, stdout } = await run("matrix", small, ...services, "--format", "json");
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).methods[0]).toMatchObject({ conditions: ["request.cents < 100"] });
+  });
+
+  it("O6 Z4 shows one that changed, that came and that went", async () => {
+    const larger = withCondition("larger.json", "request.cents < 1000");
+    const without = file("without.json", { roles, rules: { "/*": { roles: ["clerk"] } } });
+    for (const [before, after, direction, code] of [
+      [small, larger, "changed", 3],
+      [small, without, "gained", 3],
+      [without, small, "lost", 0],
+      [small, small, undefined, 0],
+    ] as const) {
+      const ended = await run(
+        ...["diff", before, after, ...services, "--format", "json", "--fail-on", "gained"],
+      );
+      expect(ended).toMatchObject({ code, stderr: "" });
+      const { changes } = JSON.parse(ended.stdout);
+      expect(new Set(changes.map((change: PolicyChange) => change.direction))).toEqual(
+        new Set(direction === undefined ? [] : [direction]),
+      );
+      for (const change of changes) expect(change).toMatchObject({ role: "clerk", what: "conditions" });
+    }
+    const { stdout } = await run("diff", small, larger, ...services);
+    expect(stdout).toContain("request.cents < 100 ");
+    expect(stdout).toContain("request.cents < 1000 ");
+  });
+
+  it("O6 Z4 checks each side by its own services", async () => {
+    const older = file(
+      "older-money.proto",
+      `syntax = "proto3"; package orders.v1;
+message Order { int64 units = 1; }
+service Orders { rpc GetOrder (Order) returns (Order); rpc CancelOrder (Order) returns (Order); rpc Format (Order) returns (stream Order); }
+`,
+    );
+    const units = withCondition("units.json", "request.units < 100");
+    const before = ["--before-proto", older];
+    expect(await run("diff", units, small, ...services, ...before)).toMatchObject({ code: 0, stderr: "" });
+    expect(await run("diff", units, small, ...services)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("before: "),
     });
   });
 });

@@ -1326,6 +1326,16 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
+  "docs/authorization/cel.md#In a policy file": async ({ run, directory }) => {
+    writeFileSync(join(directory, "policy.json"), shownIn("docs/authorization/cel.md", "json"));
+    const { policy } = (await run()) as { policy: Authorizer };
+    await cancelling(directory, policy, async (server, client) => {
+      const clerk = server.client(client, { as: { sub: "ada", roles: ["clerk"] } });
+      deepEqual(await call(clerk, "cancelOrder", { owner: "ada" }), { id: "7", owner: "ada" });
+      equal(await call(clerk, "cancelOrder", { owner: "eve" }), denied);
+    });
+  },
+
   "docs/authorization/cel.md#Where the types come from": async ({ run, directory }) => {
     writeFileSync(join(directory, "orders.binpb"), cancelOrderDescriptors());
     const { policy } = (await run()) as { policy: Authorizer };

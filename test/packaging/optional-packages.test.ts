@@ -1,6 +1,15 @@
 // The built package in a folder where only what it cannot do without is installed: its types compile, and whoever uses a
 // part that needs more is told what to install.
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, symlinkSync } from "node:fs";
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import ts from "typescript";
@@ -115,6 +124,26 @@ describe("without the optional packages", () => {
     const { stderr, code } = await runNode([cli, "certs"], { cwd: project });
     expect(stderr).toBe(`${certificates}\n`);
     expect(code).toBe(1);
+  });
+
+  it("palisade policy says what to install where a policy has a condition, and needs nothing where none has", async () => {
+    const cli = join(project, "node_modules/grpc-palisade/dist/cli/palisade.js");
+    writeFileSync(
+      join(project, "orders.proto"),
+      'syntax = "proto3"; package orders.v1; message Order { string owner = 1; } service Orders { rpc Get (Order) returns (Order); }',
+    );
+    const check = (name: string, rule: unknown) => {
+      writeFileSync(join(project, name), JSON.stringify({ rules: { "/orders.v1.Orders/Get": rule } }));
+      return runNode([cli, "policy", "check", name, "--proto", "orders.proto"], { cwd: project });
+    };
+    expect(await check("plain.json", "authenticated")).toMatchObject({ code: 0, stderr: "" });
+    expect(await check("when.json", { when: "request.owner == principal.subject" })).toEqual({
+      code: 1,
+      stdout: "",
+      stderr:
+        "when.json: rules./orders.v1.Orders/Get.when: grpc-palisade/cel: needs the package @bufbuild/cel, which is not installed; " +
+        "install it (npm install @bufbuild/cel @bufbuild/protobuf)\n",
+    });
   });
 
   it("startSecuredServer says what to install", async () => {

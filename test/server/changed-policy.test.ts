@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Client, credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { cel } from "../../src/cel/cel.ts";
 import { jwt } from "../../src/middleware/authentication/jwt/jwt.ts";
 import type { Authorizer } from "../../src/middleware/authorization/authorizer.ts";
 import { rbacFile } from "../../src/middleware/authorization/rbac-file.ts";
@@ -28,6 +29,10 @@ const policyFor = (role: string, permissions: readonly string[] = []): string =>
     roles: { caller: {}, other: {}, [role]: { permissions } },
     rules: { "/test.v1.Kinds/*": { roles: [role] } },
   });
+
+/** A rule that every caller meets but for the condition. */
+const policyWhen = (when: unknown): string =>
+  JSON.stringify({ rules: { "/test.v1.Kinds/*": { schemes: ["jwt"], when } } });
 
 /** Written beside it and renamed over it, as who changes a file carefully does. */
 function replaceFile(text: string): void {
@@ -83,9 +88,24 @@ describe("Z10 a policy file that changes", () => {
       /no such role nobody/,
     ],
     ["is empty", "", /not JSON/],
+    [
+      "has a condition that is no expression",
+      policyWhen("request.text = 'a'"),
+      /policy\.json: rules\.\/test\.v1\.Kinds\/\*\.when: cel: .* is no expression/,
+    ],
+    [
+      "has a condition that does not fit the methods",
+      policyWhen("request.text == 'a'"),
+      /policy\.json: \/test\.v1\.Kinds\/\*: when: .*give the option descriptorSet/,
+    ],
+    [
+      "has a condition that is no text",
+      policyWhen(true),
+      /policy\.json: rules\.\/test\.v1\.Kinds\/\*\.when: expected an expression as text/,
+    ],
   ])("and %s: the last good policy stays in force, and it is said once", async (_what, text, problem) => {
     writeFileSync(path, policyFor("caller"));
-    await using wall = await secured({ authorization: rbacFile({ path }) });
+    await using wall = await secured({ authorization: rbacFile({ path, condition: cel }) });
     replaceFile(text);
     await said(wall.lines, isRefused);
     expect(String(wall.lines.find(isRefused)?.["problem"])).toMatch(problem);

@@ -28,7 +28,7 @@ export interface MethodsOfPolicies {
  * the methods of its own time. `methodsOf(OrdersService)` gives the methods of a service.
  *
  * What only a call can tell is not compared: a rule without `describe`, and two different functions (`when`), are
- * `changed`. A rule that moved to another path without letting in anybody else is no change.
+ * `changed`. So are two conditions with different texts. A rule that moved to another path without letting in anybody else is no change.
  *
  * @throws {PolicyError} where a policy does not fit its methods; each problem says which policy.
  * @example

@@ -18,3 +18,10 @@ export interface Condition {
    */
   compile(method: MethodInfo): When;
 }
+
+/** What somebody handed in, who may have no types. */
+export function isCondition(value: unknown): value is Condition {
+  if (typeof value !== "object" || value === null) return false;
+  const { text, compile }: { readonly [Member in keyof Condition]?: unknown } = value;
+  return typeof text === "string" && typeof compile === "function";
+}

@@ -2,12 +2,18 @@
 import { z } from "zod";
 import { grantForms, isConcretePermission } from "../../chain/permission.ts";
 import { didYouMean } from "../../config/nearest-name.ts";
-import { parseOptions, refused } from "../../config/options.ts";
+import { parseOptions } from "../../config/options.ts";
 import { ConfigError, PolicyError } from "../../grpc/errors.ts";
 import { isHealthProbe, type MethodInfo } from "../../grpc/method.ts";
 import type { Authorizer, CallerSchemes, Policy } from "./authorizer.ts";
-import type { Condition, When } from "./condition.ts";
-import { type ActorRequirement, type MethodRule, methodRule, type Rule } from "./method-rule.ts";
+import { type Condition, isCondition, type When } from "./condition.ts";
+import {
+  type ActorRequirement,
+  type MethodRule,
+  methodRule,
+  type Requirement,
+  type Rule,
+} from "./method-rule.ts";
 import { LookedUpRoles, type RoleLookup, roleLookupSchema } from "./role-lookup.ts";
 import { type RoleDefinition, Roles } from "./roles.ts";
 import { explainNoMatch, rulePathsFor } from "./rule-path.ts";
@@ -84,30 +90,39 @@ const condition = z.custom<When | Condition>(
   "expected a function of the call and the request that returns true or false, or a condition such as cel(…)",
 );
 
-function isCondition(value: unknown): boolean {
-  if (typeof value !== "object" || value === null) return false;
-  const { text, compile }: { readonly [Member in keyof Condition]?: unknown } = value;
-  return typeof text === "string" && typeof compile === "function";
-}
+const atLeastOne =
+  'expected at least one of roles, permissions, schemes, actor, when; write "authenticated" to allow every verified caller';
 
 const requirement = z
   .strictObject({ ...demands, actor: actor.optional(), when: condition.optional() })
-  .refine((rule) => rule.actor !== undefined || rule.when !== undefined || demandsSomething(rule), {
-    error:
-      'expected at least one of roles, permissions, schemes, actor, when; write "authenticated" to allow every verified caller',
-  });
+  .refine(demandsAnything, atLeastOne);
 
-/** A file has no functions. */
+const text = "expected an expression as text, such as \"request.owner == principal.subject\"";
+
+/** A file has no functions: a condition is its text there. */
 const requirementInFile = z
   .strictObject({
     ...demands,
     actor: actor.optional(),
-    when: refused("a function cannot stand in a file; use rbac({ … }) in code for this policy"),
+    when: z
+      .string(text)
+      .regex(/\S/, `${text}; remove the key to demand nothing of the request`)
+      .optional()
+      .meta({
+        description:
+          "A condition on each request message, as text: an expression in CEL where the option condition of rbacFile is cel",
+      }),
   })
-  .refine((rule) => rule.actor !== undefined || demandsSomething(rule), {
-    error:
-      'expected at least one of roles, permissions, schemes, actor; write "authenticated" to allow every verified caller',
-  });
+  .refine(demandsAnything, atLeastOne);
+
+function demandsAnything(rule: RuleWithDemands): boolean {
+  return rule.actor !== undefined || rule.when !== undefined || demandsSomething(rule);
+}
+
+interface RuleWithDemands extends ActorRequirement {
+  readonly actor?: unknown;
+  readonly when?: unknown;
+}
 
 function demandsSomething(rule: ActorRequirement): boolean {
   return rule.roles !== undefined || rule.permissions !== undefined || rule.schemes !== undefined;
@@ -171,11 +186,16 @@ export const rbacSchema: z.ZodType<{
   roleLookup: roleLookupSchema.optional(),
 });
 
+/** A rule as it stands in a file. */
+export type RuleInFile =
+  | Exclude<Rule, Requirement>
+  | (Omit<Requirement, "when"> & { readonly when?: string | undefined });
+
 /** What `rbacFile` takes from its file. */
 export const rbacFileSchema: z.ZodType<{
   readonly $schema?: string | undefined;
   readonly roles: NonNullable<RbacOptions["roles"]>;
-  readonly rules: RbacOptions["rules"];
+  readonly rules: Readonly<Record<string, RuleInFile>>;
 }> = z.strictObject({
   $schema: z.string().optional(),
   roles: roles.meta({ description: "The roles by name" }),

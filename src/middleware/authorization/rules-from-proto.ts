@@ -6,6 +6,7 @@ import { z } from "zod";
 import { parseOptions } from "../../config/options.ts";
 import { servicesIn, WireError, wireFields } from "../../grpc/descriptor-set.ts";
 import { ConfigError } from "../../grpc/errors.ts";
+import { type ConditionOfText, conditionOfText, conditionOfTextSchema } from "./condition-of-text.ts";
 import type { Requirement, Rule } from "./method-rule.ts";
 
 /** A FileDescriptorSet, as `protoc --include_imports --descriptor_set_out=FILE` or `buf build -o FILE` writes it. */
@@ -19,7 +20,7 @@ export interface RulesFromProtoOptions {
    * Makes a condition of the text of `when`, such as `cel` of `grpc-palisade/cel`. Default: none, and a `when` in the .proto is an
    * error.
    */
-  readonly condition?: ((text: string) => NonNullable<Requirement["when"]>) | undefined;
+  readonly condition?: ConditionOfText | undefined;
 }
 
 /** Rules by what they are about, for the option `protoRules` of `rbac`. */
@@ -44,13 +45,7 @@ const accessSchema = z.strictObject({
 
 type Access = z.output<typeof accessSchema>;
 
-const optionsSchema = z.strictObject({
-  condition: z
-    .custom<NonNullable<RulesFromProtoOptions["condition"]>>((value) => typeof value === "function", {
-      error: "expected a function that makes a condition of a text, such as cel of grpc-palisade/cel",
-    })
-    .optional(),
-});
+const optionsSchema = z.strictObject({ condition: conditionOfTextSchema.optional() });
 
 /**
  * Reads the rules that stand in the .proto. From a service that `@grpc/proto-loader` loaded: those of its methods. From a
@@ -62,7 +57,7 @@ const optionsSchema = z.strictObject({
  * it the server does not start.
  *
  * @throws {ConfigError} for an option that says nothing, says two things, or has a field that this version does not know; where
- * `when` is used without `condition`; for a descriptor set that cannot be read.
+ * `when` is used without `condition`, or `condition` refuses its text; for a descriptor set that cannot be read.
  *
  * @example
  * rbac({ roles, protoRules: rulesFromProto(OrdersService), rules: {} })
@@ -207,14 +202,18 @@ function demandsOf(
   where: string,
   condition: RulesFromProtoOptions["condition"],
 ): Requirement {
-  if (when !== undefined && when !== "" && condition === undefined)
-    throw new ConfigError(
-      `${where}.when: needs what understands it: rulesFromProto(definition, { condition: cel }) with cel of grpc-palisade/cel`,
-    );
   return {
     ...(roles === undefined ? {} : { roles }),
     ...(permissions === undefined ? {} : { permissions }),
     ...(schemes === undefined ? {} : { schemes }),
-    ...(when === undefined || when === "" || condition === undefined ? {} : { when: condition(when) }),
+    ...(when === undefined || when === ""
+      ? {}
+      : {
+          when: conditionOfText(when, {
+            where: `${where}.when`,
+            condition,
+            option: "rulesFromProto(definition, { condition: cel })",
+          }),
+        }),
   };
 }

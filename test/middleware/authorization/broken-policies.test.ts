@@ -1,9 +1,16 @@
 // Policies of rbac that are refused, beside those of rbac.test.ts: each with the place of the mistake, and what to do.
-import { describe, expect, it } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, it } from "vitest";
+import { cel } from "../../../src/cel/cel.ts";
 import { ConfigError, PolicyError } from "../../../src/grpc/errors.ts";
-import { methodInfo } from "../../../src/grpc/method.ts";
+import { type MethodInfo, methodInfo } from "../../../src/grpc/method.ts";
 import type { CallerSchemes } from "../../../src/middleware/authorization/authorizer.ts";
+import type { ConditionOfText } from "../../../src/middleware/authorization/condition-of-text.ts";
 import { type RbacOptions, rbac } from "../../../src/middleware/authorization/rbac.ts";
+import { rbacFile } from "../../../src/middleware/authorization/rbac-file.ts";
+import { ask, untold } from "../../cel/question.ts";
 
 const methods = ["/a.v1.B/C", "/a.v1.B/D"].map((path) => methodInfo(path, "unary", true));
 const path = "/a.v1.B/C";
@@ -169,6 +176,99 @@ const policies: readonly (readonly [
     { actorSchemes: ["mtls"] },
   ],
 ];
+
+interface BrokenCondition {
+  readonly what: string;
+  readonly when: unknown;
+  readonly problem: string;
+  /** Default: `cel`. */
+  readonly condition?: ConditionOfText | undefined;
+  /** Default: one whose definition tells the type of its request. */
+  readonly method?: MethodInfo;
+}
+
+const whenOf = ({ path: method }: MethodInfo) => `rules.${method}.when`;
+const anExpression = 'expected an expression as text, such as "request.owner == principal.subject"';
+const noCondition =
+  "the function of the option condition returned no condition; return a function, or a condition such as cel(…)";
+
+/** Each is a rule with a role besides, so that a condition that gets lost leaves a rule that allows more. */
+const conditionsInFiles: readonly BrokenCondition[] = [
+  {
+    what: "a condition that nobody understands",
+    when: "request.ready",
+    condition: undefined,
+    problem: `${whenOf(ask)}: needs what understands it: rbacFile({ path, condition: cel }) with cel of grpc-palisade/cel`,
+  },
+  { what: "a number", when: 5, problem: `${whenOf(ask)}: ${anExpression}` },
+  { what: "true", when: true, problem: `${whenOf(ask)}: ${anExpression}` },
+  { what: "null", when: null, problem: `${whenOf(ask)}: ${anExpression}` },
+  { what: "a list", when: ["request.ready"], problem: `${whenOf(ask)}: ${anExpression}` },
+  { what: "an object", when: { text: "request.ready" }, problem: `${whenOf(ask)}: ${anExpression}` },
+  {
+    what: "an empty text",
+    when: "",
+    problem: `${whenOf(ask)}: ${anExpression}; remove the key to demand nothing of the request`,
+  },
+  {
+    what: "an unknown field",
+    when: "request.ownr == 'a'",
+    problem: `${ask.path}: when: conditions.v1.Question has no field ownr; did you mean "owner"? (at character 8)`,
+  },
+  {
+    what: "a wrong type",
+    when: "request.owner == 5",
+    problem: `${ask.path}: when: == cannot take string and int (at character 15)`,
+  },
+  {
+    what: "an expression that is no bool",
+    when: "request.owner",
+    problem: `${ask.path}: when: the condition is string, not bool (at character 8)`,
+  },
+  {
+    what: "one = for two",
+    when: "request.owner = 'a'",
+    problem: `${whenOf(ask)}: cel: "request.owner = 'a'" is no expression: 1:15: found = but expecting`,
+  },
+  {
+    what: "a function as text",
+    when: "(call, request) => true",
+    problem: `${whenOf(ask)}: cel: "(call, request) => true" is no expression: `,
+  },
+  {
+    what: "a method whose definition does not tell the type of its request",
+    when: "request.ready",
+    method: untold,
+    problem: `${untold.path}: when: the definition of ${untold.path} does not tell the type of its request; give the option descriptorSet`,
+  },
+  {
+    what: "an option condition that returns nothing",
+    when: "request.ready",
+    condition: (() => undefined) as never,
+    problem: `${whenOf(ask)}: ${noCondition}`,
+  },
+  {
+    what: "an option condition that returns a promise",
+    when: "request.ready",
+    condition: (async () => () => true) as never,
+    problem: `${whenOf(ask)}: ${noCondition}`,
+  },
+];
+
+describe("Z2 Z4 a condition in a policy file that is broken is refused, with the file, the rule and what to do", () => {
+  const directory = mkdtempSync(join(tmpdir(), "palisade-broken-"));
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  it.each(conditionsInFiles)("Z2 Z4 $what", ({ when, problem, method = ask, ...given }) => {
+    const file = join(directory, "policy.json");
+    const admin = { roles: ["admin"], when };
+    writeFileSync(file, JSON.stringify({ roles: { admin: {} }, rules: { [method.path]: admin } }));
+    const condition = "condition" in given ? given.condition : cel;
+    const compile = () => rbacFile({ path: file, condition }).compile([method]);
+    expect(compile).toThrow(PolicyError);
+    expect(compile).toThrow(`1 problem(s):\n  - ${file}: ${problem}`);
+  });
+});
 
 describe("Z2 a policy that is broken is refused, with its place and what to do", () => {
   it.each(shapes)("Z2 at once: %s", (_, options, problem) => {
