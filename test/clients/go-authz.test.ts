@@ -1,7 +1,5 @@
 // Our authorizer for gRPC authorization policies beside grpc-go's own: the same policies, the same calls by the same client.
 import { Buffer } from "node:buffer";
-import { type ChildProcess, spawn } from "node:child_process";
-import { createInterface } from "node:readline";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
@@ -23,6 +21,7 @@ import {
   writtenPolicies,
 } from "./authz-policies.ts";
 import { goProgram } from "./go-programs.ts";
+import { LineProgram } from "./line-program.ts";
 import { installTimeoutMs, lacks } from "./tools.ts";
 
 interface Ready {
@@ -37,31 +36,6 @@ interface Answer {
   /** The status of each call by name: OK, PermissionDenied, or the whole error. */
   readonly go: readonly string[] | null;
   readonly other: readonly string[] | null;
-}
-
-/** The Go program: a line in, a line out. It ends with its standard input, so with us. */
-class AuthzProgram {
-  readonly #process: ChildProcess;
-  readonly #lines: AsyncIterator<string>;
-
-  constructor(program: string) {
-    this.#process = spawn(program, [], { stdio: ["pipe", "pipe", "inherit"] });
-    const { stdout } = this.#process;
-    if (stdout === null) throw new Error("the program has no output");
-    this.#lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
-  }
-
-  async ask<T>(question: unknown): Promise<T> {
-    this.#process.stdin?.write(`${JSON.stringify(question)}\n`);
-    const line = await this.#lines.next();
-    if (line.done === true) throw new Error("the program ended without an answer");
-    return JSON.parse(line.value) as T;
-  }
-
-  end(): void {
-    this.#process.stdin?.end();
-    this.#process.kill("SIGKILL");
-  }
 }
 
 /** Every method answers; who may call them is the policy's to say, by the certificate alone. */
@@ -106,14 +80,14 @@ async function startServer({ ca, cert, key }: Ready): Promise<{ server: SecureSe
 }
 
 describe.skipIf(lacks("go"))("grpc-go's authorization policies", () => {
-  let program: AuthzProgram;
+  let program: LineProgram;
   let server: SecureServer;
   let target: string;
   let decisions = 0;
   let allowed = 0;
 
   beforeAll(async () => {
-    program = new AuthzProgram(await goProgram("authz"));
+    program = new LineProgram(await goProgram("authz"));
     const order: { readonly callers: readonly Caller[]; readonly paths: readonly string[] } = {
       callers,
       paths,

@@ -6,7 +6,8 @@ import { runWell } from "./run.ts";
 import type { Servers, TestServer } from "./servers.ts";
 import { installed, installTimeoutMs } from "./tools.ts";
 
-const moduleDirectory = fileURLToPath(new URL("./go/", import.meta.url));
+/** Where `go.mod` is. */
+export const moduleDirectory: string = fileURLToPath(new URL("./go/", import.meta.url));
 
 /** Paths of other people's programs. */
 export interface GoTools {
