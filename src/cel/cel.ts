@@ -9,6 +9,7 @@ import type { MethodInfo } from "../grpc/method.ts";
 import type { Condition, When } from "../middleware/authorization/condition.ts";
 import { bufbuild, type Parsed } from "./bufbuild.ts";
 import { check } from "./checker.ts";
+import { unknownEscape } from "./escapes.ts";
 import { evaluation } from "./evaluation.ts";
 import { checkRequestSize } from "./request-size.ts";
 import { readDescriptorSet, requestTypeOf } from "./request-types.ts";
@@ -129,6 +130,11 @@ function parse(text: string): Parsed {
     throw new ConfigError("cel: expected an expression as text that is not empty");
   if (text.length > maxText)
     throw new ConfigError(`cel: the expression is longer than ${maxText} characters`);
+  const escape = unknownEscape(text);
+  if (escape !== undefined)
+    throw new ConfigError(
+      `cel: ${JSON.stringify(text)} is no expression: there is no escape ${escape}; write a backslash as \\\\`,
+    );
   try {
     return bufbuild().cel.parse(text);
   } catch (cause) {

@@ -5,6 +5,7 @@
  */
 import type { Registry } from "@bufbuild/protobuf";
 import { didYouMean } from "../config/nearest-name.ts";
+import { accessCalls } from "./access.ts";
 import { bufbuild, type Expr, type Parsed } from "./bufbuild.ts";
 import { loopCalls } from "./evaluation.ts";
 import { functions, methods, operatorName, type Signature } from "./signatures.ts";
@@ -139,12 +140,12 @@ class Checker {
     const enumeration = testOnly ? undefined : this.#enumValue(expr, scope);
     if (enumeration !== undefined) return enumeration;
     const of = this.check(operand, scope);
-    const made = withKind(expr, {
-      case: "selectExpr",
-      value: { ...expr.exprKind.value, operand: of.expr },
-    });
     const type = this.#fieldOf(expr, of.type, field);
-    return { type: testOnly ? types.bool : type, expr: made };
+    if (testOnly)
+      return { type: types.bool, expr: call(expr, accessCalls.has, [of.expr, textExpr(expr, field)]) };
+    const from = of.type.kind === "dyn" ? call(expr, accessCalls.fields, [of.expr]) : of.expr;
+    const made = withKind(expr, { case: "selectExpr", value: { ...expr.exprKind.value, operand: from } });
+    return { type, expr: made };
   }
 
   #fieldOf(expr: Expr, of: Type, field: string): Type {
@@ -203,13 +204,14 @@ class Checker {
 
   #call(expr: Expr, scope: Scope): Checked {
     if (expr.exprKind.case !== "callExpr") return { type: unknown, expr };
-    const { function: name, target, args } = expr.exprKind.value;
+    const { function: name, target, args } = asMethod(expr.exprKind.value);
     const on = target === undefined ? undefined : this.check(target, scope);
     const given = args.map((arg) => this.check(arg, scope));
     const made = withKind(expr, {
       case: "callExpr",
       value: {
         ...expr.exprKind.value,
+        function: name === "_[_]" ? accessCalls.element : name,
         ...(on === undefined ? {} : { target: on.expr }),
         args: given.map((arg) => arg.expr),
       },
@@ -314,6 +316,8 @@ class Checker {
       if (keyKind.case !== "mapKey" || value === undefined) return entry;
       const key = this.check(keyKind.value, scope);
       const checked = this.check(value, scope);
+      if (!keyTypes.some((type) => fits(key.type, type)))
+        this.tell(keyKind.value, `a key of a map is int, uint, bool or string, not ${nameOf(key.type)}`);
       keys.push(key.type);
       values.push(checked.type);
       return { ...entry, keyKind: { case: "mapKey" as const, value: key.expr }, value: checked.expr };
@@ -392,6 +396,7 @@ class Checker {
 }
 
 const maxPattern = 1_000;
+const keyTypes: readonly Type[] = [types.int, types.uint, types.bool, types.string];
 const loopNames: readonly string[] = ["has", "all", "exists", "exists_one", "filter", "map"];
 
 function joint(all: readonly Type[]): Type {
@@ -422,6 +427,23 @@ function call(at: Expr, name: string, args: Expr[]): Expr {
   return withKind(at, {
     case: "callExpr",
     value: { $typeName: "cel.expr.Expr.Call", function: name, args },
+  });
+}
+
+type Call = Extract<Expr["exprKind"], { readonly case: "callExpr" }>["value"];
+
+/** `matches(text, pattern)` is `text.matches(pattern)`. */
+function asMethod(call: Call): Pick<Call, "function" | "target" | "args"> {
+  const [text, ...rest] = call.args;
+  if (call.function !== "matches" || call.target !== undefined || rest.length !== 1 || text === undefined)
+    return call;
+  return { function: call.function, target: text, args: rest };
+}
+
+function textExpr(at: Expr, value: string): Expr {
+  return withKind(at, {
+    case: "constExpr",
+    value: { $typeName: "cel.expr.Constant", constantKind: { case: "stringValue", value } },
   });
 }
 

@@ -5,6 +5,7 @@
  */
 import type { CelFunc, CelInput, CelValue, celEnv } from "@bufbuild/cel";
 import type { Registry } from "@bufbuild/protobuf";
+import { accessFunctions, membershipFunctions } from "./access.ts";
 import { bufbuild, type Expr } from "./bufbuild.ts";
 import { ownFunctions } from "./functions.ts";
 
@@ -24,8 +25,15 @@ export type Evaluate = (values: Record<string, CelInput>, requestBytes: number) 
 export function evaluation(expr: Expr, registry: Registry): Evaluate {
   const { cel } = bufbuild();
   const steps = new Steps();
-  const standard = cel.celEnv({ funcs: ownFunctions(), ...compiledOnce() }).funcs;
-  const funcs = [...[...standard].map((each) => counted(each, steps)), ...loopFunctions(steps)];
+  const standard = cel.celEnv({
+    funcs: [...ownFunctions(), ...membershipFunctions()],
+    ...compiledOnce(),
+  }).funcs;
+  const funcs = [
+    ...[...standard].map((each) => counted(each, steps)),
+    ...accessFunctions(registry),
+    ...loopFunctions(steps),
+  ];
   const env = cel.celEnv({ registry, funcs });
   const run = cel.plan(env, expr);
   return (values, requestBytes) => {
@@ -39,7 +47,9 @@ export function evaluation(expr: Expr, registry: Registry): Evaluate {
 
 /** The library shows values of the request behind a colon, and what is thrown here is logged. Our own functions show none. */
 function withoutValues(message: string): string {
-  return /^(?:int|uint|double|bool|timestamp): /.test(message) ? message : message.replace(/:.*$/s, "");
+  return /^(?:int|uint|double|bool|timestamp|duration|no such overload): /.test(message)
+    ? message
+    : message.replace(/:.*$/s, "");
 }
 
 type CelEnvOptions = NonNullable<Parameters<typeof celEnv>[0]>;

@@ -120,7 +120,8 @@ const inside: Signature = (args) => {
 
 const sized: Signature = (args) => {
   const [value = types.dyn, ...rest] = args;
-  const known = ["string", "bytes", "list", "map", "dyn"].includes(value.kind);
+  const kind = value.kind === "wrapper" ? value.of.kind : value.kind;
+  const known = ["string", "bytes", "list", "map", "dyn"].includes(kind);
   return known && rest.length === 0 ? gives(types.int) : wrong("size", args);
 };
 
@@ -154,7 +155,7 @@ export const functions: ReadonlyMap<string, Signature> = new Map<string, Signatu
   ],
   ["@in", inside],
   ["size", sized],
-  conversion("int", types.int, [...numbers, text, types.timestamp, types.duration]),
+  conversion("int", types.int, [...numbers, text, types.timestamp]),
   conversion("uint", types.uint, [...numbers, text]),
   conversion("double", types.double, [...numbers, text]),
   conversion("string", text, ordered),
@@ -176,6 +177,7 @@ const ofTimestamps = [
   "getDate",
   "getDayOfMonth",
   "getDayOfWeek",
+  "getDayOfYear",
   "getMilliseconds",
 ];
 const ofBoth = ["getHours", "getMinutes", "getSeconds"];

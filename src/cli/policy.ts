@@ -6,10 +6,10 @@ import { ConfigError, PolicyError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import { accessMatrix } from "../middleware/authorization/access-matrix.ts";
 import type { CallerSchemes } from "../middleware/authorization/authorizer.ts";
-import type { RbacAuthorizer } from "../middleware/authorization/rbac.ts";
 import { comparePolicies } from "../middleware/authorization/compare-policies.ts";
 import type { PolicyComparison } from "../middleware/authorization/policy-change.ts";
 import { printable } from "../middleware/authorization/printable-table.ts";
+import type { RbacAuthorizer } from "../middleware/authorization/rbac.ts";
 import { rbacFile } from "../middleware/authorization/rbac-file.ts";
 import { ArgumentError } from "./argument-error.ts";
 import { disagreementsOf } from "./generated-code.ts";
@@ -135,7 +135,10 @@ interface ServiceOptions {
 }
 
 /** The types of requests are those of the services. What CEL needs is loaded where a condition stands in the file. */
-function policyIn(path: string, { "descriptor-set": descriptorSet, metadata }: ServiceOptions): RbacAuthorizer {
+function policyIn(
+  path: string,
+  { "descriptor-set": descriptorSet, metadata }: ServiceOptions,
+): RbacAuthorizer {
   let cel: ReturnType<typeof celWith> | undefined;
   return rbacFile({
     path,

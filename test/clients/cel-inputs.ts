@@ -89,7 +89,14 @@ const alice: Principal = {
   tenant: "acme",
   roles: new Set(["admin", "clerk"]),
   permissions: new Set(["order:read"]),
-  claims: { level: 3, ratio: 0.5, dept: { id: "d7", tags: ["a", "b"] }, list: ["a", 1, null], yes: true, nothing: null },
+  claims: {
+    level: 3,
+    ratio: 0.5,
+    dept: { id: "d7", tags: ["a", "b"] },
+    list: ["a", 1, null],
+    yes: true,
+    nothing: null,
+  },
 };
 const nobody: Principal = {
   subject: "",
@@ -117,7 +124,14 @@ const full = {
   text: "alice",
   data: Buffer.from("hi"),
   state: "OPEN",
-  part: { owner: "alice", amount: "5", part: { owner: "inner" }, tags: ["x", "y"], state: 2, at: { seconds: "60" } },
+  part: {
+    owner: "alice",
+    amount: "5",
+    part: { owner: "inner" },
+    tags: ["x", "y"],
+    state: 2,
+    at: { seconds: "60" },
+  },
   maybe_flag: false,
   maybe_int: "0",
   maybe_text: "",
@@ -130,7 +144,10 @@ const full = {
   texts: ["a", "bb", "alice"],
   datas: [Buffer.from("a"), Buffer.alloc(0)],
   states: ["NEW", "CLOSED"],
-  parts: [{ owner: "a", amount: "5" }, { owner: "alice", amount: "7", tags: ["x"] }],
+  parts: [
+    { owner: "a", amount: "5" },
+    { owner: "alice", amount: "7", tags: ["x"] },
+  ],
   times: [{ seconds: "0" }, { seconds: "1000" }],
   labels: { region: "eu", empty: "" },
   counts: { a: "1", b: "2" },
@@ -181,7 +198,7 @@ const extreme = {
   group: "5",
   ints: ["9223372036854775807", "-9223372036854775808", "0", "0"],
   uints: ["18446744073709551615"],
-  doubles: [Number.NaN, Number.NEGATIVE_INFINITY, -0, 1e300, 9_007_199_254_740_993],
+  doubles: [Number.NaN, Number.NEGATIVE_INFINITY, -0, 1e300, 9_007_199_254_740_992],
   texts: ["", "👋", "\uffff", "a\nb"],
   states: [-1, 77],
   parts: [{}],
@@ -191,7 +208,7 @@ const extreme = {
   rates: { "18446744073709551615": Number.POSITIVE_INFINITY },
   answers: { false: "no", true: "yes" },
   at: { seconds: "-62135596800" },
-  lasts: { seconds: "-315576000000" },
+  lasts: { seconds: "-9223372000", nanos: -1 },
   value: { nullValue: 0 },
   list: { values: [] },
   flag_or_null: {},
@@ -217,7 +234,10 @@ const ordinary = {
   uints: ["1"],
   doubles: [1],
   texts: ["1", "1.5", "true", "10s"],
-  parts: [{ owner: "bob", amount: "1", state: "LOST" }, { owner: "bob", amount: "1", state: "LOST" }],
+  parts: [
+    { owner: "bob", amount: "1", state: "LOST" },
+    { owner: "bob", amount: "1", state: "LOST" },
+  ],
   labels: { a: "b" },
   counts: { a: "9223372036854775807" },
   at: { seconds: "1772600767", nanos: 89_000_000 },
@@ -228,10 +248,17 @@ const ordinary = {
   text_or_null: { value: "1" },
 };
 
+/** Longer than 292 years, which is what cel-go can hold. */
+export const longest: Asked = about({ lasts: { seconds: "-315576000000" } }, { principal: nobody });
+
 export const everyKind: readonly Asked[] = [
   about(full, { principal: alice, metadata: { "x-region": "eu", authorization: "Bearer secret" } }),
   about({}, { principal: nobody }),
-  about(extreme, { principal: { ...nobody, subject: "grüße 👋" }, actor: alice, metadata: { "x-region": "" } }),
+  about(extreme, {
+    principal: { ...nobody, subject: "grüße 👋" },
+    actor: alice,
+    metadata: { "x-region": "" },
+  }),
   about(ordinary, {
     principal: { ...alice, subject: "bob", roles: new Set(["clerk"]), claims: { level: "3", dept: null } },
     actor: nobody,

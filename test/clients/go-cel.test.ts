@@ -15,6 +15,7 @@ import {
   askUntold,
   everyKind,
   everyKindSet,
+  longest,
   metadataNames,
   now,
 } from "./cel-inputs.ts";
@@ -75,6 +76,17 @@ class Tally {
   }
 }
 
+/** Cases of the suite of which cel-go itself says something else. */
+const failedByCelGo: readonly string[] = [
+  // A float that is nearly 0.
+  "dynamic/float/field_assign_proto3_round_to_zero",
+  // One key twice, which is an error here.
+  "fields/qualified_identifier_resolution/map_value_repeat_key",
+  "fields/qualified_identifier_resolution/map_value_repeat_key_heterogeneous",
+  // All milliseconds of a duration, and not those beside its seconds.
+  "timestamps/duration_converters/get_milliseconds",
+];
+
 /** The directory of the suite's files, in the module that `go.mod` pins. */
 function suiteDirectory(): string {
   const told = execFileSync("go", ["mod", "download", "-json", "cel.dev/expr"], {
@@ -85,10 +97,10 @@ function suiteDirectory(): string {
   return join(directory, "tests/simple/testdata");
 }
 
-function ours({ text, asked }: Question, { method, descriptorSet }: Surroundings): Verdict {
+function ours({ text, asked }: Question, cel: ReturnType<typeof celWith>, { method }: Surroundings): Verdict {
   let when: When;
   try {
-    when = celWith({ metadata: metadataNames, descriptorSet })(text).compile(method);
+    when = cel(text).compile(method);
   } catch (error) {
     if (error instanceof ConfigError || error instanceof PolicyError)
       return { refused: error.problems.join("; "), results: [] };
@@ -126,17 +138,20 @@ describe.skipIf(lacks("go"))("Z4 cel-go and our conditions", () => {
     questions: readonly Question[],
     surroundings: Surroundings,
   ): Promise<{ readonly tally: Tally; readonly answers: readonly Difference[] }> {
-    const given = await program.ask<readonly { readonly refused: string; readonly results: string[] | null }[]>({
+    const given = await program.ask<
+      readonly { readonly refused: string; readonly results: string[] | null }[]
+    >({
       types: surroundings.types,
       questions: questions.map(({ text, asked }) => ({ text, inputs: asked.map(({ input }) => input) })),
     });
     vi.useFakeTimers({ toFake: ["Date"], now });
     try {
       const tally = new Tally();
+      const cel = celWith({ metadata: metadataNames, descriptorSet: surroundings.descriptorSet });
       const answers = questions.map((question, place): Difference => {
         const { refused = "", results } = given[place] ?? {};
         const go = { refused, results: results ?? [] };
-        return { text: question.text, go, ours: ours(question, surroundings) };
+        return { text: question.text, go, ours: ours(question, cel, surroundings) };
       });
       for (const answer of answers) tell(answer, tally);
       return { tally, answers };
@@ -178,13 +193,11 @@ describe.skipIf(lacks("go"))("Z4 cel-go and our conditions", () => {
     });
     const { tally, answers } = await compare(questions, { types: suite.types, method, descriptorSet });
     expect(tally.unexpected).toEqual([]);
-    const surprising = suite.cases.flatMap(({ name, expected, text }, place) => {
+    const failing = suite.cases.flatMap(({ name, expected }, place) => {
       const result = answers[place]?.go.results[0];
-      return expected === "" || result === undefined || kindOf(result) === expected
-        ? []
-        : [`${name}: ${text}: the suite says ${expected}, cel-go ${result}`];
+      return expected === "" || result === undefined || kindOf(result) === expected ? [] : [name];
     });
-    expect(surprising).toEqual([]);
+    expect(failing).toEqual(failedByCelGo);
     process.stderr.write(`of the CEL conformance suite ${suite.cases.length} cases are asked: ${tally}\n`);
     for (const { section, why, count } of suite.left)
       process.stderr.write(`  left out: ${count} of ${section}: ${why}\n`);
@@ -195,7 +208,10 @@ describe.skipIf(lacks("go"))("Z4 cel-go and our conditions", () => {
     ["the types of proto-loader's definition", { types: kinds, method: askKinds }],
     ["descriptorSet", { types: kinds, method: askUntold, descriptorSet: everyKindSet }],
   ])("agree on each thing that the language has, by %s", async (_by, surroundings) => {
-    const questions = writtenExpressions.map((text) => ({ text, asked: everyKind }));
+    const questions = [
+      ...writtenExpressions.map((text) => ({ text, asked: everyKind })),
+      { text: "request.lasts.getHours() == -2562047", asked: [longest] },
+    ];
     const { tally } = await compare(questions, surroundings);
     expect(tally.unexpected).toEqual([]);
     process.stderr.write(`written expressions: ${tally}\n`);

@@ -97,7 +97,7 @@ const requirement = z
   .strictObject({ ...demands, actor: actor.optional(), when: condition.optional() })
   .refine(demandsAnything, atLeastOne);
 
-const text = "expected an expression as text, such as \"request.owner == principal.subject\"";
+const text = 'expected an expression as text, such as "request.owner == principal.subject"';
 
 /** A file has no functions: a condition is its text there. */
 const requirementInFile = z

@@ -205,7 +205,10 @@ describe("rbacFile", () => {
     [{ path: " " }, /rbacFile\.path: the path is empty/],
     [{ path: "p", rules: {} }, /rbacFile\.rules: unknown option/],
     [{ path: "p", roleLookup: 1 }, /rbacFile\.roleLookup/],
-    [{ path: "p", condition: "cel" }, /rbacFile\.condition: expected a function that makes a condition of a text/],
+    [
+      { path: "p", condition: "cel" },
+      /rbacFile\.condition: expected a function that makes a condition of a text/,
+    ],
   ])("refuses the options %j", (options, message) => {
     expect(() => rbacFile(options as { path: string })).toThrow(ConfigError);
     expect(() => rbacFile(options as { path: string })).toThrow(message);

@@ -132,6 +132,7 @@ func (conditions *conditions) compile(text string) (cel.Program, error) {
 func (conditions *conditions) variables(given input) map[string]any {
 	request := dynamicpb.NewMessage(conditions.request)
 	check(proto.Unmarshal(given.Request, request))
+	useCompiledTypes(request)
 	return map[string]any{
 		"request":   request,
 		"principal": given.Principal,
@@ -141,6 +142,25 @@ func (conditions *conditions) variables(given input) map[string]any {
 		"metadata":  given.Metadata,
 		"now":       given.Now,
 	}
+}
+
+// useCompiledTypes puts messages of compiled types in the place of dynamic ones: cel-go cannot compare a dynamic Any.
+func useCompiledTypes(request protoreflect.Message) {
+	request.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {
+		if field.Message() == nil || field.IsList() || field.IsMap() {
+			return true
+		}
+		compiled, err := protoregistry.GlobalTypes.FindMessageByName(field.Message().FullName())
+		if err != nil {
+			return true
+		}
+		bytes, err := proto.Marshal(value.Message().Interface())
+		check(err)
+		message := compiled.New()
+		check(proto.Unmarshal(bytes, message.Interface()))
+		request.Set(field, protoreflect.ValueOfMessage(message))
+		return true
+	})
 }
 
 func resultOf(value ref.Val, _ *cel.EvalDetails, err error) string {

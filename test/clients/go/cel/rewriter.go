@@ -24,6 +24,7 @@ import (
 type rewriter struct {
 	fields    *fields
 	env       *cel.Env
+	text      string
 	container string
 	variables map[string]variable
 	used      map[fieldKind]int
@@ -80,6 +81,7 @@ func newRewriter(fields *fields, test *testpb.SimpleTest) (*rewriter, error) {
 	return &rewriter{
 		fields:    fields,
 		env:       env,
+		text:      test.Expr,
 		container: test.Container,
 		variables: variables,
 		used:      map[fieldKind]int{},
@@ -129,6 +131,8 @@ func piecesOf(text string) []piece {
 
 var endsValue = regexp.MustCompile("[)\\]}\"'`A-Za-z0-9_]$")
 
+var reserved = map[string]bool{"true": true, "false": true, "null": true, "in": true}
+
 func (rewriter *rewriter) rewrite(text string) (string, error) {
 	pieces := piecesOf(text)
 	var written strings.Builder
@@ -136,7 +140,7 @@ func (rewriter *rewriter) rewrite(text string) (string, error) {
 	for i := 0; i < len(pieces); i++ {
 		each := pieces[i]
 		isMember := strings.HasPrefix(each.text, ".") && endsValue.MatchString(before)
-		if !each.isPath || isMember {
+		if !each.isPath || isMember || reserved[each.text] {
 			written.WriteString(each.text)
 		} else if end := endOfMessage(pieces, i); end > i {
 			made, err := rewriter.message(each.text, join(pieces[i:end+1]))
@@ -244,9 +248,24 @@ func (rewriter *rewriter) candidates(name string) []string {
 	return append(all, name)
 }
 
+// Names of loops in the expression are no variables of the case.
+var ownNames = regexp.MustCompile(`\.(?:all|exists|exists_one|filter|map)\(\s*([A-Za-z_][A-Za-z0-9_]*)\s*,`)
+
+func (rewriter *rewriter) isOwnName(name string) bool {
+	for _, found := range ownNames.FindAllStringSubmatch(rewriter.text, -1) {
+		if found[1] == name {
+			return true
+		}
+	}
+	return false
+}
+
 // named writes names that may begin with a variable, or be those of a value of an enumeration.
 func (rewriter *rewriter) named(path string) (string, error) {
 	names := strings.Split(path, ".")
+	if rewriter.isOwnName(names[0]) {
+		return path, nil
+	}
 	for count := len(names); count > 0; count-- {
 		prefix := strings.Join(names[:count], ".")
 		for _, candidate := range rewriter.candidates(prefix) {
