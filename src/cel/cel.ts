@@ -130,10 +130,10 @@ function parse(text: string): Parsed {
     throw new ConfigError("cel: expected an expression as text that is not empty");
   if (text.length > maxText)
     throw new ConfigError(`cel: the expression is longer than ${maxText} characters`);
-  const escape = unknownEscape(text);
-  if (escape !== undefined)
+  const notThere = unknownEscape(text);
+  if (notThere !== undefined)
     throw new ConfigError(
-      `cel: ${JSON.stringify(text)} is no expression: there is no escape ${escape}; write a backslash as \\\\`,
+      `cel: ${JSON.stringify(text)} is no expression: there is no escape ${notThere}; write a backslash as \\\\`,
     );
   try {
     return bufbuild().cel.parse(text);

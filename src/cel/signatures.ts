@@ -105,6 +105,8 @@ const plus = arithmetic(
 /** Two lists make one; everything else is as the table says. */
 const plusOrLists: Signature = (args) => {
   const [a, b] = args;
+  if (a?.kind === "list" && b?.kind === "dyn") return gives(a);
+  if (a?.kind === "dyn" && b?.kind === "list") return gives(b);
   if (a?.kind !== "list" || b?.kind !== "list") return plus[1](args);
   const element = common(a.element, b.element);
   return element === undefined ? wrong("_+_", args) : gives(listOf(element));

@@ -44,7 +44,7 @@ export const question = {
   state: "OPEN",
   at: { seconds: "1000" },
   wrapped: { value: "w" },
-  free: { fields: { n: { numberValue: 1 }, s: { stringValue: "x" } } },
+  free: { fields: { n: { numberValue: 1 }, s: { stringValue: "x" }, gone: { nullValue: 0 } } },
   data: Buffer.from("hi"),
   ratio: 1.5,
   numbers: [1, 2, 3],

@@ -301,6 +301,7 @@ export const writtenExpressions: readonly string[] = [
   "{true: 1}[true] == 1",
   "{[1]: 2}.size() == 1",
   "{null: 2}.size() == 1",
+  "{request.int32_or_null: 2}.size() == 1",
   "{b'a': 2}.size() == 1",
   // Texts.
   ...convertible.flatMap((text) => [

@@ -257,6 +257,8 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "sh docs/revoked-certificates.md": checkRevocationList,
     "yaml docs/kubernetes.md": checkManifests,
     "yaml docs/mesh.md": checkEnvoy,
+    // Run by the proof of the block below it.
+    "json docs/authorization/cel.md": ({ code }) => expect(JSON.parse(code)).toMatchObject({ rules: {} }),
     "json docs/authorization/reading-a-policy.md": write("policy.json"),
     "yaml docs/authorization/reading-a-policy.md": runSteps,
   };
