@@ -23,8 +23,8 @@ export interface RbacFileOptions {
   /** The file; a relative path starts at the working directory. */
   readonly path: string;
   /**
-   * Makes a condition of the text of `when`, such as `cel` of `grpc-palisade/cel`. Default: none, and a `when` in the file is an
-   * error.
+   * Makes a condition of the text of `when`, such as `cel` of `grpc-palisade/cel`. Without it a `when` in the file is an error.
+   * Default: none.
    */
   readonly condition?: ConditionOfText | undefined;
   /** As for `rbac`. Default: the credential's roles are all. */
