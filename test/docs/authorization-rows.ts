@@ -22,7 +22,7 @@ export interface Row {
 }
 
 /** They do not look at the request. */
-const blind: Row["but"] = { status: "OK", by: ["rbac", "rbacFile", "grpcPolicy"] };
+const blind: Row["but"] = { status: "OK", by: ["rbac", "grpcPolicy"] };
 /** It decides about callers without a certificate too, and what it denies is one status. */
 const withoutLogin: Row["but"] = { status: "PERMISSION_DENIED", by: ["grpcPolicy"] };
 
