@@ -1327,7 +1327,10 @@ export const proofs: Readonly<Record<string, Proof>> = {
   },
 
   "docs/authorization/cel.md#In a policy file": async ({ run, directory }) => {
-    writeFileSync(join(directory, "policy.json"), shownIn("docs/authorization/cel.md", "json"));
+    writeFileSync(
+      join(directory, "policy.json"),
+      shownIn("docs/authorization/cel.md", "json", "In a policy file"),
+    );
     const { policy } = (await run()) as { policy: Authorizer };
     await cancelling(directory, policy, async (server, client) => {
       const clerk = server.client(client, { as: { sub: "ada", roles: ["clerk"] } });
