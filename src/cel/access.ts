@@ -4,24 +4,28 @@
  * that equals a number of another kind, and reads the parts of times as fields.
  */
 import type { CelFunc, CelMap, CelValue } from "@bufbuild/cel";
-import type { Registry } from "@bufbuild/protobuf";
-import type { ReflectMessage } from "@bufbuild/protobuf/reflect";
 import { bufbuild } from "./bufbuild.ts";
 
 /** Names that no expression can have: the checker puts these calls in. */
-export const accessCalls: { readonly element: string; readonly fields: string; readonly has: string } = {
+export const accessCalls: Readonly<Record<"element" | "fields" | "has" | "unpacked", string>> = {
   element: "@element",
   fields: "@fields",
   has: "@has",
+  unpacked: "@unpacked",
 };
 
-export function accessFunctions(registry: Registry): readonly CelFunc[] {
+/** `charge` takes the steps of reading the request once: whoever reads a field of an Any unpacks it, each time. */
+export function accessFunctions(charge: () => void): readonly CelFunc[] {
   const { cel } = bufbuild();
   const { BOOL, DYN, STRING } = cel.CelScalar;
   return [
     cel.celFunc(accessCalls.element, [DYN, DYN], DYN, elementOf),
     cel.celFunc(accessCalls.fields, [DYN], DYN, withFields),
-    cel.celFunc(accessCalls.has, [DYN, STRING], BOOL, (of, name) => has(of, name, registry)),
+    cel.celFunc(accessCalls.has, [DYN, STRING], BOOL, has),
+    cel.celFunc(accessCalls.unpacked, [DYN], DYN, (of) => {
+      charge();
+      return of;
+    }),
   ];
 }
 
@@ -78,34 +82,25 @@ function valueAt(map: CelMap, index: CelValue): CelValue | undefined {
   return key === undefined ? undefined : map.get(key);
 }
 
-function has(of: CelValue, name: string, registry: Registry): boolean {
+function has(of: CelValue, name: string): boolean {
   const { cel, reflection } = bufbuild();
   if (cel.isCelMap(of)) return valueAt(of, name) !== undefined;
   if (cel.isCelList(of)) throw new Error("no such overload: a list has no fields");
-  if (!reflection.isReflectMessage(of)) return false;
-  const message = unpacked(of, registry);
-  if (isTime(message.desc.typeName)) return false;
-  const field = message.desc.fields.find((each) => each.name === name);
+  if (!reflection.isReflectMessage(of) || isTime(of)) return false;
+  const field = of.desc.fields.find((each) => each.name === name);
   if (field === undefined) throw new Error("field not found");
-  return message.isSet(field);
-}
-
-function unpacked(message: ReflectMessage, registry: Registry): ReflectMessage {
-  const { protobuf, reflection, wkt } = bufbuild();
-  if (!protobuf.isMessage(message.message, wkt.AnySchema)) return message;
-  const held = wkt.anyUnpack(message.message, registry);
-  const type = held === undefined ? undefined : registry.getMessage(held.$typeName);
-  if (held === undefined || type === undefined) throw new Error("an Any holds a message of an unknown type");
-  return reflection.reflect(type, held);
+  return of.isSet(field);
 }
 
 /** What `a` of `a.b` is: a time is no message in an expression. */
 function withFields(of: CelValue): CelValue {
-  if (bufbuild().reflection.isReflectMessage(of) && isTime(of.desc.typeName))
-    throw new Error("no such overload: a time has no fields");
+  if (isTime(of)) throw new Error("no such overload: a time has no fields");
   return of;
 }
 
-function isTime(name: string): boolean {
-  return name === "google.protobuf.Timestamp" || name === "google.protobuf.Duration";
+function isTime(value: CelValue): boolean {
+  return (
+    bufbuild().reflection.isReflectMessage(value) &&
+    ["google.protobuf.Timestamp", "google.protobuf.Duration"].includes(value.desc.typeName)
+  );
 }

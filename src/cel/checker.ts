@@ -9,7 +9,7 @@ import { accessCalls } from "./access.ts";
 import { bufbuild, type Expr, type Parsed } from "./bufbuild.ts";
 import { loopCalls } from "./evaluation.ts";
 import { functions, methods, operatorName, type Signature } from "./signatures.ts";
-import { common, fits, listOf, nameOf, type Type, typeOfField, types } from "./types.ts";
+import { anyMessage, common, fits, listOf, nameOf, type Type, typeOfField, types } from "./types.ts";
 
 /** How many loops (`all`, `exists`, `map`, …) may stand within one another. */
 export const maxLoopDepth = 3;
@@ -141,9 +141,10 @@ class Checker {
     if (enumeration !== undefined) return enumeration;
     const of = this.check(operand, scope);
     const type = this.#fieldOf(expr, of.type, field);
+    const read = charged(expr, of);
     if (testOnly)
-      return { type: types.bool, expr: call(expr, accessCalls.has, [of.expr, textExpr(expr, field)]) };
-    const from = of.type.kind === "dyn" ? call(expr, accessCalls.fields, [of.expr]) : of.expr;
+      return { type: types.bool, expr: call(expr, accessCalls.has, [read, textExpr(expr, field)]) };
+    const from = of.type.kind === "dyn" ? call(expr, accessCalls.fields, [read]) : read;
     const made = withKind(expr, { case: "selectExpr", value: { ...expr.exprKind.value, operand: from } });
     return { type, expr: made };
   }
@@ -207,13 +208,14 @@ class Checker {
     const { function: name, target, args } = asMethod(expr.exprKind.value);
     const on = target === undefined ? undefined : this.check(target, scope);
     const given = args.map((arg) => this.check(arg, scope));
+    const isElement = name === "_[_]";
     const made = withKind(expr, {
       case: "callExpr",
       value: {
         ...expr.exprKind.value,
-        function: name === "_[_]" ? accessCalls.element : name,
+        function: isElement ? accessCalls.element : name,
         ...(on === undefined ? {} : { target: on.expr }),
-        args: given.map((arg) => arg.expr),
+        args: given.map((arg) => (isElement ? charged(expr, arg) : arg.expr)),
       },
     });
     const all = [...(on === undefined ? [] : [on]), ...given].map(({ type }) => type);
@@ -428,6 +430,11 @@ function call(at: Expr, name: string, args: Expr[]): Expr {
     case: "callExpr",
     value: { $typeName: "cel.expr.Expr.Call", function: name, args },
   });
+}
+
+/** An operand whose parts are read. */
+function charged(at: Expr, { type, expr }: Checked): Expr {
+  return type === anyMessage ? call(at, accessCalls.unpacked, [expr]) : expr;
 }
 
 type Call = Extract<Expr["exprKind"], { readonly case: "callExpr" }>["value"];

@@ -31,7 +31,7 @@ export function evaluation(expr: Expr, registry: Registry): Evaluate {
   }).funcs;
   const funcs = [
     ...[...standard].map((each) => counted(each, steps)),
-    ...accessFunctions(registry),
+    ...accessFunctions(() => steps.takeRequest()),
     ...loopFunctions(steps),
   ];
   const env = cel.celEnv({ registry, funcs });
@@ -87,6 +87,10 @@ class Steps {
   take(count: number): void {
     this.#left -= count;
     if (this.spent) throw new Error("too many steps");
+  }
+
+  takeRequest(): void {
+    this.take(1 + this.#requestSteps);
   }
 
   /** What it takes at most to read a value once. */

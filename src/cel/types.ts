@@ -44,6 +44,9 @@ export const types: { readonly [Kind in PlainKind]: { readonly kind: Kind } } = 
   dyn: { kind: "dyn" },
 };
 
+/** Of a `google.protobuf.Any`, which the library unpacks whenever it is read. */
+export const anyMessage: Type = { kind: "dyn" };
+
 export function listOf(element: Type): Type {
   return { kind: "list", element };
 }
@@ -88,6 +91,7 @@ function isNullable({ kind }: Type): boolean {
 
 /** Of two values of which there will be one. Undefined where they have nothing in common. */
 export function common(a: Type, b: Type): Type | undefined {
+  if (a === b) return a;
   if (!fits(a, b)) return undefined;
   if (a.kind === "dyn" || b.kind === "dyn") return types.dyn;
   return a.kind === "null" || b.kind === "wrapper" ? b : a;
@@ -142,7 +146,7 @@ const wellKnown: ReadonlyMap<string, Type> = new Map<string, Type>([
   ["Struct", mapOf(types.string, types.dyn)],
   ["ListValue", listOf(types.dyn)],
   ["Value", types.dyn],
-  ["Any", types.dyn],
+  ["Any", anyMessage],
   ["BoolValue", { kind: "wrapper", of: types.bool }],
   ["StringValue", { kind: "wrapper", of: types.string }],
   ["BytesValue", { kind: "wrapper", of: types.bytes }],

@@ -1,4 +1,6 @@
 // What a caller can make a condition cost: linear in what it sends, and bounded (Z4, L11).
+import { create, toBinary } from "@bufbuild/protobuf";
+import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { describe, expect, it } from "vitest";
 import { contains } from "../../src/cel/functions.ts";
 import { cpuMs } from "../harness/cpu-time.ts";
@@ -10,6 +12,13 @@ const numbers = (count: number): object => ({ numbers: Array.from({ length: coun
 const parts = (count: number): object => ({
   parts: Array.from({ length: count }, (_, i) => ({ owner: `owner ${i}` })),
 });
+
+/** An Any with a part, whose owner has so many characters. */
+function anyPart(length: number): object {
+  const value = toBinary(StringValueSchema, create(StringValueSchema, { value: "a".repeat(length) }));
+  // The owner of a part has the number of a wrapper's value.
+  return { type_url: "type.googleapis.com/conditions.v1.Part", value: Buffer.from(value) };
+}
 
 const same = { part: { owner: "a" }, parts: [{ owner: "a" }] };
 
@@ -45,6 +54,15 @@ describe("Z4 a condition has so many steps for a message", () => {
     ],
     ["request.text.matches('^(a+)+$')", { text: "a".repeat(20_000) }, true],
     ["request.text.matches('^(a+)+$')", { text: "a".repeat(1_000_000) }, tooMuch],
+    // An Any is unpacked for each of its fields that is read.
+    ["request.numbers.all(n, request.any.owner != 'b')", { ...numbers(500), any: anyPart(10) }, true],
+    ["request.numbers.all(n, request.any.owner != 'b')", { ...numbers(500), any: anyPart(100_000) }, tooMuch],
+    ["request.numbers.all(n, has(request.any.owner))", { ...numbers(500), any: anyPart(100_000) }, tooMuch],
+    [
+      "request.numbers.all(n, request.any['owner'] != 'b')",
+      { ...numbers(500), any: anyPart(100_000) },
+      tooMuch,
+    ],
     // An error in one operand does not hide it from the other.
     ["request.numbers.all(n, n >= 0) || true", numbers(100_000), tooMuch],
     ["true || request.numbers.all(n, n >= 0)", numbers(100_000), true],

@@ -201,7 +201,9 @@ describe.skipIf(lacks("go"))("Z4 cel-go and our conditions", () => {
     process.stderr.write(`of the CEL conformance suite ${suite.cases.length} cases are asked: ${tally}\n`);
     for (const { section, why, count } of suite.left)
       process.stderr.write(`  left out: ${count} of ${section}: ${why}\n`);
-    expect(tally.evaluations).toBeGreaterThan(500);
+    expect(tally.counts.true).toBeGreaterThan(1_100);
+    expect(tally.counts.false).toBeGreaterThan(250);
+    expect(tally.counts.error).toBeGreaterThan(75);
   });
 
   it.each([
@@ -215,7 +217,7 @@ describe.skipIf(lacks("go"))("Z4 cel-go and our conditions", () => {
     const { tally } = await compare(questions, surroundings);
     expect(tally.unexpected).toEqual([]);
     process.stderr.write(`written expressions: ${tally}\n`);
-    for (const kind of ["true", "false", "error"] as const) expect(tally.counts[kind]).toBeGreaterThan(300);
+    for (const kind of ["true", "false", "error"] as const) expect(tally.counts[kind]).toBeGreaterThan(1_500);
   });
 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])("agree on random expressions, seed %i", async (seed) => {
@@ -223,8 +225,8 @@ describe.skipIf(lacks("go"))("Z4 cel-go and our conditions", () => {
     const { tally } = await compare(questions, { types: kinds, method: askKinds });
     expect(tally.unexpected).toEqual([]);
     process.stderr.write(`random expressions: ${tally}\n`);
-    expect(tally.evaluations).toBeGreaterThan(1_000);
-    for (const kind of ["true", "false", "error"] as const) expect(tally.counts[kind]).toBeGreaterThan(100);
+    expect(tally.evaluations).toBeGreaterThan(1_500);
+    for (const kind of ["true", "false", "error"] as const) expect(tally.counts[kind]).toBeGreaterThan(300);
   });
 
   it("differ nowhere without a reason, and each reason is needed", () => {
