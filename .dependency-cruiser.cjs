@@ -3,6 +3,7 @@ const low = ["observability", "grpc", "config"];
 const floors = [
   { name: "grpc", may: [] },
   { name: "config", may: ["grpc"] },
+  { name: "protobuf", may: ["config", "grpc"] },
   { name: "observability", may: ["config", "grpc"] },
   { name: "transport", may: low },
   { name: "chain", may: ["transport", ...low] },
@@ -28,7 +29,7 @@ const floors = [
   },
   { name: "nestjs", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "oauth", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
-  { name: "cel", may: ["middleware", "chain", ...low] },
+  { name: "cel", may: ["protobuf", "middleware", "chain", ...low] },
   { name: "crl", may: ["tls", ...low] },
   { name: "google", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "opa", may: ["client", "middleware", "tls", "chain", ...low] },

@@ -1,5 +1,4 @@
 // cel: a condition on the request as an expression of the Common Expression Language, checked when the server starts.
-import { readFileSync } from "node:fs";
 import type { FileRegistry } from "@bufbuild/protobuf";
 import { z } from "zod";
 import type { CallContext } from "../chain/context.ts";
@@ -7,12 +6,13 @@ import { parseOptions } from "../config/options.ts";
 import { ConfigError, PolicyError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { Condition, When } from "../middleware/authorization/condition.ts";
+import { describedTypes } from "../protobuf/descriptors.ts";
+import { holdsTooManyMessages, maxMessages } from "../protobuf/request-size.ts";
 import { bufbuild, type Parsed } from "./bufbuild.ts";
 import { check } from "./checker.ts";
 import { unknownEscape } from "./escapes.ts";
 import { evaluation } from "./evaluation.ts";
-import { checkRequestSize } from "./request-size.ts";
-import { readDescriptorSet, requestTypeOf } from "./request-types.ts";
+import { requestTypeOf } from "./request-types.ts";
 import { typeOfMessage } from "./types.ts";
 import { valuesFor, variablesWith } from "./variables.ts";
 
@@ -96,7 +96,8 @@ export function cel(text: string, options: CelOptions = {}): Condition {
  */
 export function celWith(options: CelOptions): (text: string) => Condition {
   const { descriptorSet, metadata } = parseOptions(celSchema, options, "cel");
-  const described = descriptorSet === undefined ? undefined : typesIn(descriptorSet);
+  const described =
+    descriptorSet === undefined ? undefined : describedTypes(descriptorSet, { of: "cel" }, bufbuild());
   return (text) => {
     const parsed = parse(text);
     return Object.freeze<Condition>({
@@ -104,25 +105,6 @@ export function celWith(options: CelOptions): (text: string) => Condition {
       compile: (method) => compiled(parsed, { method, described, metadata }),
     });
   };
-}
-
-function typesIn(descriptorSet: string | Uint8Array): FileRegistry {
-  bufbuild();
-  const where = typeof descriptorSet === "string" ? ` ${descriptorSet}` : "";
-  let bytes: Uint8Array;
-  try {
-    bytes = typeof descriptorSet === "string" ? readFileSync(descriptorSet) : descriptorSet;
-  } catch (cause) {
-    throw new ConfigError(`cel.descriptorSet: cannot read the file${where}`, { cause });
-  }
-  try {
-    return readDescriptorSet(bytes);
-  } catch (cause) {
-    throw new ConfigError(
-      `cel.descriptorSet:${where} is no FileDescriptorSet with all its imports (protoc --include_imports): ${String(cause)}`,
-      { cause },
-    );
-  }
 }
 
 function parse(text: string): Parsed {
@@ -161,7 +143,7 @@ function compiled(parsed: Parsed, { method, described, metadata }: Surroundings)
   const evaluate = evaluation(expr, registry);
   const { protobuf, reflection } = bufbuild();
   return (call: CallContext, decoded: unknown): boolean => {
-    checkRequestSize(decoded);
+    if (holdsTooManyMessages(decoded)) throw new Error(`the request holds more than ${maxMessages} messages`);
     // What the handler gets, not what was sent: decoders differ in what they make of the same bytes.
     const bytes = request.serialize(decoded);
     const reflected = reflection.reflect(message, protobuf.fromBinary(message, bytes), false);

@@ -1,18 +1,7 @@
 // Conditions in CEL over real sockets (Z4): for the services of each generator and the four call kinds, in addition to schemes,
 // roles and permissions, for each message, about what the handler is given.
 import { Buffer } from "node:buffer";
-import { createRequire } from "node:module";
-import { Writable } from "node:stream";
-import { fileURLToPath } from "node:url";
-import {
-  Client,
-  credentials,
-  type Metadata,
-  Server,
-  ServerCredentials,
-  type ServiceDefinition,
-  status,
-} from "@grpc/grpc-js";
+import { Client, credentials, Server, ServerCredentials } from "@grpc/grpc-js";
 import { describe, expect, it } from "vitest";
 import { celWith } from "../../src/cel/cel.ts";
 import { cel } from "../../src/cel/index.ts";
@@ -23,112 +12,21 @@ import type { Requirement } from "../../src/middleware/authorization/method-rule
 import { rbac } from "../../src/middleware/authorization/rbac.ts";
 import { secureInterceptors } from "../../src/server/interceptors.ts";
 import { ConditionsService, encoded } from "../cel/question.ts";
-import { ShopService as protoLoader } from "../generated/proto-loader.ts";
-import { shopDefinition as protobufTs } from "../generated/protobuf-ts.ts";
-import { ShopService as tsProto } from "../generated/ts-proto.ts";
+import {
+  type Answer,
+  type AnyCall,
+  descriptorSet,
+  type Generator,
+  generators,
+  grpcTools,
+  handlersThat,
+  methods,
+  Order,
+  told,
+  withId,
+} from "../generated/shops.ts";
 import { toMetadata } from "../harness/kinds.ts";
 import { keptLog, type Secured, secured, theWorld } from "../harness/secured.ts";
-import { inTime } from "../harness/time.ts";
-
-// CommonJS as grpc-tools writes it, loaded as its users load it.
-const require = createRequire(import.meta.url);
-const { ShopService: grpcTools } =
-  require("../generated/shop_grpc_pb.cjs") as typeof import("../generated/shop_grpc_pb.cjs");
-const { Order } = require("../generated/shop_pb.cjs") as typeof import("../generated/shop_pb.cjs");
-
-const descriptorSet = fileURLToPath(new URL("../generated/shop.binpb", import.meta.url));
-
-interface Generator {
-  readonly service: ServiceDefinition;
-  readonly descriptorSet?: string;
-  readonly answer: () => unknown;
-}
-
-const generators: Readonly<Record<string, Generator>> = {
-  "proto-loader": { service: protoLoader, answer: () => ({ id: "" }) },
-  "grpc-tools": { service: grpcTools, descriptorSet, answer: () => new Order() },
-  "ts-proto": { service: tsProto, descriptorSet, answer: () => ({ id: "", owner: "" }) },
-  "protobuf-ts": { service: protobufTs, descriptorSet, answer: () => ({ id: "", owner: "" }) },
-};
-
-type Answer = (error: null, answer: unknown) => void;
-interface AnyCall extends NodeJS.EventEmitter {
-  readonly request: unknown;
-  write(answer: unknown): void;
-  end(): void;
-}
-
-/** The same four handlers under the names of every generator; `seen` counts the messages that reached them. */
-function handlersThat(answer: () => unknown, seen: unknown[]): Record<string, unknown> {
-  const handlers = {
-    getOrder(call: AnyCall, callback: Answer) {
-      seen.push(call.request);
-      callback(null, answer());
-    },
-    uploadOrders(call: AnyCall, callback: Answer) {
-      call.on("data", (message) => seen.push(message)).on("end", () => callback(null, answer()));
-    },
-    listOrders(call: AnyCall) {
-      seen.push(call.request);
-      call.write(answer());
-      call.end();
-    },
-    trackOrders(call: AnyCall) {
-      call.on("data", (message) => {
-        seen.push(message);
-        call.write(answer());
-      });
-      call.on("end", () => call.end());
-    },
-  };
-  return Object.fromEntries(
-    Object.entries(handlers).flatMap(([name, handler]) => [
-      [name, handler],
-      [name[0]?.toUpperCase() + name.slice(1), handler],
-    ]),
-  );
-}
-
-const methods: Readonly<Record<MethodKind, string>> = {
-  unary: "GetOrder",
-  client_stream: "UploadOrders",
-  server_stream: "ListOrders",
-  bidi_stream: "TrackOrders",
-};
-
-const asIs = (bytes: Buffer): Buffer => bytes;
-
-/** The name of the status of a call whose messages are these bytes. */
-async function told(
-  client: Client,
-  path: string,
-  kind: MethodKind,
-  sent: Metadata,
-  messages: readonly Buffer[],
-): Promise<string> {
-  return new Promise((resolve) => {
-    const options = { deadline: inTime() };
-    const first = messages[0] ?? Buffer.alloc(0);
-    const ignore = (): void => {};
-    const call = {
-      unary: () => client.makeUnaryRequest(path, asIs, asIs, first, sent, options, ignore),
-      client_stream: () => client.makeClientStreamRequest(path, asIs, asIs, sent, options, ignore),
-      server_stream: () => client.makeServerStreamRequest(path, asIs, asIs, first, sent, options),
-      bidi_stream: () => client.makeBidiStreamRequest(path, asIs, asIs, sent, options),
-    }[kind]();
-    call.on("status", ({ code }: { readonly code: status }) => resolve(status[code] ?? String(code)));
-    call.on("error", ignore);
-    if (kind === "server_stream" || kind === "bidi_stream") call.on("data", ignore);
-    if (call instanceof Writable) {
-      for (const message of messages) call.write(message);
-      call.end();
-    }
-  });
-}
-
-function withId(id: string): Buffer {
-  return Buffer.concat([Buffer.from([10, id.length]), Buffer.from(id)]);
-}
 
 interface Shop extends Secured {
   readonly seen: unknown[];

@@ -3,14 +3,14 @@
 /** Some hundred milliseconds at most. */
 export const maxMessages = 50_000;
 
-/** Throws where the request holds more messages, lists and maps than that. Takes no longer for a larger one. */
-export function checkRequestSize(request: unknown): void {
+/** Does the request hold more messages, lists and maps than that? Takes no longer for a larger one. */
+export function holdsTooManyMessages(request: unknown): boolean {
   const waiting: unknown[] = [request];
   let found = 0;
   for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
     if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) continue;
     found += 1;
-    if (found > maxMessages) throw new Error(`the request holds more than ${maxMessages} messages`);
+    if (found > maxMessages) return true;
     const parts: Iterable<unknown> = Array.isArray(value)
       ? value
       : value instanceof Map
@@ -18,4 +18,5 @@ export function checkRequestSize(request: unknown): void {
         : Object.values(value);
     for (const part of parts) if (typeof part === "object" && part !== null) waiting.push(part);
   }
+  return false;
 }
