@@ -44,6 +44,7 @@ export {
 } from "./grpc/errors.ts";
 export { type MethodInfo, type MethodKind, methodsOf, type RequestDefinition } from "./grpc/method.ts";
 export type { Peer, PeerCertificate } from "./grpc/peer.ts";
+export { errorDetails } from "./grpc/received-details.ts";
 export type { AuditOptions } from "./middleware/audit/audit.ts";
 export type { AuditEntry, AuditParty } from "./middleware/audit/audit-entry.ts";
 export type { AuditFailure, AuditFailureReason } from "./middleware/audit/audit-failures.ts";

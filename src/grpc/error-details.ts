@@ -1,7 +1,8 @@
 // Structured error details for callers: google.rpc.Status in `grpc-status-details-bin`, encoded by hand because
-// three small messages do not need a protobuf runtime on the error path.
-// Sources: google/rpc/status.proto and google/rpc/error_details.proto; the protobuf wire format.
+// a few small messages do not need a protobuf runtime on the error path.
+// Sources: google/rpc/status.proto and google/rpc/error_details.proto.
 import { Buffer } from "node:buffer";
+import { bytesField, stringField, varintField } from "./wire-format.ts";
 
 export type StatusErrorDetail =
   /** How long to wait before trying again. */
@@ -10,6 +11,11 @@ export type StatusErrorDetail =
   | {
       readonly type: "google.rpc.BadRequest";
       readonly fieldViolations: readonly { readonly field: string; readonly description: string }[];
+    }
+  /** Which limits were reached: `subject` says whose (`user:ada`, `project:7`), `description` which limit, and what to do. */
+  | {
+      readonly type: "google.rpc.QuotaFailure";
+      readonly violations: readonly { readonly subject: string; readonly description: string }[];
     }
   /** A stable reason for programs: `reason` in UPPER_SNAKE_CASE, `domain` a service's name. */
   | {
@@ -20,6 +26,9 @@ export type StatusErrorDetail =
     }
   /** Any other message, already encoded. */
   | { readonly typeUrl: string; readonly value: Uint8Array };
+
+/** The longest `google.protobuf.Duration`: 10,000 years. */
+const maxDurationMs = 315_576_000_000_000;
 
 /** Encodes `google.rpc.Status { code, message, details }`. */
 export function encodeStatusDetails(
@@ -46,7 +55,7 @@ function encodeAny(detail: StatusErrorDetail): Buffer {
 function encodeDetail(detail: Exclude<StatusErrorDetail, { typeUrl: string }>): Buffer {
   switch (detail.type) {
     case "google.rpc.RetryInfo": {
-      const ms = Math.max(0, Math.ceil(detail.retryDelayMs));
+      const ms = Math.min(Math.max(0, Math.ceil(detail.retryDelayMs)) || 0, maxDurationMs);
       const duration = Buffer.concat([
         varintField(1, Math.floor(ms / 1000)),
         varintField(2, (ms % 1000) * 1_000_000),
@@ -54,41 +63,29 @@ function encodeDetail(detail: Exclude<StatusErrorDetail, { typeUrl: string }>): 
       return bytesField(1, duration);
     }
     case "google.rpc.BadRequest":
-      return Buffer.concat(
-        detail.fieldViolations.map(({ field, description }) =>
-          bytesField(1, Buffer.concat([stringField(1, field), stringField(2, description)])),
-        ),
+      return pairs(
+        1,
+        detail.fieldViolations.map(({ field, description }) => [field, description]),
+      );
+    case "google.rpc.QuotaFailure":
+      return pairs(
+        1,
+        detail.violations.map(({ subject, description }) => [subject, description]),
       );
     case "google.rpc.ErrorInfo":
       return Buffer.concat([
         stringField(1, detail.reason),
         stringField(2, detail.domain),
-        ...Object.entries(detail.metadata ?? {}).map(([key, value]) =>
-          bytesField(3, Buffer.concat([stringField(1, key), stringField(2, value)])),
-        ),
+        pairs(3, Object.entries(detail.metadata ?? {})),
       ]);
   }
 }
 
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push((rest % 0x80) | 0x80);
-    rest = Math.floor(rest / 0x80);
-  }
-  bytes.push(rest);
-  return Buffer.from(bytes);
-}
-
-function varintField(field: number, value: number): Buffer {
-  return value === 0 ? Buffer.alloc(0) : Buffer.concat([varint(field << 3), varint(value)]);
-}
-
-function bytesField(field: number, value: Uint8Array): Buffer {
-  return Buffer.concat([varint((field << 3) | 2), varint(value.byteLength), value]);
-}
-
-function stringField(field: number, value: string): Buffer {
-  return value === "" ? Buffer.alloc(0) : bytesField(field, Buffer.from(value.toWellFormed(), "utf8"));
+/** Messages of two texts each. */
+function pairs(field: number, texts: readonly (readonly [string, string])[]): Buffer {
+  return Buffer.concat(
+    texts.map(([first, second]) =>
+      bytesField(field, Buffer.concat([stringField(1, first), stringField(2, second)])),
+    ),
+  );
 }

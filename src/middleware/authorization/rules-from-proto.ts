@@ -4,8 +4,9 @@ import { readFileSync } from "node:fs";
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { z } from "zod";
 import { parseOptions } from "../../config/options.ts";
-import { servicesIn, WireError, wireFields } from "../../grpc/descriptor-set.ts";
+import { servicesIn } from "../../grpc/descriptor-set.ts";
 import { ConfigError } from "../../grpc/errors.ts";
+import { WireError, wireFields } from "../../grpc/wire-format.ts";
 import { type ConditionOfText, conditionOfText, conditionOfTextSchema } from "./condition-of-text.ts";
 import type { Requirement, Rule } from "./method-rule.ts";
 
