@@ -33,6 +33,7 @@ const floors = [
   { name: "crl", may: ["tls", ...low] },
   { name: "google", may: ["client", "middleware", "tls", "chain", "transport", ...low] },
   { name: "opa", may: ["client", "middleware", "tls", "chain", ...low] },
+  { name: "protovalidate", may: ["protobuf", "middleware", "chain", ...low] },
   { name: "redis", may: ["middleware", ...low] },
   { name: "postgres", may: ["middleware", ...low] },
   { name: "testing", may: ["server", "client", "middleware", "tls", "chain", "transport", ...low] },

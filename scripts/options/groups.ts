@@ -30,6 +30,7 @@ import { opaSchema } from "../../src/opa/opa.ts";
 import { opaWasmSchema } from "../../src/opa/opa-wasm.ts";
 import { postgresApiKeyStoreSchema } from "../../src/postgres/postgres-api-key-store.ts";
 import { postgresRevocationListSchema } from "../../src/postgres/postgres-revocation-list.ts";
+import { protovalidateSchema } from "../../src/protovalidate/protovalidate.ts";
 import { redisApiKeyStoreSchema } from "../../src/redis/redis-api-key-store.ts";
 import { redisRateLimitStoreSchema } from "../../src/redis/redis-rate-limit-store.ts";
 import { redisRevocationListSchema } from "../../src/redis/redis-revocation-list.ts";
@@ -144,6 +145,10 @@ export const chapters: readonly Chapter[] = [
       { of: "opaWasm", schema: opaWasmSchema, type: "OpaWasmOptions", as: { of: "opa" } },
       { of: "celWith", schema: celSchema, type: "CelOptions" },
     ],
+  },
+  {
+    title: "Validation",
+    groups: [{ of: "protovalidate", schema: protovalidateSchema, type: "ProtovalidateOptions" }],
   },
   {
     title: "Limits across instances",

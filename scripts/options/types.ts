@@ -34,6 +34,7 @@ export class PublicTypes {
       "src/crl/index.ts",
       "src/opa/index.ts",
       "src/cel/index.ts",
+      "src/protovalidate/index.ts",
     ].map((file) => join(root, file));
     const program = ts.createProgram(entries, options);
     const checker = program.getTypeChecker();

@@ -15,4 +15,7 @@ export {
   rateLimit,
 } from "./rate-limit/rate-limit.ts";
 export { tracing } from "./tracing/tracing.ts";
-export { type MessageSchema, type ValidationOptions, validation } from "./validation/validation.ts";
+export type { ValidationOptions } from "./validation/message-checks.ts";
+export type { MessageSchema } from "./validation/message-schema.ts";
+export { type ValidatedServices, validation } from "./validation/validation.ts";
+export type { FieldViolation, MessageCheck, Validator } from "./validation/validator.ts";

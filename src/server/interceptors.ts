@@ -26,7 +26,7 @@ import { MethodOverrides } from "./method-overrides.ts";
 import { middlewareInOrder } from "./middleware-order.ts";
 import { middlewareListSchema } from "./own-middleware.ts";
 import { interceptorsSchema, type SecureInterceptorsOptions } from "./server-options.ts";
-import { checkValidatedMethods } from "./validated-methods.ts";
+import { ValidatedMethods } from "./validated-methods.ts";
 
 /**
  * Middleware as one interceptor for anybody's `grpc.Server`, for all four call kinds, with the guard round every handler
@@ -125,7 +125,8 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
   const logger = ownLogger ?? pino({ enabled: false });
   const methods = methodsOf(...services);
   const applications = methods.filter(isApplications);
-  checkValidatedMethods(settings.validation, methods);
+  const validated = new ValidatedMethods(settings.validation);
+  validated.check(methods);
   const overrides = new MethodOverrides(settings);
   overrides.check(methods);
   const policy = new PolicyHolder();
@@ -153,6 +154,7 @@ export function secureInterceptors(options: SecureInterceptorsOptions): SecureIn
       policy,
       isApplications,
       overrides,
+      validated,
       behindMesh: false,
     }),
     recovery: recover,

@@ -27,10 +27,11 @@ import {
   principalMiddleware,
 } from "../middleware/rate-limit/rate-limit.ts";
 import { tracing } from "../middleware/tracing/tracing.ts";
-import { validation } from "../middleware/validation/validation.ts";
+import { validationBy } from "../middleware/validation/validation.ts";
 import { forwardedCertificateCheck } from "./forwarded-certificate-of-calls.ts";
 import type { MethodOptions, MethodOverrides } from "./method-overrides.ts";
 import type { ChainSettings } from "./server-options.ts";
+import type { ValidatedMethods } from "./validated-methods.ts";
 
 export interface ChainParts {
   readonly settings: ChainSettings;
@@ -42,6 +43,7 @@ export interface ChainParts {
   /** Is the method's rule the application's? Rules that the server brings (health, reflection) know no dry run. */
   readonly isApplications: (method: MethodInfo) => boolean;
   readonly overrides: MethodOverrides;
+  readonly validated: ValidatedMethods;
   /** Do calls bring the client's certificate in a header, from a sidecar that is trusted to say so? */
   readonly behindMesh: boolean;
   /** Undefined where connections are not ours. */
@@ -57,6 +59,7 @@ export function middlewareInOrder(parts: ChainParts): readonly Middleware[] {
     policy,
     isApplications,
     overrides,
+    validated,
     behindMesh,
     lostCertificates,
   } = parts;
@@ -107,7 +110,7 @@ export function middlewareInOrder(parts: ChainParts): readonly Middleware[] {
     }),
     ...overrides.middlewareFor("rateLimit", (own, path) => messageMiddleware(limitersFor(own, path))),
     // protection: validation
-    validation(settings.validation),
+    validationBy(validated.checks),
     // Middleware of the application's own.
     ...settings.middleware,
   ];

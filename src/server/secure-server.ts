@@ -51,7 +51,7 @@ import {
   type SecureServerSettings,
   serverSchema,
 } from "./server-options.ts";
-import { checkValidatedMethods } from "./validated-methods.ts";
+import { ValidatedMethods } from "./validated-methods.ts";
 
 export interface ShutdownOptions {
   /** How long calls in flight may take to finish before they are cut, in milliseconds. Default: 10,000. */
@@ -154,6 +154,7 @@ class PalisadeServer implements SecureServer {
   readonly #policy: PolicyHolder = new PolicyHolder();
   readonly #changingPolicy: ChangingPolicy;
   readonly #overrides: MethodOverrides;
+  readonly #validated: ValidatedMethods;
   readonly #healthPorts: HealthPorts | undefined;
   #authorizer: Authorizer;
   readonly #logging: LoggingMiddleware | undefined;
@@ -175,6 +176,7 @@ class PalisadeServer implements SecureServer {
     this.#settings = settings;
     this.#authorizer = settings.authorization;
     this.#overrides = new MethodOverrides(settings);
+    this.#validated = new ValidatedMethods(settings.validation);
     this.#reflection = settings.reflection === false ? undefined : new Reflection(settings.reflection);
     const logger = settings.logger === false ? undefined : (settings.logger ?? pino());
     this.#port = listeningPort(settings.tls, { logger: logger ?? false, metrics: settings.metrics });
@@ -199,6 +201,7 @@ class PalisadeServer implements SecureServer {
         policy: this.#policy,
         isApplications: (method) => this.#isApplications(method),
         overrides: this.#overrides,
+        validated: this.#validated,
         behindMesh: settings.tls.plaintext === "mesh",
         lostCertificates,
       }),
@@ -310,7 +313,7 @@ class PalisadeServer implements SecureServer {
       throw new ConfigError("listen: this server already listens; give all addresses in one call");
     this.#reflection?.addTo(this.#server, this.#logger);
     const methods = this.#server.methods;
-    checkValidatedMethods(this.#settings.validation, methods);
+    this.#validated.check(methods);
     this.#overrides.check(methods);
     this.#changingPolicy.use(this.#authorizer);
     this.#chain.prepare(methods);

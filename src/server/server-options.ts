@@ -25,7 +25,9 @@ import {
   type RateLimits,
   rateLimitSchema,
 } from "../middleware/rate-limit/rate-limit.ts";
-import { type ValidationOptions, validationSchema } from "../middleware/validation/validation.ts";
+import type { ValidationOptions } from "../middleware/validation/message-checks.ts";
+import { validationSchema } from "../middleware/validation/validation.ts";
+import type { Validator } from "../middleware/validation/validator.ts";
 import {
   type ServerPlaintext,
   type ServerPlaintextSettings,
@@ -136,10 +138,11 @@ export interface SecureServerOptions {
   /** Which proxies are believed when they say who calls; where none is, the connection's other end does. Default: none. */
   readonly peer?: PeerOptions | undefined;
   /**
-   * Schemas that messages must pass, by method: zod, or anything with its `safeParse`. A path that is no method is an
-   * error in `listen()`. Default: none.
+   * Schemas that messages must pass, by method: zod, or anything with its `safeParse`. Or a validator, which checks the messages
+   * of all methods: `protovalidate({ descriptorSet })` of `grpc-palisade/protovalidate`. A path that is no method, and a method
+   * that the validator cannot check, is an error in `listen()`. Default: none.
    */
-  readonly validation?: ValidationOptions | undefined;
+  readonly validation?: ValidationOptions | Validator | undefined;
   /** A pino logger, or `false` for none. Default: pino to standard output. */
   readonly logger?: Logger | false | undefined;
   /** Where audit records go. Default: nowhere. */
@@ -183,7 +186,7 @@ export interface ChainSettings {
   readonly limits: Pick<LimitsSettings, "maxMetadataBytes">;
   readonly methods: MethodsOptions;
   readonly peer?: PeerSettings | undefined;
-  readonly validation: ValidationOptions;
+  readonly validation: ValidationOptions | Validator;
   readonly logger?: Logger | false | undefined;
   readonly audit?: AuditSettings | undefined;
   readonly metrics: boolean;

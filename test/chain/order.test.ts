@@ -18,6 +18,7 @@ import { logging } from "../../src/middleware/logging/logging.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
+import { ValidatedMethods } from "../../src/server/validated-methods.ts";
 import { type InvokeOptions, invoke, kinds, paths } from "../harness/kinds.ts";
 import { RawConnection } from "../harness/raw-http2.ts";
 import { eventually, type Secured, type SecuredOptions, secured, theWorld } from "../harness/secured.ts";
@@ -44,6 +45,7 @@ describe("the order of the layers", async () => {
     isApplications: () => true,
     behindMesh: false,
     overrides: new MethodOverrides({ methods: {}, rateLimit: settings.rateLimit }),
+    validated: new ValidatedMethods(settings.validation),
   });
   const names = layers.map(({ name }) => name);
 

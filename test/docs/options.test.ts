@@ -77,6 +77,7 @@ const least: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
   crlFiles: { paths: ["ca.crl"] },
   opa: { url: "https://opa.example", path: "orders/allow" },
   opaWasm: { file: "policy.wasm" },
+  protovalidate: { descriptorSet: "orders.binpb" },
   jsonLinesSink: { path: "audit.jsonl" },
   audit: { sinks, logger: pino({ enabled: false }) },
   logging: { logger: pino({ enabled: false }) },

@@ -38,6 +38,7 @@ import {
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
+import { ValidatedMethods } from "../../src/server/validated-methods.ts";
 import { writeDevelopmentCertificates } from "../../src/testing/index.ts";
 import { run as runProcess } from "../harness/child-process.ts";
 import { fromSource } from "../harness/from-source.ts";
@@ -194,6 +195,7 @@ function checkDrawing({ code }: Block): void {
     policy: new PolicyHolder(),
     isApplications: () => true,
     overrides: new MethodOverrides(settings),
+    validated: new ValidatedMethods(settings.validation),
     behindMesh: false,
   }).map(({ name }) => name);
   const drawn = labels.map((label) => names[label] ?? label);

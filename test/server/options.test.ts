@@ -625,6 +625,11 @@ const serverLeaves: Readonly<Record<string, () => Promise<void>>> = {
     expect(await callWith(wall, "abcd")).toBe("INVALID_ARGUMENT invalid request");
     expect(await callWith(wall, "abc")).toBe("OK OK");
   },
+  validation: async () => {
+    const violation = { field: "text", description: "no" };
+    await using wall = await secured({ validation: { name: "own", compile: () => () => [violation] } });
+    expect(await callWith(wall, "abc")).toBe("INVALID_ARGUMENT invalid request");
+  },
   "limits.maxConnections": async () => {
     await using wall = await secured({ limits: { maxConnections: 1 } });
     await using first = await openWire(wall);

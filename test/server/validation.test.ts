@@ -4,7 +4,9 @@ import { describe, expect, it } from "vitest";
 import { z } from "zod";
 import { encodeStatusDetails } from "../../src/grpc/error-details.ts";
 import { ConfigError } from "../../src/grpc/errors.ts";
-import { type ValidationOptions, validation } from "../../src/middleware/validation/validation.ts";
+import type { ValidationOptions } from "../../src/middleware/validation/message-checks.ts";
+import { validation } from "../../src/middleware/validation/validation.ts";
+import type { MessageCheck, Validator } from "../../src/middleware/validation/validator.ts";
 import { type InvokeOptions, invoke, kinds, type Note, paths, type Result } from "../harness/kinds.ts";
 import { grpcFrame, RawConnection } from "../harness/raw-http2.ts";
 import { secured } from "../harness/secured.ts";
@@ -128,7 +130,86 @@ describe("L7 the answer", () => {
   });
 });
 
+const validatorOf = (check: MessageCheck | undefined): Validator => ({ name: "own", compile: () => check });
+
+describe("L7 a validator of one's own", () => {
+  it.each<[string, MessageCheck]>([
+    ["at once", () => [{ field: "text", description: "no" }]],
+    ["later", async () => [{ field: "text", description: "no" }]],
+  ])("L7 answers %s", async (_when, check) => {
+    await using wall = await secured({ validation: validatorOf(check) });
+    const told = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
+    expect(told).toMatchObject({ name: "INVALID_ARGUMENT", details: "invalid request" });
+    expect(detailsOf(told)).toEqual(badRequest({ field: "text", description: "no" }));
+    expect(wall.started).toEqual([]);
+  });
+
+  it.each<[string, MessageCheck]>([
+    [
+      "throws",
+      () => {
+        throw new Error("hunter2");
+      },
+    ],
+    ["rejects", () => Promise.reject(new Error("hunter2"))],
+    ["answers with no list", () => true as never],
+    ["answers with nothing", (() => undefined) as never],
+    ["answers with no list later", async () => undefined as never],
+  ])("L7 lets nothing pass where it %s", async (_what, check) => {
+    await using wall = await secured({ validation: validatorOf(check) });
+    const told = await invoke(wall.client(), "unary", { metadata: await wall.authorized() });
+    expect(told).toMatchObject({ name: "INTERNAL" });
+    expect(told.details).not.toContain("hunter2");
+    expect(wall.started).toEqual([]);
+  });
+
+  it("L7 lets pass what it finds nothing wrong with, and is asked once for each method", async () => {
+    const asked: string[] = [];
+    const validator: Validator = {
+      name: "own",
+      compile: ({ path }) => {
+        asked.push(path);
+        return () => [];
+      },
+    };
+    await using wall = await secured({ validation: validator, reflection: { roles: ["caller"] } });
+    expect(await invoke(wall.client(), "unary", { metadata: await wall.authorized() })).toMatchObject({
+      name: "OK",
+    });
+    expect(asked.sort()).toEqual(Object.values(paths).sort());
+  });
+
+  it("L7 that checks no method stops listen()", async () => {
+    await expect(secured({ validation: validatorOf(undefined) })).rejects.toThrow(
+      "validation: own has no rule for a request message of any registered method",
+    );
+  });
+
+  it("L7 tells of all methods that it cannot check", async () => {
+    const validator: Validator = {
+      name: "own",
+      compile: ({ path }) => {
+        throw new ConfigError(`own: ${path}`);
+      },
+    };
+    const error: unknown = await secured({ validation: validator }).catch((reason: unknown) => reason);
+    expect(error).toBeInstanceOf(ConfigError);
+    expect((error as ConfigError).problems).toHaveLength(4);
+  });
+});
+
 describe("L7 the options", () => {
+  it("L7 are schemas by method, or a validator", () => {
+    for (const wrong of [7, "x", null, [], () => {}, { name: "own", compile: 7 }])
+      expect(() => validation(wrong as never)).toThrow(ConfigError);
+    expect(() => validation(7 as never)).toThrow(
+      "validation: expected schemas by method, or a validator, such as protovalidate({ … })",
+    );
+    expect(() => validation({}, { services: [7] } as never)).toThrow(
+      "validation.services.0: must be a service definition, such as OrdersService",
+    );
+  });
+
   it("L7 a path that is no method is a ConfigError of listen(), with the nearest", async () => {
     await expect(secured({ validation: { "/test.v1.Kinds/Unari": schema } })).rejects.toThrow(
       new ConfigError(

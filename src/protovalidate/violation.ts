@@ -1,0 +1,28 @@
+// What a caller is told of a rule that its message breaks: where, by the names of the .proto, and the rule's own message.
+import type { Violation } from "@bufbuild/protovalidate";
+import type { FieldViolation } from "../middleware/validation/validator.ts";
+
+export function fieldViolation({ field, message, ruleId, forKey }: Violation): FieldViolation {
+  const description = message === "" ? `breaks the rule ${ruleId}` : message;
+  return { field: fieldPath(field), description: forKey ? `key: ${description}` : description };
+}
+
+/** `items[0].sku`, as google.rpc.BadRequest writes it. A key that is text is the caller's, and is not repeated. */
+function fieldPath(path: Violation["field"]): string {
+  return path.reduce((written, part) => {
+    switch (part.kind) {
+      case "list_sub":
+        return `${written}[${part.index}]`;
+      case "map_sub":
+        return `${written}[${typeof part.key === "string" ? "…" : String(part.key)}]`;
+      case "extension":
+        return joined(written, `[${part.typeName}]`);
+      default:
+        return joined(written, part.name);
+    }
+  }, "");
+}
+
+function joined(written: string, name: string): string {
+  return written === "" ? name : `${written}.${name}`;
+}
