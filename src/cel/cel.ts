@@ -7,7 +7,7 @@ import { ConfigError, PolicyError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
 import type { Condition, When } from "../middleware/authorization/condition.ts";
 import { describedTypes } from "../protobuf/descriptors.ts";
-import { holdsTooManyMessages, maxMessages } from "../protobuf/request-size.ts";
+import { maxMessages, sizeOfRequest } from "../protobuf/request-size.ts";
 import { bufbuild, type Parsed } from "./bufbuild.ts";
 import { check } from "./checker.ts";
 import { unknownEscape } from "./escapes.ts";
@@ -143,7 +143,8 @@ function compiled(parsed: Parsed, { method, described, metadata }: Surroundings)
   const evaluate = evaluation(expr, registry);
   const { protobuf, reflection } = bufbuild();
   return (call: CallContext, decoded: unknown): boolean => {
-    if (holdsTooManyMessages(decoded)) throw new Error(`the request holds more than ${maxMessages} messages`);
+    if (sizeOfRequest(decoded).messages > maxMessages)
+      throw new Error(`the request holds more than ${maxMessages} messages`);
     // What the handler gets, not what was sent: decoders differ in what they make of the same bytes.
     const bytes = request.serialize(decoded);
     const reflected = reflection.reflect(message, protobuf.fromBinary(message, bytes), false);

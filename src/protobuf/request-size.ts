@@ -1,22 +1,40 @@
-// How many messages a request holds: each takes time to write and to read again, however few its bytes are.
+// How much a request holds: each message takes time to write and to read again, however few its bytes are.
 
 /** Some hundred milliseconds at most. */
 export const maxMessages = 50_000;
 
-/** Does the request hold more messages, lists and maps than that? Takes no longer for a larger one. */
-export function holdsTooManyMessages(request: unknown): boolean {
+export interface RequestSize {
+  /** Messages, lists and maps; what is more than `maxMessages` is not counted. */
+  readonly messages: number;
+  /** Numbers, texts and bytes in lists and maps that are long. */
+  readonly elements: number;
+}
+
+/** No generator keeps so many fields of a message in a list. */
+const longList = 1_000;
+
+/** Takes no longer for a request of very many messages. */
+export function sizeOfRequest(request: unknown): RequestSize {
   const waiting: unknown[] = [request];
-  let found = 0;
-  for (let value = waiting.pop(); value !== undefined; value = waiting.pop()) {
-    if (typeof value !== "object" || value === null || ArrayBuffer.isView(value)) continue;
-    found += 1;
-    if (found > maxMessages) return true;
-    const parts: Iterable<unknown> = Array.isArray(value)
+  let messages = 0;
+  let elements = 0;
+  for (let value = waiting.pop(); value !== undefined && messages <= maxMessages; value = waiting.pop()) {
+    if (!isHolder(value)) continue;
+    messages += 1;
+    const parts: readonly unknown[] = Array.isArray(value)
       ? value
       : value instanceof Map
-        ? value.values()
+        ? [...value.values()]
         : Object.values(value);
-    for (const part of parts) if (typeof part === "object" && part !== null) waiting.push(part);
+    if (parts.length > longList && !isHolder(parts[0])) {
+      elements += parts.length;
+      continue;
+    }
+    for (const part of parts) if (isHolder(part)) waiting.push(part);
   }
-  return false;
+  return { messages, elements };
+}
+
+function isHolder(value: unknown): value is object {
+  return typeof value === "object" && value !== null && !ArrayBuffer.isView(value);
 }

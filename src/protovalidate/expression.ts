@@ -255,7 +255,8 @@ class Reader {
     operands: readonly Expr[],
     { types, scope }: { readonly types: readonly ValueType[]; readonly scope: Scope },
   ): void {
-    if (quick.has(name)) return;
+    // Of two that are compared the shorter one counts.
+    if (quick.has(name) || (asShortest.has(name) && types.some((type) => type.kind === "small"))) return;
     // A list is searched; what is looked for in it takes no more than what it holds.
     const read = name === "@in" ? operands.slice(1) : operands.filter((_, at) => !isQuick(name, types[at]));
     const roots = read.map((each) => rootOf(each)).filter((root) => root !== undefined);

@@ -16,7 +16,7 @@ import {
 } from "./expression.ts";
 import { packages } from "./packages.ts";
 import { patternProblem, stepsPerCharacterOf } from "./pattern.ts";
-import type { FieldWork, MessageWork, ValueWork } from "./work.ts";
+import { costOf, type FieldWork, type MessageWork, type ValueWork } from "./work.ts";
 
 type TypeRules = NonNullable<FieldRules["type"]["value"]>;
 
@@ -39,7 +39,7 @@ const stepsOfStandardCel = 20;
 /** Addresses and names, which are parsed, some in several ways. */
 const stepsPerParsedCharacter = 1;
 /** Made into a key by which it is compared. */
-const stepsPerComparedCharacter = 1 / 8;
+const stepsPerComparedCharacter = 1 / 4;
 /** Counted or compared. */
 const stepsPerReadCharacter = 1 / 64;
 
@@ -47,7 +47,7 @@ const nothing: ExpressionCost = { nodes: 0, loops: 0, matches: 0, perCharacter: 
 /** A list of which each element is compared with all, by a set or one by one. */
 const uniqueBySet: ExpressionCost = {
   ...nothing,
-  nodes: 3,
+  nodes: 10,
   loops: 1,
   matches: 1,
   perCharacter: stepsPerComparedCharacter,
@@ -61,6 +61,7 @@ export class MessageRulesReader {
   readonly #works = new Map<DescMessage, MessageWork>();
   readonly #ruled = new Set<DescMessage>();
   readonly #problems = new Map<DescMessage, string[]>();
+  readonly #least = new Map<DescMessage, { readonly steps: number | undefined }>();
   readonly #holds = new Map<DescMessage, Set<DescMessage>>();
 
   constructor(registry: Registry, made: MadeRules) {
@@ -87,6 +88,45 @@ export class MessageRulesReader {
     const found = new Set<DescMessage>([message]);
     for (const type of found) for (const held of this.#holds.get(type) ?? []) found.add(held);
     return found;
+  }
+
+  /**
+   * The least that so many elements of lists and maps of numbers, texts or bytes take, wherever they are in the message: to refuse
+   * a large one before it is written and read.
+   */
+  leastStepsOf(message: DescMessage, elements: number): number {
+    if (this.#leastPerElement(message) === undefined) return 0;
+    const looping = this.workOf(message).expressions.filter(({ loops }) => loops > 0);
+    const size = { values: elements, characters: 0 };
+    return Math.max(
+      elements * (this.#leastPerElement(message) ?? 0),
+      ...looping.map((expression) => costOf(expression, size)),
+    );
+  }
+
+  /** 0 where some have no rule. Undefined where decoders make such elements of other values. */
+  #leastPerElement(message: DescMessage): number | undefined {
+    const known = this.#least.get(message);
+    if (known !== undefined) return known.steps;
+    const types = [...this.typesIn(message)];
+    const isSure = !types.some(({ fields }) => fields.some(mayBeLong));
+    const steps = isSure ? this.#stepsPerElement(types) : undefined;
+    this.#least.set(message, { steps });
+    return steps;
+  }
+
+  #stepsPerElement(types: readonly DescMessage[]): number {
+    const steps = types.flatMap((type) => {
+      const { fields } = this.workOf(type);
+      return type.fields.flatMap((field, index) => {
+        const work = fields[index];
+        if (work === undefined) return [];
+        if (field.message !== undefined || (field.fieldKind !== "list" && field.fieldKind !== "map"))
+          return [];
+        return [work.value.steps + work.key.steps + stepsOfUniqueness(work)];
+      });
+    });
+    return steps.length === 0 ? 0 : Math.min(...steps);
   }
 
   hasRules(message: DescMessage): boolean {
@@ -254,6 +294,20 @@ export class MessageRulesReader {
   }
 }
 
+const withLists: ReadonlySet<string> = new Set(
+  ["FieldMask", "ListValue", "Struct", "Value"].map((name) => `google.protobuf.${name}`),
+);
+
+/** A list that no field of the message tells of: bytes, which some decoders make lists of numbers, and what is in other types. */
+function mayBeLong({ scalar, message }: DescField): boolean {
+  if (message !== undefined) return withLists.has(message.typeName);
+  return scalar === packages().protobuf.ScalarType.BYTES;
+}
+
+function stepsOfUniqueness({ whole }: FieldWork): number {
+  return whole.expressions.includes(uniqueBySet) ? 1 : 0;
+}
+
 const noRules: { readonly keys?: FieldRules; readonly values?: FieldRules } = {};
 
 function elementOf(field: DescField & { readonly fieldKind: "list" | "map" }, where: string): Ruled {
@@ -288,7 +342,7 @@ function isSet(value: unknown): boolean {
 /** Each path of a field mask is compared with each one of the rule. */
 function pathExpressions(value: TypeRules): readonly ExpressionCost[] {
   if (value.$typeName !== "buf.validate.FieldMaskRules") return [];
-  return [{ ...nothing, nodes: 12 * (1 + value.in.length + value.notIn.length), loops: 1 }];
+  return [{ ...nothing, nodes: 40 * (1 + value.in.length + value.notIn.length), loops: 1 }];
 }
 
 function stepsPerCharacter(value: TypeRules): number {

@@ -7,7 +7,7 @@ import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo, RequestDefinition } from "../grpc/method.ts";
 import type { FieldViolation, MessageCheck, Validator } from "../middleware/validation/validator.ts";
 import { describedMethod, describedTypes, type SeparatedOneof } from "../protobuf/descriptors.ts";
-import { holdsTooManyMessages, maxMessages } from "../protobuf/request-size.ts";
+import { maxMessages, sizeOfRequest } from "../protobuf/request-size.ts";
 import { type MadeRules, MessageRulesReader } from "./message-rules.ts";
 import { packages } from "./packages.ts";
 import { sampleOf } from "./sample.ts";
@@ -162,8 +162,12 @@ class RulesOfMethods {
     const work = this.#reader.workOf(type);
     const maxSteps = this.#maxSteps;
     const validator = this.#validator;
+    const reader = this.#reader;
     return (message): readonly FieldViolation[] => {
-      if (holdsTooManyMessages(message)) return tooManyMessages;
+      // Before it is written: that takes longer than to count it.
+      const { messages, elements } = sizeOfRequest(message);
+      if (messages > maxMessages) return tooManyMessages;
+      if (elements > 0 && reader.leastStepsOf(type, elements) > maxSteps) return tooMuchWork;
       // What the handler gets, not what was sent: decoders differ in what they make of the same bytes.
       const decoded = protobuf.fromBinary(type, request.serialize(message));
       try {

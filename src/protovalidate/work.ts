@@ -33,7 +33,7 @@ export interface MessageWork {
 }
 
 /** What a value holds: itself, and what is in it. */
-interface Size {
+export interface Size {
   readonly values: number;
   readonly characters: number;
 }
@@ -149,11 +149,11 @@ function sizeOf(root: unknown): Size {
 }
 
 /** How many nodes of an expression are evaluated in a step. */
-const nodesPerStep = 3;
+const nodesPerStep = 10;
 /** How many characters most functions read in a step, with room for those that make a new text. */
 const charactersPerStep = 64;
 
-function costOf(
+export function costOf(
   { nodes, loops, matches, perCharacter, pairs }: ExpressionCost,
   { values, characters }: Size,
 ): number {

@@ -19,6 +19,7 @@ import {
   credentials,
   type handleUnaryCall,
   loadPackageDefinition,
+  Metadata,
   makeClientConstructor,
   type Server,
   ServerCredentials,
@@ -44,6 +45,7 @@ import {
   type CredentialSource,
   createSecureClient,
   createSecureServer,
+  errorDetails,
   fileApiKeyStore,
   issueApiKey,
   jwt,
@@ -60,6 +62,7 @@ import {
   type SecureServerOptions,
   type SharedApiKeyStore,
   StatusError,
+  type StatusErrorDetail,
   securityContext,
   type ValidationOptions,
 } from "../../src/index.ts";
@@ -79,6 +82,7 @@ import { startRedis } from "../redis/redis-server.ts";
 import { call, handlers, type Orders, OrdersClient, OrdersService } from "./orders.ts";
 import { collector } from "./otlp.ts";
 import { blocksOf, pages } from "./pages.ts";
+import { ordersService, ordersSet } from "./validated-orders.ts";
 
 export interface Surroundings {
   /** The reader's folder: `certs/`, `server.crt`, `api-keys.json`, `audit.jsonl`, a token in `orders`. */
@@ -786,6 +790,80 @@ export const proofs: Readonly<Record<string, Proof>> = {
     });
   },
 
+  "docs/validation.md#Rules in the .proto files": async ({ run, directory }) => {
+    await mkdir(join(directory, "build"), { recursive: true });
+    await writeFile(join(directory, "build/orders.binpb"), ordersSet());
+    const { options } = (await run()) as { options: Pick<SecureServerOptions, "validation"> };
+    const service = ordersService();
+    const cancelOrder: handleUnaryCall<unknown, unknown> = ({ request }, done) => done(null, request);
+    const server = await startSecuredServer({
+      services: [[service, { CancelOrder: cancelOrder }]],
+      ...options,
+    });
+    const Client = makeClientConstructor(service, "Orders") as unknown as SecureClientConstructor<
+      Client & { cancelOrder(request: object, done: (error: unknown, answer: unknown) => void): void }
+    >;
+    const client = server.client(Client, ada);
+    const violations = async (request: object): Promise<unknown> =>
+      new Promise((settle) => {
+        client.cancelOrder(request, (error, answer) =>
+          settle(error === null ? answer : errorDetails(error)[0]),
+        );
+      });
+    const refused = (field: string, description: string) => ({
+      type: "google.rpc.BadRequest",
+      fieldViolations: [{ field, description }],
+    });
+    try {
+      deepEqual(await violations({ id: "7", reason: "late", tags: ["a", "b"] }), { id: "7" });
+      // As the table of the page has them.
+      deepEqual(await violations({}), refused("id", "must be at least 1 characters"));
+      deepEqual(
+        await violations({ id: "7", tags: ["A"] }),
+        refused("tags[0]", "does not match regex pattern `^[a-z]{1,20}$`"),
+      );
+      deepEqual(
+        await violations({ id: "7", tags: ["a", "b"] }),
+        refused("", "a reason is needed for more than one tag"),
+      );
+    } finally {
+      await server.close();
+    }
+  },
+
+  "docs/handlers.md#Structured details": async ({ run }) => {
+    const { exportOrders } = (await run()) as { exportOrders: UntypedHandleCall };
+    await serving(
+      {},
+      async (server) => {
+        const client = server.client(OrdersClient, ada);
+        const error = await new Promise((settle) => client.export({ id: "7" }, new Metadata(), settle));
+        match(String(error), /8 RESOURCE_EXHAUSTED: no exports left today/);
+        deepEqual(
+          errorDetails(error).map((detail) => ("type" in detail ? detail.type : detail.typeUrl)),
+          ["google.rpc.QuotaFailure", "google.rpc.RetryInfo", "google.rpc.ErrorInfo"],
+        );
+      },
+      { export: exportOrders },
+    );
+  },
+
+  "docs/client.md#Structured errors": async ({ run }) => {
+    const { advice } = (await run()) as { advice: (error: unknown) => string };
+    const told = (detail: StatusErrorDetail): string =>
+      advice(new StatusError(status.INVALID_ARGUMENT, "no", { errorDetails: [detail] }));
+    equal(
+      told({
+        type: "google.rpc.BadRequest",
+        fieldViolations: [{ field: "id", description: "is empty" }],
+      }),
+      "id: is empty",
+    );
+    equal(told({ type: "google.rpc.RetryInfo", retryDelayMs: 250 }), "again in 250 ms");
+    equal(told({ typeUrl: "type.example/other", value: new Uint8Array() }), "");
+    equal(advice(undefined), "");
+  },
+
   "docs/mesh.md#A proxy in front": async ({ run }) => {
     const { peer } = (await run()) as { peer: PeerOptions };
     // Those who call are on this machine: it is one of the proxies.
@@ -805,7 +883,7 @@ export const proofs: Readonly<Record<string, Proof>> = {
     );
   },
 
-  "docs/limits.md#Messages": async ({ run }) => {
+  "docs/validation.md#Schemas of zod": async ({ run }) => {
     const { validation } = (await run()) as { validation: ValidationOptions };
     await serving({ validation }, async (server) => {
       const client = server.client(OrdersClient, ada);

@@ -21,6 +21,7 @@ import { parseOptions } from "../../src/config/options.ts";
 import {
   allowAuthenticated,
   anonymous,
+  ConfigError,
   grpcPolicy,
   issueApiKey,
   memoryApiKeyStore,
@@ -35,6 +36,7 @@ import {
   namesOf as revocationNamesOf,
   createStatements as revocationStatements,
 } from "../../src/postgres/revocation-table.ts";
+import { protovalidate } from "../../src/protovalidate/index.ts";
 import { MethodOverrides } from "../../src/server/method-overrides.ts";
 import { middlewareInOrder } from "../../src/server/middleware-order.ts";
 import { serverSchema } from "../../src/server/server-options.ts";
@@ -48,6 +50,7 @@ import { checkManifests } from "./manifests.ts";
 import { type Block, blocksOf, pages, root } from "./pages.ts";
 import { proofs } from "./proofs.ts";
 import { checkRevocationList } from "./revocation-list.ts";
+import { fieldsIn, ordersService, ordersSet } from "./validated-orders.ts";
 import { at, documentsIn, listAt } from "./yaml.ts";
 
 /** Inside the checkout, so that packages resolve as for a reader who installed them; git ignores it. */
@@ -237,6 +240,8 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "mermaid README.md": checkDrawing,
     "text docs/architecture.md": checkTree,
     "text docs/authorization/cel.md": checkMisspeltField,
+    "proto docs/validation.md": checkValidatedProto,
+    "text docs/validation.md": checkMisspeltRule,
     // Run by the proof of the block below it.
     "json docs/authorization/grpc-policy.md": ({ code }) => void grpcPolicy({ policy: code }),
     "json docs/api-keys.md": ({ code }) => void memoryApiKeyStore(JSON.parse(code)),
@@ -265,6 +270,32 @@ function ruleFor(block: Block): ((block: Block) => void | Promise<void>) | undef
     "yaml docs/authorization/reading-a-policy.md": runSteps,
   };
   return rules[`${block.language} ${block.page}`] ?? rules[block.language];
+}
+
+/** The .proto of a page is that of the descriptors that its other blocks are run with; its options only protoc reads. */
+function checkValidatedProto({ code }: Block): void {
+  const proto = join(workshop, "validated.proto");
+  const plain = code
+    .replace(/^import .*$/m, "")
+    .replace(/ \[\(buf[\s\S]*?\];/g, ";")
+    .replace(/^ {2}option [\s\S]*?^ {2}\};$/m, "");
+  writeFileSync(proto, plain);
+  const loaded = loadSync(proto, { keepCase: true });
+  for (const [name, fields] of Object.entries(fieldsIn(ordersSet()))) {
+    const type = loaded[`orders.v1.${name}`] as { readonly type: { readonly field: { name: string }[] } };
+    expect(type.type.field.map((field) => field.name)).toEqual(fields);
+  }
+  for (const rule of ["min_len: 1, max_len: 64", "max_len = 500", "max_items: 10", "^[a-z]{1,20}$"])
+    expect(code).toContain(rule);
+  expect(code).toContain(`expression: "this.tags.size() < 2 || this.reason != ''"`);
+}
+
+/** The problem that a page shows, of a rule that names a field that there is not. */
+function checkMisspeltRule({ code }: Block): void {
+  const validator = protovalidate({ descriptorSet: ordersSet("this.tag.size() < 2") });
+  const [method] = methodsOf(ordersService());
+  if (method === undefined) throw new Error("there is no method");
+  expect(() => validator.compile(method)).toThrow(new ConfigError(code.trim()));
 }
 
 /** The problem that a page shows, of a condition that names a field that there is not. */

@@ -87,12 +87,13 @@ async function run(code: string): Promise<string> {
 describe("without the optional packages", () => {
   it("the types compile, with the libraries' own checked", () => {
     const problems = problemsOf(`
-      import { createSecureServer, type SecureServer } from "grpc-palisade";
+      import { createSecureServer, type SecureServer, type Validator } from "grpc-palisade";
       import { cel } from "grpc-palisade/cel";
       import { crlFiles } from "grpc-palisade/crl";
       import { googleCredentials } from "grpc-palisade/google";
       import { clientCredentials, tokenExchange } from "grpc-palisade/oauth";
       import { opa, type OpaInput, opaWasm } from "grpc-palisade/opa";
+      import { protovalidate } from "grpc-palisade/protovalidate";
       import { redisRateLimitStore } from "grpc-palisade/redis";
       import { startSecuredServer } from "grpc-palisade/testing";
       export const make: typeof createSecureServer = createSecureServer;
@@ -101,6 +102,7 @@ describe("without the optional packages", () => {
       export const sources = [googleCredentials, clientCredentials, tokenExchange];
       export const authorizers = [opa({ url: "https://opa.example", path: "orders/allow" }), opaWasm];
       export const condition = cel("request.owner == principal.subject");
+      export const validator: Validator = protovalidate({ descriptorSet: "orders.binpb" });
       export type { OpaInput, SecureServer };
       export const wrong: SecureServer = 7;
     `);
@@ -228,6 +230,12 @@ describe("without the optional packages", () => {
     ["google", "googleCredentials()", "google-auth-library"],
     ["opa", 'opaWasm({ file: "policy.wasm" })', "@open-policy-agent/opa-wasm"],
     ["cel", "cel('true')", "@bufbuild/cel", "@bufbuild/cel @bufbuild/protobuf"],
+    [
+      "protovalidate",
+      'protovalidate({ descriptorSet: "orders.binpb" })',
+      "@bufbuild/protovalidate",
+      "@bufbuild/protovalidate @bufbuild/protobuf @bufbuild/cel",
+    ],
   ])(
     "grpc-palisade/%s loads without its package, and names it when it is used",
     async (path, use, needed, install = needed) => {

@@ -48,7 +48,7 @@ function deep(levels: number): object {
 describe("L7 the rules have so many steps for a message", () => {
   it.each<[string, FileShape | MessageShape, object, unknown]>([
     ["numbers", list("int32", positive), of(40_000, 7), []],
-    ["millions of numbers", list("int32", positive), of(1_000_000, 7), tooMuch],
+    ["millions of numbers", list("int32", positive), of(200_000, 7), tooMuch],
     ["numbers without a rule of their own", one("int32", {}), { value: 1 }, "nothing to check"],
     [
       "numbers of which only the count is limited",
@@ -61,7 +61,7 @@ describe("L7 the rules have so many steps for a message", () => {
           },
         },
       },
-      of(1_000_000, 7),
+      of(200_000, 7),
       [],
     ],
     ["numbers that break their rule", list("int32", positive), of(40_000, -1), expect.any(Array)],
@@ -118,7 +118,7 @@ describe("L7 the rules have so many steps for a message", () => {
           },
         },
       },
-      { value: Array.from({ length: 500_000 }, (_, i) => i) },
+      { value: Array.from({ length: 200_000 }, (_, i) => i) },
       tooMuch,
     ],
     [
@@ -269,15 +269,15 @@ describe("L7 the rules have so many steps for a message", () => {
 
   it("L7 of the next message nothing is taken", () => {
     const { check, decoded } = checkOf(list("int32", positive));
-    for (let turn = 0; turn < 5; turn += 1) {
-      expect(ask(check, decoded(of(1_000_000, 7)))).toEqual(tooMuch);
+    for (let turn = 0; turn < 2; turn += 1) {
+      expect(ask(check, decoded(of(200_000, 7)))).toEqual(tooMuch);
       expect(ask(check, decoded(of(30_000, 7)))).toEqual([]);
     }
   });
 
   it("L7 a message that is refused for its size is refused soon", () => {
     const { check, decoded } = checkOf(rule("this.value.all(n, this.value.exists(m, m == n))", numbers));
-    const message = decoded(of(1_000_000, 1));
+    const message = decoded(of(300_000, 1));
     const before = cpuMs();
     expect(ask(check, message)).toEqual(tooMuch);
     // A second for what would take days.
