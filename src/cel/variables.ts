@@ -116,19 +116,12 @@ function partyValue(who: Principal | undefined): ReadonlyMap<string, CelInput> {
 function jsonValue(value: unknown): CelInput {
   if (Array.isArray(value)) return value.map((element) => jsonValue(element));
   if (typeof value === "object" && value !== null) {
-    const members = new Map(
-      Object.entries(value)
-        .filter(([, each]) => isJson(each))
-        .map(([name, each]) => [name, jsonValue(each)]),
-    );
-    // The library's own says that what is null is not there.
-    return Object.assign(bufbuild().cel.celMap(members), { has: (key: unknown) => hasMember(members, key) });
+    const members = Object.entries(value)
+      .filter(([, each]) => isJson(each))
+      .map(([name, each]): [string, CelInput] => [name, jsonValue(each)]);
+    return new Map(members);
   }
   return isJson(value) ? (value as CelInput) : null;
-}
-
-function hasMember(members: ReadonlyMap<string, unknown>, key: unknown): boolean {
-  return typeof key === "string" && members.has(key);
 }
 
 function isJson(value: unknown): boolean {

@@ -208,6 +208,20 @@ describe("rulesFromProto", () => {
 });
 
 describe("rbac with rules of the .proto", () => {
+  it("Z7 refuses what makes no condition of a text, and names the method where the text has a mistake", () => {
+    const reading = (text: string, condition: unknown) =>
+      rulesFromProto(load(access(`roles: "admin" when: "${text}"`)), { condition: condition as typeof cel });
+    const place = /^rulesFromProto: \/orders\.v1\.Orders\/A: \(palisade\.v1\.access\)\.when: /;
+    for (const [problem, made] of [
+      [/the function of the option condition returned no condition/, () => reading("true", () => undefined)],
+      [/cel: "request\.id = 7" is no expression/, () => reading("request.id = 7", cel)],
+    ] as const) {
+      expect(made).toThrow(ConfigError);
+      expect(made).toThrow(place);
+      expect(made).toThrow(problem);
+    }
+  });
+
   it("Z4 Z7 checks conditions in CEL against the request of their method", () => {
     const compiling = (text: string) => {
       const service = load(access(`when: "${text}"`));

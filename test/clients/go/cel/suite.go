@@ -114,7 +114,7 @@ type writtenCase struct {
 // write gives the case as a condition, or why that cannot be.
 func (reader *suiteReader) write(section string, test *testpb.SimpleTest) (writtenCase, error) {
 	for _, each := range notOurs {
-		if each.section.MatchString(section + "/") || each.section.MatchString(section) {
+		if each.section.MatchString(section+"/") || each.section.MatchString(section) {
 			return writtenCase{}, errors.New(each.why)
 		}
 	}
