@@ -65,6 +65,7 @@ import {
   type StatusErrorDetail,
   securityContext,
   type ValidationOptions,
+  type Validator,
 } from "../../src/index.ts";
 import type { PostgresApiKeyStore, PostgresRevocationList } from "../../src/postgres/index.ts";
 import {
@@ -787,6 +788,15 @@ export const proofs: Readonly<Record<string, Proof>> = {
       // Each takes 50 of the principal's 500 points in a second: of 40 many are over, however long they take.
       const answers = await Promise.all(Array.from({ length: 40 }, () => call(client, "export")));
       ok(answers.includes("8 RESOURCE_EXHAUSTED: rate limit exceeded"));
+    });
+  },
+
+  "docs/extending.md#A validator": async ({ run }) => {
+    const { shortIds } = (await run()) as { shortIds: Validator };
+    await serving({ validation: shortIds }, async (server) => {
+      const client = server.client(OrdersClient, ada);
+      equal(await call(client, "getOrder", { id: "x".repeat(65) }), "3 INVALID_ARGUMENT: invalid request");
+      deepEqual(await call(client, "getOrder"), { id: "7", owner: "ada", roles: [] });
     });
   },
 
