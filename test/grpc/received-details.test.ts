@@ -172,7 +172,10 @@ describe("C5 what cannot be read", () => {
     ["a text in place of bytes", { metadata: { get: () => ["abc"] } }],
     ["no google.rpc.Status", failedWith("this is no status")],
     ["half of one", failedWith(encodeStatusDetails(7, "no", every).subarray(0, 40))],
-    ["a field that has no number", failedWith(Buffer.from([0, 1]))],
+    [
+      "a field that has no number",
+      failedWith(Buffer.concat([Buffer.from([0, 1]), encodeStatusDetails(7, "no", every)])),
+    ],
     ["a length beyond the end", failedWith(Buffer.from([26, 255, 255, 255, 255, 15]))],
   ])("C5 %s has no details", (_what, error) => {
     expect(errorDetails(error)).toEqual([]);
