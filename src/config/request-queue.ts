@@ -33,6 +33,7 @@ export class RequestQueue {
    * `caller`: who shares one turn. Default: all do.
    */
   async run<T>(signal: AbortSignal, task: () => Promise<T>, caller = ""): Promise<T> {
+    signal.throwIfAborted();
     if (this.#running < this.#maxConcurrent) this.#running += 1;
     else await this.#turn(signal, caller);
     try {

@@ -4,7 +4,12 @@
  */
 import { readFileSync } from "node:fs";
 import type { DescMethod, FileRegistry } from "@bufbuild/protobuf";
-import type { DescriptorProto, FileDescriptorProto, OneofDescriptorProto } from "@bufbuild/protobuf/wkt";
+import type {
+  DescriptorProto,
+  EnumDescriptorProto,
+  FileDescriptorProto,
+  OneofDescriptorProto,
+} from "@bufbuild/protobuf/wkt";
 import { didYouMean } from "../config/nearest-name.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
@@ -62,6 +67,7 @@ export function registryOf(
     // The libraries read google.protobuf.Value by its oneof, and buf.validate's rules by theirs.
     if (file.package === "google.protobuf" || file.package === "buf.validate") continue;
     for (const message of file.messageType) separateMembers(message, file.syntax, runtime, onOneof);
+    openEnums(file.enumType, file.messageType, runtime);
   }
   return protobuf.createFileRegistry(protobuf.create(wkt.FileDescriptorSetSchema, { file: [...files] }));
 }
@@ -97,6 +103,24 @@ function separateMembers(
     }
   }
   for (const nested of message.nestedType) separateMembers(nested, syntax, runtime, onOneof);
+}
+
+/**
+ * The decoder keeps a number that a closed enumeration does not define (`proto2`, and `enum_type = CLOSED`) away from the field, where
+ * nobody would look at it; other decoders give it to the handler.
+ */
+function openEnums(
+  enums: readonly EnumDescriptorProto[],
+  messages: readonly DescriptorProto[],
+  runtime: ProtobufRuntime,
+): void {
+  const { protobuf, wkt } = runtime;
+  for (const each of enums) {
+    each.options ??= protobuf.create(wkt.EnumOptionsSchema);
+    each.options.features ??= protobuf.create(wkt.FeatureSetSchema);
+    each.options.features.enumType = wkt.FeatureSet_EnumType.OPEN;
+  }
+  for (const { enumType, nestedType } of messages) openEnums(enumType, nestedType, runtime);
 }
 
 /** The method as the descriptors have it, or what is wrong with the descriptor set. */

@@ -21,6 +21,8 @@ export interface ExpressionCost {
   readonly perCharacter: number;
   /** The same for functions that may compare each character of a text with each one of another. */
   readonly pairs: number;
+  /** Are there values made of a text, as many as it has characters? */
+  readonly splits: boolean;
 }
 
 export interface ReadExpression {
@@ -78,8 +80,8 @@ export function readExpression(rule: string, type: ValueType, registry: Registry
   const reader = new Reader(registry);
   if (parsed.expr !== undefined)
     reader.read(parsed.expr, { variables: new Map([["this", type]]), innermost: undefined, depth: 0 });
-  const { nodes, loops, matches, perCharacter, pairs, problems } = reader;
-  return { cost: { nodes, loops, matches, perCharacter, pairs }, problems: [...new Set(problems)] };
+  const { nodes, loops, matches, perCharacter, pairs, splits, problems } = reader;
+  return { cost: { nodes, loops, matches, perCharacter, pairs, splits }, problems: [...new Set(problems)] };
 }
 
 interface Scope {
@@ -166,6 +168,7 @@ class Reader {
   matches = 0;
   perCharacter = 0;
   pairs = 0;
+  splits = false;
   readonly #registry: Registry;
 
   constructor(registry: Registry) {
@@ -261,6 +264,7 @@ class Reader {
     const read = name === "@in" ? operands.slice(1) : operands.filter((_, at) => !isQuick(name, types[at]));
     const roots = read.map((each) => rootOf(each)).filter((root) => root !== undefined);
     if (roots.length === 0) return;
+    if (name === "split") this.splits = true;
     const levels = roots.map((root) => levelOf(root, scope));
     const level = asShortest.has(name) ? Math.min(...levels) : Math.max(...levels);
     if (slowPerCharacter.has(name)) {

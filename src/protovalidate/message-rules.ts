@@ -38,12 +38,14 @@ const stepsOfRules = 2;
 const stepsOfStandardCel = 20;
 /** Addresses and names, which are parsed, some in several ways. */
 const stepsPerParsedCharacter = 1;
+/** Written and read again, rule or not. */
+const stepsToReadElement = 1 / 5;
 /** Made into a key by which it is compared. */
 const stepsPerComparedCharacter = 1 / 4;
 /** Counted or compared. */
 const stepsPerReadCharacter = 1 / 64;
 
-const nothing: ExpressionCost = { nodes: 0, loops: 0, matches: 0, perCharacter: 0, pairs: 0 };
+const nothing: ExpressionCost = { nodes: 0, loops: 0, matches: 0, perCharacter: 0, pairs: 0, splits: false };
 /** A list of which each element is compared with all, by a set or one by one. */
 const uniqueBySet: ExpressionCost = {
   ...nothing,
@@ -95,11 +97,12 @@ export class MessageRulesReader {
    * a large one before it is written and read.
    */
   leastStepsOf(message: DescMessage, elements: number): number {
-    if (this.#leastPerElement(message) === undefined) return 0;
+    const perElement = this.#leastPerElement(message);
+    if (perElement === undefined) return 0;
     const looping = this.workOf(message).expressions.filter(({ loops }) => loops > 0);
     const size = { values: elements, characters: 0 };
     return Math.max(
-      elements * (this.#leastPerElement(message) ?? 0),
+      elements * Math.max(perElement, stepsToReadElement),
       ...looping.map((expression) => costOf(expression, size)),
     );
   }
@@ -202,7 +205,8 @@ export class MessageRulesReader {
     const problem = "pattern" in value && value.pattern !== "" ? patternProblem(value.pattern) : undefined;
     if (problem !== undefined) this.#tell(holder, ruled.where, problem);
     return {
-      steps: stepsOfRules + (isOfCel(value) ? stepsOfStandardCel * setFields(value) : 0),
+      steps:
+        stepsOfRules + stepsOfLists(value) + (isOfCel(value) ? stepsOfStandardCel * setFields(value) : 0),
       stepsPerCharacter: stepsPerCharacter(value),
       expressions: [
         ...expressions,
@@ -327,6 +331,16 @@ const ofCel: ReadonlySet<string> = new Set([
 /** Where rules are extended, all of a field are evaluated in CEL. */
 function isOfCel({ $typeName, $unknown = [] }: TypeRules): boolean {
   return ofCel.has($typeName) || $unknown.length > 0;
+}
+
+/** Each value of `in` and `not_in` is compared, one after the other. */
+function stepsOfLists(value: TypeRules): number {
+  const listed = Object.entries(value).reduce(
+    (sum, [name, each]) =>
+      sum + ((name === "in" || name === "notIn") && Array.isArray(each) ? each.length : 0),
+    0,
+  );
+  return isOfCel(value) ? listed : listed / 50;
 }
 
 function setFields(value: TypeRules): number {

@@ -1,5 +1,5 @@
 // protovalidate: the rules that a service's .proto files give its messages (buf.validate), checked for every request message.
-import type { DescMessage, FileRegistry } from "@bufbuild/protobuf";
+import type { DescMessage, FileRegistry, Message } from "@bufbuild/protobuf";
 import type { Validator as LibraryValidator } from "@bufbuild/protovalidate";
 import { z } from "zod";
 import { parseOptions } from "../config/options.ts";
@@ -8,6 +8,7 @@ import type { MethodInfo, RequestDefinition } from "../grpc/method.ts";
 import type { FieldViolation, MessageCheck, Validator } from "../middleware/validation/validator.ts";
 import { describedMethod, describedTypes, type SeparatedOneof } from "../protobuf/descriptors.ts";
 import { maxMessages, sizeOfRequest } from "../protobuf/request-size.ts";
+import { CircularTypes, type FoundMessage } from "./circular-types.ts";
 import { type MadeRules, MessageRulesReader } from "./message-rules.ts";
 import { packages } from "./packages.ts";
 import { sampleOf } from "./sample.ts";
@@ -91,6 +92,8 @@ class RulesOfMethods {
   readonly #registry: FileRegistry;
   readonly #reader: MessageRulesReader;
   readonly #validator: LibraryValidator;
+  /** One for each type of request, and for each type that holds another that holds it. */
+  readonly #validators = new Map<DescMessage, Validators>();
   readonly #maxSteps: number;
   readonly #samples = new Map<DescMessage, string | undefined>();
 
@@ -157,12 +160,27 @@ class RulesOfMethods {
     );
   }
 
+  /** They begin with this type, whose rules are complete then. */
+  #validatorsOf(type: DescMessage): Validators {
+    const known = this.#validators.get(type);
+    if (known !== undefined) return known;
+    const { createValidator } = packages().protovalidate;
+    const registry = this.#registry;
+    const made = { first: createValidator({ registry, failFast: true }), all: createValidator({ registry }) };
+    // They read the rules when the first message comes; that is now.
+    const { message } = sampleOf(type);
+    for (const each of [made.first, made.all]) each.validate(type, message);
+    this.#validators.set(type, made);
+    return made;
+  }
+
   #check(type: DescMessage, request: RequestDefinition): MessageCheck {
     const { protobuf } = packages();
     const work = this.#reader.workOf(type);
     const maxSteps = this.#maxSteps;
-    const validator = this.#validator;
     const reader = this.#reader;
+    const circular = new CircularTypes(reader.typesIn(type), (held) => reader.typesIn(held));
+    for (const each of [type, ...circular]) this.#validatorsOf(each);
     return (message): readonly FieldViolation[] => {
       // Before it is written: that takes longer than to count it.
       const { messages, elements } = sizeOfRequest(message);
@@ -170,26 +188,48 @@ class RulesOfMethods {
       if (elements > 0 && reader.leastStepsOf(type, elements) > maxSteps) return tooMuchWork;
       // What the handler gets, not what was sent: decoders differ in what they make of the same bytes.
       const decoded = protobuf.fromBinary(type, request.serialize(message));
+      const whole = { type, message: decoded, path: "" };
+      const told = new Map<string, FieldViolation>();
+      let steps = 0;
       try {
-        stepsFor(decoded, work, maxSteps);
+        steps = stepsFor(decoded, work, maxSteps);
+        for (const found of [whole, ...circular.within(type, decoded)]) {
+          if (found !== whole) steps += stepsFor(found.message, reader.workOf(found.type), maxSteps - steps);
+          for (const violation of this.#violationsOf(found, steps))
+            told.set(`${violation.field} ${violation.description}`, violation);
+          if (told.size >= mostTold) break;
+        }
       } catch (error) {
         if (error instanceof TooMuchWork) return tooMuchWork;
         throw error;
       }
-      const result = validator.validate(type, decoded);
-      switch (result.kind) {
-        case "valid":
-          return fits;
-        case "invalid":
-          return result.violations.slice(0, mostTold).map((each) => fieldViolation(each));
-        default:
-          throw new Error(
-            `protovalidate: a rule of ${type.typeName} cannot be evaluated for this message: ${reasonOf(result.error.message)}`,
-          );
-      }
+      return [...told.values()];
     };
   }
+
+  /** All of them where that takes little: a violation may write a whole list of values into its text. */
+  #violationsOf({ type, message, path }: FoundMessage, steps: number): readonly FieldViolation[] {
+    const { first, all } = this.#validatorsOf(type);
+    const given = message as Message;
+    const quick = first.validate(type, given);
+    if (quick.kind === "valid") return fits;
+    const result = quick.kind === "invalid" && steps <= stepsToTellAll ? all.validate(type, given) : quick;
+    if (result.kind === "invalid")
+      return result.violations.slice(0, mostTold).map((each) => fieldViolation(each, path));
+    throw new Error(
+      `protovalidate: a rule of ${type.typeName} cannot be evaluated for this message: ${reasonOf(result.error?.message ?? "")}`,
+    );
+  }
 }
+
+interface Validators {
+  /** Stops at the first violation. */
+  readonly first: LibraryValidator;
+  readonly all: LibraryValidator;
+}
+
+/** Of larger messages the first violation is told. */
+const stepsToTellAll = 1_000;
 
 const dynamic: ReadonlySet<string> = new Set([
   "google.protobuf.Any",

@@ -2,13 +2,17 @@
 import type { Violation } from "@bufbuild/protovalidate";
 import type { FieldViolation } from "../middleware/validation/validator.ts";
 
-export function fieldViolation({ field, message, ruleId, forKey }: Violation): FieldViolation {
+/** `within`: where the message is that was checked; empty for the request itself. */
+export function fieldViolation(
+  { field, message, ruleId, forKey }: Violation,
+  within: string,
+): FieldViolation {
   const description = message === "" ? `breaks the rule ${ruleId}` : message;
-  return { field: fieldPath(field), description: forKey ? `key: ${description}` : description };
+  return { field: fieldPath(field, within), description: forKey ? `key: ${description}` : description };
 }
 
 /** `items[0].sku`, as google.rpc.BadRequest writes it. A key that is text is the caller's, and is not repeated. */
-function fieldPath(path: Violation["field"]): string {
+function fieldPath(path: Violation["field"], within: string): string {
   return path.reduce((written, part) => {
     switch (part.kind) {
       case "list_sub":
@@ -20,7 +24,7 @@ function fieldPath(path: Violation["field"]): string {
       default:
         return joined(written, part.name);
     }
-  }, "");
+  }, within);
 }
 
 function joined(written: string, name: string): string {

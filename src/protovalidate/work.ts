@@ -154,9 +154,10 @@ const nodesPerStep = 10;
 const charactersPerStep = 64;
 
 export function costOf(
-  { nodes, loops, matches, perCharacter, pairs }: ExpressionCost,
-  { values, characters }: Size,
+  { nodes, loops, matches, perCharacter, pairs, splits }: ExpressionCost,
+  { values: held, characters }: Size,
 ): number {
+  const values = splits ? held + characters : held;
   const text = characters / charactersPerStep;
   const steps = nodes / nodesPerStep;
   let cost = 2 + steps;

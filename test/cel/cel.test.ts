@@ -2,6 +2,10 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { cel, celWith } from "../../src/cel/cel.ts";
+import { methodsOf } from "../../src/grpc/method.ts";
+import { alice, callFrom } from "../middleware/ended-call.ts";
+import { serviceOf } from "../protovalidate/checks.ts";
+import { describedBy } from "../protovalidate/descriptor-sets.ts";
 import { ask, descriptorSet, question, said, untold } from "./question.ts";
 
 const holds: readonly string[] = [
@@ -263,6 +267,24 @@ describe("Z4 what is wrong with a condition is a problem of the policy", () => {
     expect(said("request.ready", question, { method: untold, descriptorSet: shop })).toEqual([
       "descriptorSet: there is no service conditions.v1.Conditions in it",
     ]);
+  });
+});
+
+describe("Z4 enumerations of proto2, which are closed", () => {
+  const set = describedBy({
+    syntax: "proto2",
+    enums: { State: ["UNKNOWN", "OPEN"] },
+    messages: { Request: { fields: { value: { type: "enum .t.v1.State" } } } },
+  });
+  const [method] = methodsOf(serviceOf(set, { enums: Number }));
+  it.each([
+    ["request.value == 99", true],
+    ["has(request.value)", true],
+    ["request.value == t.v1.State.UNKNOWN", false],
+  ])("Z4 %s, for a number that is not defined and that the handler gets", (expression, expected) => {
+    if (method === undefined) throw new Error("there is no method");
+    const when = celWith({ descriptorSet: set })(expression).compile(method);
+    expect(when(callFrom({ method, principal: alice }), { value: 99 })).toBe(expected);
   });
 });
 

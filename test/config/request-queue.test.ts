@@ -63,6 +63,15 @@ describe("a queue of requests", () => {
     expect(ran).toEqual(["b1"]);
   });
 
+  it("runs nothing for a request that is over before it comes", async () => {
+    const { ran, add, releaseFirst } = taken(1);
+    expect(await add("a1", AbortSignal.abort(new Error("over")))).toBe("Error: over");
+    const next = add("b1");
+    await releaseFirst();
+    expect(await next).toBe("ran");
+    expect(ran).toEqual(["b1"]);
+  });
+
   it("gives the place of a task that fails to the next", async () => {
     const queue = new RequestQueue({ maxConcurrent: 1, maxQueued: 1 });
     const failed = queue.run(never, () => Promise.reject(new Error("failed")));

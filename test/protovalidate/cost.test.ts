@@ -27,6 +27,8 @@ const pattern = (value: string): Rules => ({ type: { case: "string", value: { pa
 const numbers = { value: { type: "int32", repeated: true } } as const;
 const texts = { value: { type: "string" }, other: { type: "string" } } as const;
 
+const countries = Array.from({ length: 250 }, (_, at) => `c${at}`);
+
 const tree: FileShape = {
   messages: {
     Request: { fields: { root: { type: ".t.v1.Node" } } },
@@ -64,7 +66,53 @@ describe("L7 the rules have so many steps for a message", () => {
       of(200_000, 7),
       [],
     ],
-    ["numbers that break their rule", list("int32", positive), of(40_000, -1), expect.any(Array)],
+    ["numbers that break their rule", list("int32", positive), of(40_000, -1), [expect.any(String)]],
+    [
+      "texts that are not in a list, whose violations name the whole list",
+      list("string", { type: { case: "string", value: { in: countries } } }),
+      of(10_000, "x"),
+      [expect.stringContaining("value[0]: must be in list [")],
+    ],
+    [
+      "durations that are compared with a list, one after the other",
+      list(".google.protobuf.Duration", {
+        type: { case: "duration", value: { in: countries.map((_, at) => ({ seconds: BigInt(at) })) } },
+      }),
+      of(4_000, { seconds: 1_000 }),
+      tooMuch,
+    ],
+    [
+      "a text that is split into more values than it is",
+      rule("this.value.split(',').all(p, p.size() <= 10 && p.trim() == p)", texts),
+      { value: ",".repeat(1_000_000) },
+      tooMuch,
+    ],
+    [
+      "a short text that is split",
+      rule("this.value.split(',').all(p, p.size() <= 10 && p.trim() == p)", texts),
+      { value: "a,b,c" },
+      [],
+    ],
+    [
+      "the pieces of a text that are compared with one another",
+      rule("this.value.split(',').all(p, this.value.split(',').exists_one(q, q == p))", texts),
+      { value: "a,".repeat(2_000) },
+      tooMuch,
+    ],
+    [
+      "millions of numbers of which only the count is limited",
+      {
+        fields: {
+          value: {
+            type: "int32",
+            repeated: true,
+            rules: { type: { case: "repeated", value: { maxItems: 10n } } },
+          },
+        },
+      },
+      of(600_000, 7),
+      tooMuch,
+    ],
     [
       "numbers with a rule in CEL",
       list("int32", { cel: [{ id: "x", message: "no", expression: "this > 0 && this < 10" }] }),

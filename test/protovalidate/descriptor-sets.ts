@@ -77,6 +77,8 @@ export interface MessageShape {
 }
 
 export interface FileShape {
+  /** Default: proto3. */
+  readonly syntax?: "proto2";
   readonly messages: Readonly<Record<string, MessageShape>>;
   readonly enums?: Readonly<Record<string, readonly string[]>>;
   /** Rules that extend those of a type: `StringRules`. */
@@ -185,7 +187,7 @@ function messageOf(name: string, { fields, rules, required = [] }: MessageShape)
 }
 
 /** A file `checks.proto` with these messages and a service of the four kinds. */
-export function fileOf({ messages, enums = {}, predefined = [] }: FileShape): FileDescriptorProto {
+export function fileOf({ syntax, messages, enums = {}, predefined = [] }: FileShape): FileDescriptorProto {
   const streams = {
     Unary: [false, false],
     ClientStream: [true, false],
@@ -195,7 +197,7 @@ export function fileOf({ messages, enums = {}, predefined = [] }: FileShape): Fi
   return create(FileDescriptorProtoSchema, {
     name: "checks.proto",
     package: packageName,
-    syntax: "proto3",
+    syntax: syntax ?? "proto3",
     dependency: [validateFile.name, ...wellKnownFiles.map(({ name }) => name)],
     messageType: [
       ...Object.entries(messages).map(([name, shape]) => messageOf(name, shape)),

@@ -31,6 +31,23 @@ const states: FileShape = {
     Request: one("enum .t.v1.State", { type: { case: "enum", value: { definedOnly: true } } }),
   },
 };
+const short: Rules = { type: { case: "string", value: { maxLen: 3n } } };
+/** Expressions hold groups, which hold expressions. */
+const filters: FileShape = {
+  messages: {
+    Request: { fields: { filter: { type: ".t.v1.Expr" }, byName: { type: ".t.v1.Group", map: "string" } } },
+    Expr: { fields: { field: { type: "string", rules: short }, group: { type: ".t.v1.Group" } } },
+    Group: {
+      fields: {
+        op: { type: "string", rules: short },
+        exprs: { type: ".t.v1.Expr", repeated: true },
+        leaf: { type: ".t.v1.Leaf" },
+      },
+    },
+    Leaf: { fields: { name: { type: "string", rules: short } } },
+  },
+};
+const atMost3 = "must be at most 3 characters";
 const wrapped = one(".google.protobuf.StringValue", { type: { case: "string", value: { minLen: 2n } } });
 const lasting = one(".google.protobuf.Duration", {
   type: { case: "duration", value: { greaterThan: { case: "gt", value: { seconds: 5n } } } },
@@ -226,6 +243,73 @@ describe("L7 the rules of a message", () => {
     expect(said(tree, { root: { children: [{ children: [{ name: "ab" }] }] } })).toEqual([
       "root.children[0].children[0].name: must be at most 1 characters",
     ]);
+  });
+});
+
+describe("L7 rules of types that hold one another", () => {
+  it.each<[string, object, readonly string[]]>([
+    ["all good", { filter: { field: "ok", group: { op: "and", exprs: [{ field: "abc" }] } } }, []],
+    ["the first type", { filter: { field: "long" } }, [`filter.field: ${atMost3}`]],
+    ["the second type", { filter: { group: { op: "long" } } }, [`filter.group.op: ${atMost3}`]],
+    [
+      "the first type again, below the second",
+      { filter: { field: "ok", group: { op: "and", exprs: [{ field: "abc" }, { field: "long" }] } } },
+      [`filter.group.exprs[1].field: ${atMost3}`],
+    ],
+    [
+      "the second type again",
+      { filter: { group: { exprs: [{ group: { op: "long" } }] } } },
+      [`filter.group.exprs[0].group.op: ${atMost3}`],
+    ],
+    [
+      "what the second type holds, far down",
+      { filter: { group: { exprs: [{ group: { exprs: [{ group: { leaf: { name: "long" } } }] } }] } } },
+      [`filter.group.exprs[0].group.exprs[0].group.leaf.name: ${atMost3}`],
+    ],
+    [
+      "values of a map",
+      { byName: [{ key: "x", value: { exprs: [{ field: "long" }] } }] },
+      [`byName[…].exprs[0].field: ${atMost3}`],
+    ],
+    [
+      "several, each told once",
+      { filter: { field: "long", group: { op: "long", exprs: [{ field: "long" }] } } },
+      [`filter.field: ${atMost3}`, `filter.group.exprs[0].field: ${atMost3}`, `filter.group.op: ${atMost3}`],
+    ],
+  ])("L7 %s", (_what, message, expected) => {
+    const answer = said(filters, message);
+    expect(Array.isArray(answer) ? [...answer].sort() : answer).toEqual(expected);
+  });
+});
+
+describe("L7 enumerations of proto2, which are closed", () => {
+  const closed = (rules: Rules): FileShape => ({
+    ...states,
+    syntax: "proto2",
+    messages: { Request: one("enum .t.v1.State", rules) },
+  });
+  it.each<[string, Rules, object, unknown]>([
+    ["a number that is defined", { type: { case: "enum", value: { definedOnly: true } } }, { value: 1 }, []],
+    [
+      "one that is not",
+      { type: { case: "enum", value: { definedOnly: true } } },
+      { value: 99 },
+      ["value: value must be one of the defined enum values"],
+    ],
+    [
+      "one that is not in a list",
+      { type: { case: "enum", value: { in: [1] } } },
+      { value: 99 },
+      ["value: must be in list [1]"],
+    ],
+    [
+      "one that a rule in CEL refuses",
+      { cel: [{ id: "x", message: "no", expression: "this == 1" }] },
+      { value: 99 },
+      ["value: no"],
+    ],
+  ])("L7 %s", (_what, rules, message, expected) => {
+    expect(said(closed(rules), message, { loader: { enums: Number } })).toEqual(expected);
   });
 });
 
