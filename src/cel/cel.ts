@@ -122,8 +122,24 @@ function parse(text: string): Parsed {
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause;
     const why = cause instanceof Error ? cause.message.replace(/^<input>:/, "") : String(cause);
-    throw new ConfigError(`cel: ${JSON.stringify(text)} is no expression: ${why}`, { cause });
+    throw new ConfigError(`cel: ${JSON.stringify(text)} is no expression: ${why}; ${remedyFor(why)}`, {
+      cause,
+    });
   }
+}
+
+/** Operators of other languages, which the parser meets where an expression could end. */
+const operators: readonly (readonly [found: string, written: string])[] = [
+  ["found = ", "=="],
+  ["found | ", "||"],
+  ["found & ", "&&"],
+];
+
+function remedyFor(why: string): string {
+  const written = operators.find(([found]) => why.includes(found))?.[1];
+  return written === undefined
+    ? "write it in CEL, such as request.owner == principal.subject"
+    : `write ${written} there`;
 }
 
 interface Surroundings {

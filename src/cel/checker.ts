@@ -160,14 +160,14 @@ class Checker {
       case "object": {
         const type = of.fields.get(field);
         if (type !== undefined) return type;
-        this.tell(expr, `${of.name} has no field ${field}${didYouMean(field, of.fields.keys())}`);
+        this.tell(expr, `${of.name} has no field ${field}${nearestOf(field, [...of.fields.keys()])}`);
         return unknown;
       }
       case "message": {
         const found = of.message.fields.find(({ name }) => name === field);
         if (found !== undefined) return typeOfField(found);
         const names = of.message.fields.map(({ name }) => name);
-        this.tell(expr, `${of.message.typeName} has no field ${field}${didYouMean(field, names)}`);
+        this.tell(expr, `${of.message.typeName} has no field ${field}${nearestOf(field, names)}`);
         return unknown;
       }
       default:
@@ -179,7 +179,10 @@ class Checker {
 
   #knownKey(expr: Expr, keys: readonly string[] | undefined, key: string): void {
     if (keys === undefined || keys.includes(key)) return;
-    this.tell(expr, `${key} is not among the names of the option metadata${didYouMean(key, keys)}`);
+    this.tell(
+      expr,
+      `${key} is not among the names of the option metadata${didYouMean(key, keys) || `; add it: celWith({ metadata: [${JSON.stringify(key)}] })`}`,
+    );
   }
 
   /** `orders.v1.State.OPEN`, where `orders` is no variable. */
@@ -397,6 +400,13 @@ class Checker {
   }
 }
 
+/** The near name, or the first of those that there are. */
+function nearestOf(name: string, names: readonly string[]): string {
+  const listed = names.slice(0, maxListed).join(", ");
+  return didYouMean(name, names) || `; it has ${listed}${names.length > maxListed ? " and others" : ""}`;
+}
+
+const maxListed = 8;
 const maxPattern = 1_000;
 const keyTypes: readonly Type[] = [types.int, types.uint, types.bool, types.string];
 const loopNames: readonly string[] = ["has", "all", "exists", "exists_one", "filter", "map"];

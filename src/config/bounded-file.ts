@@ -18,6 +18,16 @@ export function readBoundedFile(path: string, maxBytes: number): Buffer {
   }
 }
 
+/** Far more than the sets of large companies have. */
+const maxDescriptorSetBytes = 64 * 1024 * 1024;
+
+/** Of an option `descriptorSet`: the bytes, or the path of a file with them. @throws {FileProblem} where it cannot be read. */
+export function descriptorSetBytes(descriptorSet: string | Uint8Array): Uint8Array {
+  return typeof descriptorSet === "string"
+    ? readBoundedFile(descriptorSet, maxDescriptorSetBytes)
+    : descriptorSet;
+}
+
 /** In words that follow the path: errors of the file system repeat it, and do not say what to do. */
 export function whyUnreadable(error: unknown): string {
   const code = error instanceof Error && "code" in error ? ` (${String(error.code)})` : "";

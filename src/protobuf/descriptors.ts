@@ -2,7 +2,6 @@
  * Types of requests from a descriptor set. The members of a oneof become fields of their own: some decoders keep several of
  * them, and whoever reads a message by its descriptor must not see less of it than the handler does.
  */
-import { readFileSync } from "node:fs";
 import type { DescMethod, FileRegistry } from "@bufbuild/protobuf";
 import type {
   DescriptorProto,
@@ -10,6 +9,7 @@ import type {
   FileDescriptorProto,
   OneofDescriptorProto,
 } from "@bufbuild/protobuf/wkt";
+import { descriptorSetBytes, FileProblem } from "../config/bounded-file.ts";
 import { didYouMean } from "../config/nearest-name.ts";
 import { ConfigError } from "../grpc/errors.ts";
 import type { MethodInfo } from "../grpc/method.ts";
@@ -39,21 +39,31 @@ export function describedTypes(
   { of, onOneof }: Reading,
   runtime: ProtobufRuntime,
 ): FileRegistry {
-  const where = typeof descriptorSet === "string" ? ` ${descriptorSet}` : "";
-  let bytes: Uint8Array;
+  const where = `${of}.descriptorSet:${typeof descriptorSet === "string" ? ` ${descriptorSet}` : ""}`;
+  const files = filesIn(descriptorSet, where, runtime);
   try {
-    bytes = typeof descriptorSet === "string" ? readFileSync(descriptorSet) : descriptorSet;
-  } catch (cause) {
-    throw new ConfigError(`${of}.descriptorSet: cannot read the file${where}`, { cause });
-  }
-  const { protobuf, wkt } = runtime;
-  try {
-    return registryOf(protobuf.fromBinary(wkt.FileDescriptorSetSchema, bytes).file, runtime, onOneof);
+    return registryOf(files, runtime, onOneof);
   } catch (cause) {
     throw new ConfigError(
-      `${of}.descriptorSet:${where} is no FileDescriptorSet with all its imports (protoc --include_imports): ${String(cause)}`,
+      `${where} is no FileDescriptorSet with all its imports (protoc --include_imports): ${String(cause)}`,
       { cause },
     );
+  }
+}
+
+function filesIn(
+  descriptorSet: string | Uint8Array,
+  where: string,
+  { protobuf, wkt }: ProtobufRuntime,
+): readonly FileDescriptorProto[] {
+  try {
+    return protobuf.fromBinary(wkt.FileDescriptorSetSchema, descriptorSetBytes(descriptorSet)).file;
+  } catch (cause) {
+    const problem =
+      cause instanceof FileProblem
+        ? cause.message
+        : `is no FileDescriptorSet, or is cut off (${String(cause)}); write it with protoc --include_imports --descriptor_set_out, or buf build -o`;
+    throw new ConfigError(`${where} ${problem}`, { cause });
   }
 }
 

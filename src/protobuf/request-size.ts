@@ -26,11 +26,11 @@ export function sizeOfRequest(request: unknown): RequestSize {
       : value instanceof Map
         ? [...value.values()]
         : Object.values(value);
-    if (parts.length > longList && !isHolder(parts[0])) {
-      elements += parts.length;
-      continue;
+    const isLong = parts.length > longList;
+    for (const part of parts) {
+      if (isHolder(part)) waiting.push(part);
+      else if (isLong) elements += 1;
     }
-    for (const part of parts) if (isHolder(part)) waiting.push(part);
   }
   return { messages, elements };
 }

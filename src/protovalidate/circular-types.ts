@@ -50,7 +50,7 @@ function heldBy({ name, fieldKind }: DescField, value: unknown): readonly (reado
   if (fieldKind === "message") return [[name, value]];
   const parts = Array.isArray(value)
     ? value.map((each: unknown, at) => [`${name}[${at}]`, each] as const)
-    : // A key that is text is the caller's, and is not repeated.
+    : // The key is the caller's, and is not repeated.
       Object.values(value).map((each: unknown) => [`${name}[…]`, each] as const);
   return parts.flatMap(([part, each]) =>
     typeof each === "object" && each !== null ? [[part, each] as const] : [],

@@ -11,14 +11,14 @@ export function fieldViolation(
   return { field: fieldPath(field, within), description: forKey ? `key: ${description}` : description };
 }
 
-/** `items[0].sku`, as google.rpc.BadRequest writes it. A key that is text is the caller's, and is not repeated. */
+/** `items[0].sku`, as google.rpc.BadRequest writes it. The key of a map is the caller's, and is not repeated. */
 function fieldPath(path: Violation["field"], within: string): string {
   return path.reduce((written, part) => {
     switch (part.kind) {
       case "list_sub":
         return `${written}[${part.index}]`;
       case "map_sub":
-        return `${written}[${typeof part.key === "string" ? "…" : String(part.key)}]`;
+        return `${written}[…]`;
       case "extension":
         return joined(written, `[${part.typeName}]`);
       default:

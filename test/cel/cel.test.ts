@@ -169,6 +169,7 @@ describe("Z4 what is wrong with a condition is a problem of the policy", () => {
       'conditions.v1.Part has no field onwer; did you mean "owner"? (at character 23)',
     ],
     ["princpal.subject == 'a'", 'there is no variable princpal; did you mean "principal"? (at character 9)'],
+    ["principal.sub == 'a'", expect.stringMatching(/^principal has no field sub; it has .*\bsubject\b/)],
     ["principal.subjct == 'a'", 'principal has no field subjct; did you mean "subject"? (at character 10)'],
     ["nothing", "there is no variable nothing (at character 1)"],
     ["request.owner", "the condition is string, not bool (at character 8)"],
@@ -316,8 +317,15 @@ describe("Z4 options of cel", () => {
     [() => celWith({ metadata: ["trace-bin"] }), "cel.metadata.0: is binary"],
     [
       () => celWith({ descriptorSet: "nowhere.binpb" }),
-      "cel.descriptorSet: cannot read the file nowhere.binpb",
+      "cel.descriptorSet: nowhere.binpb cannot be read (ENOENT): check the path",
     ],
+    [
+      () => celWith({ descriptorSet: Buffer.from("not one") }),
+      "write it with protoc --include_imports --descriptor_set_out, or buf build -o",
+    ],
+    [() => cel("request.owner = 'a'"), "; write == there"],
+    [() => cel("true | false"), "; write || there"],
+    [() => cel("(call, request) => true"), "; write it in CEL, such as request.owner == principal.subject"],
     [() => celWith({ descriptorSet: Buffer.from("not one") }), "cel.descriptorSet: is no FileDescriptorSet"],
     [
       () => celWith({ descriptors: "a" } as never),

@@ -158,7 +158,7 @@ describe("L7 the rules of a message", () => {
         { map: "int32" },
       ),
       entries([7, ""]),
-      ["value[7]: must be at least 1 characters"],
+      ["value[…]: must be at least 1 characters"],
     ],
     ["defined_only", states, { value: 7 }, ["value: value must be one of the defined enum values"]],
     ["a wrapper", wrapped, { value: { value: "a" } }, ["value: must be at least 2 characters"]],

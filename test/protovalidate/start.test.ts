@@ -48,7 +48,7 @@ describe("L7 a descriptor set", () => {
     [
       "a file that is not there",
       "/no/such/file.binpb",
-      /^protovalidate.descriptorSet: cannot read the file \/no/,
+      /^protovalidate.descriptorSet: \/no\S* cannot be read \(ENOENT\): check the path/,
     ],
     ["something else", new Uint8Array([1, 2, 3]), /^protovalidate.descriptorSet: is no FileDescriptorSet/],
     [

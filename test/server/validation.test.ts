@@ -226,3 +226,20 @@ describe("L7 the options", () => {
     expect(() => validation(options as ValidationOptions)).toThrow(problem);
   });
 });
+
+describe("L7 a schema that is not synchronous", () => {
+  it.each(kinds)("L7 refuses a %s call, and the log names the method and what to do", async (kind) => {
+    const slow = z.object({}).refine(async () => true);
+    await using own = await secured({ validation: { [paths[kind]]: slow } });
+    const client = own.client();
+    const { name } = await invoke(client, kind, { metadata: await own.authorized() });
+    client.close();
+    expect(name).toBe("INTERNAL");
+    const line = await own.callLine(() => true);
+    expect(JSON.stringify(line["err"])).toContain(
+      `validation.${paths[kind]}: the schema threw in place of an answer; take asynchronous parts`,
+    );
+    // A handler of a request stream starts before its first message, which it does not get.
+    expect(own.started).toEqual(kind === "client_stream" || kind === "bidi_stream" ? [kind] : []);
+  });
+});

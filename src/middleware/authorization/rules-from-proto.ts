@@ -1,8 +1,8 @@
 // Rules that stand in the .proto, as options of methods and services (protos/palisade/v1/access.proto).
 import type { Buffer } from "node:buffer";
-import { readFileSync } from "node:fs";
 import type { ServiceDefinition } from "@grpc/grpc-js";
 import { z } from "zod";
+import { descriptorSetBytes, FileProblem } from "../../config/bounded-file.ts";
 import { parseOptions } from "../../config/options.ts";
 import { servicesIn } from "../../grpc/descriptor-set.ts";
 import { ConfigError } from "../../grpc/errors.ts";
@@ -132,11 +132,10 @@ function accessesInSet(descriptorSet: string | Uint8Array): readonly FoundAccess
   const where = `rulesFromProto: descriptorSet${typeof descriptorSet === "string" ? ` ${descriptorSet}` : ""}`;
   let bytes: Uint8Array;
   try {
-    bytes = typeof descriptorSet === "string" ? readFileSync(descriptorSet) : descriptorSet;
-  } catch (error) {
-    throw new ConfigError(
-      `${where}: cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    bytes = descriptorSetBytes(descriptorSet);
+  } catch (cause) {
+    if (!(cause instanceof FileProblem)) throw cause;
+    throw new ConfigError(`${where} ${cause.message}`, { cause });
   }
   try {
     const services = servicesIn(bytes, optionNumber);

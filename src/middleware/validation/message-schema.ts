@@ -16,7 +16,7 @@ export interface MessageSchema {
 
 export function schemaCheck(schema: MessageSchema, path: string): MessageCheck {
   return (message): readonly FieldViolation[] => {
-    const result = schema.safeParse(message);
+    const result = answerOf(schema, message, path);
     if (result?.success === true) return fits;
     if (result?.success !== false) throw new ConfigError(`validation.${path}: safeParse must be synchronous`);
     const violations = result.error.issues.map((issue) => ({
@@ -26,6 +26,22 @@ export function schemaCheck(schema: MessageSchema, path: string): MessageCheck {
     // A schema that refuses without a reason refuses.
     return violations.length > 0 ? violations : [{ field: "", description: "does not match its schema" }];
   };
+}
+
+/** zod advises to parse in another way, which only we could do. */
+function answerOf(
+  schema: MessageSchema,
+  message: unknown,
+  path: string,
+): ReturnType<MessageSchema["safeParse"]> {
+  try {
+    return schema.safeParse(message);
+  } catch (cause) {
+    throw new Error(
+      `validation.${path}: the schema threw in place of an answer; take asynchronous parts (refine(async …)) out of it, or make them in a middleware`,
+      { cause },
+    );
+  }
 }
 
 const fits: readonly FieldViolation[] = [];

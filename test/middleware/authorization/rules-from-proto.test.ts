@@ -176,7 +176,7 @@ describe("rulesFromProto", () => {
     [
       "a file that is not there",
       { descriptorSet: "missing.pb" },
-      /descriptorSet missing\.pb: cannot be read: ENOENT/,
+      /descriptorSet missing\.pb cannot be read \(ENOENT\): check the path/,
     ],
     [
       "a definition without options",
